@@ -1,0 +1,1 @@
+"""The export program: published weights become verified ONNX models and their manifest."""

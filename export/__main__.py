@@ -1,0 +1,101 @@
+"""The command line of the export program: `python -m export`, or `facette export`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from export import recipe
+from export.errors import ExportError, MissingExtraError
+from service.runtime.manifest import Manifest
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the export program and return its exit status: 0, or an `ExportError`'s code."""
+    started = time.monotonic()
+    arguments = _parser().parse_args(argv)
+    choice = recipe.parse_weights(arguments.weights, download=arguments.download)
+    try:
+        if arguments.if_stale and recipe.is_fresh(arguments.models_dir, choice):
+            print("models are up to date")
+            return 0
+        # A missing weights file is reported before torch is imported, which takes seconds.
+        _ = choice.identity
+        if missing := recipe.missing_packages():
+            raise MissingExtraError(
+                f"the models must be exported, but {', '.join(missing)} cannot be imported: "
+                "install Facette with its 'export' and 'cpu' (or 'gpu') extras"
+            )
+        _stop_cleanly_on_sigterm()
+        from export import pipeline
+
+        def progress(text: str) -> None:
+            print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
+
+        manifest = pipeline.run(arguments.models_dir, choice, progress)
+    except ExportError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.exit_code
+    _print_table(arguments.models_dir, manifest)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="facette export",
+        description="Export MTCNN and FaceNet to ONNX, verify them against PyTorch, publish them.",
+    )
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="where the models and manifest.json go (default: ./models)",
+    )
+    parser.add_argument(
+        "--weights",
+        default="casia-webface",
+        metavar="NAME|PATH",
+        help="casia-webface (default, from an installed package), vggface2 (downloaded) "
+        "or the path of an InceptionResnetV1 state dict",
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="take casia-webface through facenet-pytorch's download instead",
+    )
+    parser.add_argument(
+        "--if-stale",
+        action="store_true",
+        help="do nothing when the models on disk are the ones this run would make",
+    )
+    return parser
+
+
+def _stop_cleanly_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack, so that the staging folder is removed."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
+def _print_table(models_dir: Path, manifest: Manifest) -> None:
+    print(f"\n{'model':<8} {'output':<12} {'max |diff|':>10} {'tolerance':>10} {'bytes':>11}")
+    for name, spec in manifest.models.items():
+        size = (models_dir / spec.file).stat().st_size
+        for output, difference in spec.verification.max_abs_difference.items():
+            tolerance = spec.verification.tolerance
+            print(f"{name:<8} {output:<12} {difference:>10.1e} {tolerance:>10.0e} {size:>11,}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

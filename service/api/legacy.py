@@ -1,0 +1,173 @@
+"""The thirteen endpoints of the proof of concept: parse, call one use case, render."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+
+from service.api.params import MAX_PAGE, Parameters
+from service.domain.types import (
+    ClusterId,
+    FaceId,
+    FacialArea,
+    ImageId,
+    NewFace,
+    Review,
+    ReviewId,
+    StoredFace,
+)
+from service.telemetry import StageClock
+
+if TYPE_CHECKING:
+    from service.api.routes import ApiServices
+
+_NEW_CLUSTER = "new"
+
+
+async def insert_image(api: ApiServices, given: Parameters) -> Response:
+    """POST /insert-image: a photo comes in, its faces come out in clusters."""
+    tenant_id = given.tenant_id()
+    data = await given.file("image")
+    clock = StageClock(api.metrics)
+    stored = await api.ingest(tenant_id, data, clock)
+    return JSONResponse(
+        {
+            "image_id": stored.image_id,
+            "face_ids": {face.face_id: face.cluster_id for face in stored.faces},
+            "faces": [_new_face(face) for face in stored.faces],
+        },
+        headers={"Server-Timing": clock.server_timing()},
+    )
+
+
+async def get_image(api: ApiServices, given: Parameters) -> Response:
+    """GET /image."""
+    image = await api.curate.image(given.tenant_id(), ImageId(given.text("image_id")))
+    return JSONResponse(
+        {"face_ids": image.face_ids, "cluster_ids": image.cluster_ids, "phash": image.phash}
+    )
+
+
+async def delete_image(api: ApiServices, given: Parameters) -> Response:
+    """DELETE /image: the image, its faces, its file."""
+    await api.curate.delete_image(given.tenant_id(), ImageId(given.text("image_id")))
+    return _success()
+
+
+async def get_face(api: ApiServices, given: Parameters) -> Response:
+    """GET /face."""
+    face = await api.curate.face(given.tenant_id(), FaceId(given.text("face_id")))
+    return JSONResponse(_face(face))
+
+
+async def delete_face(api: ApiServices, given: Parameters) -> Response:
+    """DELETE /face."""
+    await api.curate.delete_face(given.tenant_id(), FaceId(given.text("face_id")))
+    return _success()
+
+
+async def get_faces(api: ApiServices, given: Parameters) -> Response:
+    """GET /faces: the faces of an image, page by page."""
+    tenant_id, image_id = given.tenant_id(), ImageId(given.text("image_id"))
+    skip, limit = _page(given)
+    faces = await api.curate.faces_of_image(tenant_id, image_id, skip, limit)
+    return JSONResponse([{"id": face.face_id, **_face(face)} for face in faces])
+
+
+async def get_cluster(api: ApiServices, given: Parameters) -> Response:
+    """GET /cluster."""
+    size = await api.curate.cluster_size(given.tenant_id(), ClusterId(given.text("cluster_id")))
+    return JSONResponse(
+        {"number_of_faces": size.number_of_faces, "number_of_images": size.number_of_images}
+    )
+
+
+async def delete_cluster(api: ApiServices, given: Parameters) -> Response:
+    """DELETE /cluster: its faces, and the images that show nobody else."""
+    await api.curate.delete_cluster(given.tenant_id(), ClusterId(given.text("cluster_id")))
+    return _success()
+
+
+async def delete_tenant(api: ApiServices, given: Parameters) -> Response:
+    """DELETE /tenant: everything of the tenant."""
+    await api.curate.delete_tenant(given.tenant_id())
+    return _success()
+
+
+async def get_review(api: ApiServices, given: Parameters) -> Response:
+    """GET /review-pending."""
+    review = await api.curate.review(given.tenant_id(), _review_id(given))
+    return JSONResponse(_review(review))
+
+
+async def list_reviews(api: ApiServices, given: Parameters) -> Response:
+    """GET /review-pending-list: oldest first, page by page."""
+    reviews = await api.curate.reviews(given.tenant_id(), *_page(given))
+    return JSONResponse([_review(review) for review in reviews])
+
+
+async def delete_review(api: ApiServices, given: Parameters) -> Response:
+    """DELETE /review-pending."""
+    await api.curate.delete_review(given.tenant_id(), _review_id(given))
+    return _success()
+
+
+async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
+    """POST /update-face-cluster: a face moves to another cluster, or with `new` to a new one."""
+    tenant_id, face_id = given.tenant_id(), FaceId(given.text("face_id"))
+    target = given.text("to_cluster_id")
+    cluster_id = None if target == _NEW_CLUSTER else ClusterId(target)
+    joined = await api.curate.move_face(tenant_id, face_id, cluster_id)
+    return JSONResponse({"status": "success", "cluster_id": joined})
+
+
+def _success() -> Response:
+    return JSONResponse({"status": "success"})
+
+
+def _page(given: Parameters) -> tuple[int, int]:
+    return (
+        given.integer("skip", default=0),
+        given.integer("limit", default=10, high=MAX_PAGE),
+    )
+
+
+def _review_id(given: Parameters) -> ReviewId:
+    return ReviewId(given.integer("review_id"))
+
+
+def _area(area: FacialArea) -> dict[str, int]:
+    return {"x": area.x, "y": area.y, "w": area.w, "h": area.h}
+
+
+def _face(face: StoredFace) -> dict[str, Any]:
+    return {
+        "cluster_id": face.cluster_id,
+        "image_id": face.image_id,
+        "facial_area": _area(face.area),
+        "is_auto_matched": face.is_auto_matched,
+    }
+
+
+def _new_face(face: NewFace) -> dict[str, Any]:
+    detection = face.face.detection
+    box = detection.box
+    return {
+        "face_id": face.face_id,
+        "cluster_id": face.cluster_id,
+        "facial_area": _area(face.area),
+        "box": {"x1": box.x1, "y1": box.y1, "x2": box.x2, "y2": box.y2},
+        "landmarks": detection.landmarks,
+        "confidence": detection.confidence,
+        "is_auto_matched": face.is_auto_matched,
+        "distance": face.distance,
+    }
+
+
+def _review(review: Review) -> dict[str, Any]:
+    return {
+        "id": review.review_id,
+        "cluster_id": review.cluster_id,
+        "image_id": review.image_id,
+    }

@@ -1,0 +1,27 @@
+"""What operators and their tools ask: alive, ready, metrics. None of it needs a token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from service.api.routes import ApiServices
+
+
+async def healthz(api: ApiServices) -> Response:
+    """GET /healthz: the process answers."""
+    return JSONResponse({"status": "alive"})
+
+
+async def readyz(api: ApiServices) -> Response:
+    """GET /readyz: the models are warm (or nothing is served yet) and the database answers."""
+    await api.ready()
+    return JSONResponse({"status": "ready"})
+
+
+async def metrics(api: ApiServices) -> Response:
+    """GET /metrics: Prometheus's text format."""
+    return Response(api.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

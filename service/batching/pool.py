@@ -1,0 +1,78 @@
+"""A few threads that several batchers share, the later stage first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Protocol
+
+
+class Job(Protocol):
+    """One dispatched batch: `run` happens in a thread, `finish` afterwards on the event loop."""
+
+    def run(self) -> None:
+        """Do the work; must not raise."""
+        ...
+
+    def finish(self) -> None:
+        """Hand the results out."""
+        ...
+
+
+class Source(Protocol):
+    """Where a free worker finds its next job."""
+
+    def take(self) -> Job | None:
+        """The next batch, formed now from what waits, or None when nothing is due."""
+        ...
+
+
+class WorkerPool:
+    """`workers` threads that pull from their sources whenever one is free.
+
+    Sources registered later are asked first: register the stages of a pipeline in its order, and
+    work that has begun is finished before new work is started, so what is in progress stays
+    bounded. Use it from one event loop only; close it with `aclose`.
+    """
+
+    def __init__(self, workers: int) -> None:
+        if workers < 1:
+            raise ValueError("a worker pool needs at least one worker")
+        self.workers = workers
+        self._idle = workers
+        self._sources: list[Source] = []
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="facette-worker")
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    def register(self, source: Source) -> None:
+        """Add a source that goes before all registered so far."""
+        self._sources.insert(0, source)
+
+    def dispatch(self) -> None:
+        """Give every idle worker a job, as long as a source has one."""
+        while self._idle and (job := self._next_job()) is not None:
+            self._idle -= 1
+            self._quiet.clear()
+            future = asyncio.get_running_loop().run_in_executor(self._executor, job.run)
+            future.add_done_callback(partial(self._finished, job.finish))
+
+    async def aclose(self) -> None:
+        """Wait for running jobs and end the threads; the sources must be drained before."""
+        await self._quiet.wait()
+        self._executor.shutdown(wait=True)
+
+    def _next_job(self) -> Job | None:
+        for source in self._sources:
+            if (job := source.take()) is not None:
+                return job
+        return None
+
+    def _finished(self, finish: Callable[[], None], _: asyncio.Future[None]) -> None:
+        self._idle += 1
+        if self._idle == self.workers:
+            self._quiet.set()
+        finish()
+        self.dispatch()

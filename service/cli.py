@@ -1,0 +1,177 @@
+"""The `facette` command."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import uvicorn
+
+from service import __version__
+from service.app import create_app, database_settings
+from service.config import CONFIG_PATH_VARIABLE, Config, load_config, render_example
+from service.domain.errors import ConfigError, FacetteError
+from service.store.database import Database
+from service.telemetry import configure_logging
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status, 2 for an error the user can mend."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["export"]:
+        return _export(arguments[1:])
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except FacetteError as error:
+        print(f"facette: {error.message}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="facette", description="Self-hosted face recognition.")
+    parser.add_argument("--version", action="version", version=f"facette {__version__}")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(os.environ.get(CONFIG_PATH_VARIABLE, "config.toml")),
+        help="configuration file (default: config.toml, or $FACETTE_CONFIG)",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the service")
+    serve.add_argument("--host", help="address to listen on, instead of the configured one")
+    serve.add_argument("--port", type=int, help="port to listen on, instead of the configured one")
+    serve.set_defaults(run=_serve)
+
+    init = commands.add_parser("init", help="create the configuration file if there is none")
+    init.set_defaults(run=_init)
+
+    token = commands.add_parser("token", help="print the configured token")
+    token.set_defaults(run=_token)
+
+    migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
+    migrate.set_defaults(run=_migrate)
+
+    commands.add_parser("export", help="export the models to ONNX (see facette export --help)")
+    return parser
+
+
+def _export(arguments: Sequence[str]) -> int:
+    # Serving needs no exporter, so it is not a dependency of the service.
+    from export.__main__ import main as export_main
+
+    return export_main(arguments)
+
+
+def _init(options: argparse.Namespace) -> int:
+    path: Path = options.config
+    text = render_example(secrets.token_urlsafe(32))
+    try:
+        # Created for its owner only, from the first moment: it holds the token.
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        print(f"{path} is there already; nothing was changed")
+        return 0
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    print(f"{path} was created, with a random token")
+    return 0
+
+
+def _token(options: argparse.Namespace) -> int:
+    print(load_config(options.config).auth.token)
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    configure_logging(config.server.log_level, as_json=config.server.log_json)
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            database = await Database.open(database_settings(config, stack))
+            await database.close()
+
+    asyncio.run(run())
+    print("the database has the newest schema")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    configure_logging(config.server.log_level, as_json=config.server.log_json)
+    host = options.host or config.server.host
+    port = config.server.port if options.port is None else options.port
+    listener = _listen(host, port)
+    server = _Server(
+        uvicorn.Config(
+            create_app(config),
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=config.server.shutdown_timeout_s,
+        ),
+        _greeting(options.config, config, host, listener.getsockname()[1]),
+    )
+    # uvicorn repeats the signal that stopped it once everything is down; stopping is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    with listener:
+        server.run(sockets=[listener])
+    return 1 if server.lifespan.should_exit else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port first: everything else takes seconds and would be for nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
+
+
+def _greeting(config_path: Path, config: Config, host: str, port: int) -> str:
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    shown = f"[{shown}]" if ":" in shown else shown
+    facette = Path(sys.argv[0]) if Path(sys.argv[0]).is_file() else Path("facette")
+    with suppress(ValueError):
+        facette = facette.relative_to(Path.cwd())
+    return (
+        f"\nFacette is serving on http://{shown}:{port}\n"
+        f"The token is in {config_path}, under [auth]. Try it with a photo of yours:\n\n"
+        f'  curl -H "token: $({facette} token)" -F tenant_id=demo -F image=@photo.jpg '
+        f"http://{shown}:{port}/insert-image\n"
+    )
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it is there."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            print(self._greeting, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

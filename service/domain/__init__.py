@@ -1,0 +1,1 @@
+"""Types, errors and matching rules: pure, without I/O and without HTTP words."""

@@ -1,0 +1,182 @@
+"""Every error Facette raises on purpose, as one tree.
+
+FacetteError
+├── ConfigError                 the configuration cannot be used
+├── ModelError                  a model file or its manifest cannot be used
+├── InputError                  the caller sent something that cannot be served
+│   ├── ParameterError          a parameter is missing or malformed
+│   ├── UnsupportedImageError   not an image, or not of a supported type
+│   ├── CorruptImageError       an image that ends early or does not decode
+│   ├── ImageTooLargeError      more pixels than the limit
+│   └── BodyTooLargeError       more bytes than the limit
+├── AccessError
+│   ├── MissingTokenError       no token was sent
+│   └── WrongTokenError         a token was sent that is not the right one
+├── NotFoundError               no such thing in this tenant
+└── UnavailableError            the request may be repeated later
+    ├── OverloadedError         more work in flight than the limit
+    ├── StoppingError           the service is shutting down
+    └── StoreUnavailableError   the database or the blob store does not answer
+
+`code` is stable: clients may switch on it. A message is one sentence for a person; it never holds
+another error's text, a path or a statement.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FacetteError(Exception):
+    """Root of the tree; `code` is part of the API."""
+
+    code: ClassVar[str] = "internal_error"
+
+    @property
+    def message(self) -> str:
+        """One helpful sentence for the caller."""
+        return str(self)
+
+
+class ConfigError(FacetteError):
+    """The configuration cannot be used; the message names setting and line."""
+
+    code = "config_invalid"
+
+
+class ModelError(FacetteError):
+    """A model file or its manifest cannot be used."""
+
+    code = "model_invalid"
+
+
+class InputError(FacetteError):
+    """The caller sent something that cannot be served."""
+
+    code = "bad_request"
+
+
+class ParameterError(InputError):
+    """A parameter is missing or malformed."""
+
+    code = "invalid_parameter"
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class MissingParameterError(ParameterError):
+    """A required parameter was not sent."""
+
+    code = "missing_parameter"
+
+    def __init__(self, parameter: str) -> None:
+        super().__init__(parameter, f"The parameter '{parameter}' is missing.")
+
+
+class UnsupportedImageError(InputError):
+    """The bytes are no image of a supported type."""
+
+    code = "unsupported_image"
+
+
+class CorruptImageError(InputError):
+    """The image starts like one of a supported type but cannot be decoded to its end."""
+
+    code = "corrupt_image"
+
+
+class ImageTooLargeError(InputError):
+    """The image's header announces more pixels than the limit."""
+
+    code = "image_too_large"
+
+    def __init__(self, width: int, height: int, max_pixels: int) -> None:
+        super().__init__(
+            f"The image is {width} x {height} pixels; at most {max_pixels} pixels are accepted."
+        )
+        self.width = width
+        self.height = height
+        self.max_pixels = max_pixels
+
+
+class BodyTooLargeError(InputError):
+    """The request body is longer than the limit."""
+
+    code = "body_too_large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The request body is larger than the limit of {max_bytes} bytes.")
+        self.max_bytes = max_bytes
+
+
+class AccessError(FacetteError):
+    """The caller may not do this."""
+
+    code = "access_denied"
+
+
+class MissingTokenError(AccessError):
+    """No token was sent."""
+
+    code = "missing_token"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send the token as 'Authorization: Bearer <token>' or in a 'token' header."
+        )
+
+
+class WrongTokenError(AccessError):
+    """A token was sent that is not the right one."""
+
+    code = "wrong_token"
+
+    def __init__(self) -> None:
+        super().__init__("The token is not valid for this service.")
+
+
+class NotFoundError(FacetteError):
+    """No such thing in this tenant (it may well exist in another: the caller is not told)."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"There is no such {kind}.")
+        self.kind = kind
+
+
+class UnavailableError(FacetteError):
+    """The request may be repeated after `retry_after_s` seconds."""
+
+    code = "unavailable"
+    retry_after_s: ClassVar[int] = 1
+
+
+class OverloadedError(UnavailableError):
+    """More work is in flight than the limit."""
+
+    code = "overloaded"
+
+
+class StoppingError(UnavailableError):
+    """The service is shutting down and takes no new work."""
+
+    code = "stopping"
+    retry_after_s = 5
+
+
+class StoreUnavailableError(UnavailableError):
+    """The database or the blob store does not answer.
+
+    `outcome_unknown` is true when the connection broke while a commit was under way, so that the
+    transaction may or may not have taken effect.
+    """
+
+    code = "store_unavailable"
+    retry_after_s = 5
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown

@@ -1,0 +1,159 @@
+"""The words of the product: photos, faces, clusters, reviews."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+TenantId = NewType("TenantId", str)
+ImageId = NewType("ImageId", str)
+FaceId = NewType("FaceId", str)
+ClusterId = NewType("ClusterId", str)
+ReviewId = NewType("ReviewId", int)
+ModelSpace = NewType("ModelSpace", str)
+
+Embedding = NDArray[np.float32]
+"""A unit vector, float32 [dimension]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels of the upright photo; it may reach over the photo's edges."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
+@dataclass(frozen=True, slots=True)
+class FacialArea:
+    """A box in whole pixels, inside the photo: left, top, width, height."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One face found: where, how sure (probability 0 to 1), and its five landmarks.
+
+    Landmarks are (x, y) in pixels of the upright photo: left eye, right eye, nose, left and right
+    corner of the mouth, as seen in the photo.
+    """
+
+    box: Box
+    landmarks: tuple[tuple[float, float], ...]
+    confidence: float
+
+    def facial_area(self, width: int, height: int) -> FacialArea:
+        """The box clipped to a photo of `width` x `height` pixels and rounded to whole pixels."""
+        x1 = min(max(round(self.box.x1), 0), width - 1)
+        y1 = min(max(round(self.box.y1), 0), height - 1)
+        x2 = min(max(round(self.box.x2), x1 + 1), width)
+        y2 = min(max(round(self.box.y2), y1 + 1), height)
+        return FacialArea(x1, y1, x2 - x1, y2 - y1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedFace:
+    """A detection with its embedding."""
+
+    detection: Detection
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyzedPhoto:
+    """What the models say of one photo: its facts and its faces, largest first.
+
+    `width` and `height` are those of the upright photo; `phash` is 16 hex digits; `format` is one
+    of jpeg, png, webp, bmp, tiff, gif.
+    """
+
+    format: str
+    width: int
+    height: int
+    phash: str
+    faces: tuple[EmbeddedFace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDistance:
+    """How far a face is from the nearest face of a cluster (cosine distance, 0 to 2)."""
+
+    cluster_id: ClusterId
+    distance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewFace:
+    """A face about to be stored, with the cluster it was given."""
+
+    face_id: FaceId
+    cluster_id: ClusterId
+    face: EmbeddedFace
+    area: FacialArea
+    is_auto_matched: bool
+    distance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """An image about to be stored; its bytes already lie in the blob store under `blob_key`."""
+
+    image_id: ImageId
+    blob_key: str
+    sha256: str
+    photo: AnalyzedPhoto
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFace:
+    """A face as it is stored."""
+
+    face_id: FaceId
+    cluster_id: ClusterId
+    image_id: ImageId
+    area: FacialArea
+    is_auto_matched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image as it is stored, with the ids of its faces and their clusters, in face order."""
+
+    phash: str
+    face_ids: tuple[FaceId, ...]
+    cluster_ids: tuple[ClusterId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSize:
+    """How many faces a cluster holds, on how many images."""
+
+    number_of_faces: int
+    number_of_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A cluster that waits for a person to look at it; `image_id` shows its oldest face."""
+
+    review_id: ReviewId
+    cluster_id: ClusterId
+    image_id: ImageId
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedPhoto:
+    """The answer to an ingested photo."""
+
+    image_id: ImageId
+    faces: tuple[NewFace, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Exported models and the ONNX Runtime sessions that run them."""

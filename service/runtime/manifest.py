@@ -1,0 +1,132 @@
+"""The contract between the export program and the service: what each model file is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from service.domain.errors import ModelError
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+
+ModelName = Literal["pnet", "rnet", "onet", "facenet"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Frozen):
+    """One graph input or output; a named dimension (a string in `shape`) is dynamic."""
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[int | str, ...]
+
+
+class ImageInput(TensorSpec):
+    """The image input of a model: what the pixels mean."""
+
+    layout: Literal["NHWC"]
+    color: Literal["RGB"]
+    value_range: tuple[int, int]
+
+
+class Source(_Frozen):
+    """Where the weights came from, and under which terms."""
+
+    weights: str
+    package: str
+    url: str
+    weights_sha256: str
+    code_licence: str
+    weights_licence: str
+
+
+class Verification(_Frozen):
+    """Largest absolute differences against the PyTorch module, measured at export.
+
+    `max_abs_difference` has one entry per output; `inputs` says what was fed.
+    """
+
+    tolerance: float
+    max_abs_difference: dict[str, float]
+    inputs: str
+
+
+class EmbeddingFacts(_Frozen):
+    """What a vector of this model means.
+
+    `space` identifies the weights: vectors are comparable when, and only when, it is equal.
+    Distances are cosine distances, 0 to 2.
+    """
+
+    space: str
+    dimension: int
+    metric: Literal["cosine"]
+    recommended_max_distance: float
+
+
+class ModelSpec(_Frozen):
+    """One model file and every fact the service needs to run it."""
+
+    file: str
+    sha256: str
+    opset: int
+    input: ImageInput
+    outputs: tuple[TensorSpec, ...]
+    source: Source
+    verification: Verification
+    embedding: EmbeddingFacts | None = None
+    recommended_threshold: float | None = None
+
+
+class Manifest(_Frozen):
+    """`models/manifest.json`: the four models and the recipe that made them."""
+
+    schema_version: Literal[1]
+    fingerprint: str
+    tools: dict[str, str]
+    models: dict[ModelName, ModelSpec]
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_manifest(directory: Path) -> Manifest:
+    """Read and validate the manifest of a models directory.
+
+    Raises:
+        ModelError: it is missing, unreadable or of another schema.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing: run `facette export` first") from None
+    except (OSError, ValueError, ValidationError) as error:
+        raise ModelError(f"{path} cannot be used ({error}): run `facette export` again") from error
+
+
+def check_file(directory: Path, spec: ModelSpec) -> Path:
+    """Path of a model file whose hash is the manifest's.
+
+    Raises:
+        ModelError: the file is missing or not the one that was verified.
+    """
+    path = directory / spec.file
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: run `facette export` again")
+    if file_sha256(path) != spec.sha256:
+        raise ModelError(
+            f"{path} is not the file its manifest describes: run `facette export` again"
+        )
+    return path

@@ -1,0 +1,1 @@
+"""PostgreSQL with pgvector, and the blob store: the one source of truth."""

@@ -1,0 +1,158 @@
+"""The connection pool, and the border where the driver's errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from pgvector.asyncpg import register_vector
+
+from service.domain.errors import ConfigError, StoreUnavailableError
+from service.store.migrations import migrate
+from service.store.statements import SQL
+
+_logger = logging.getLogger(__name__)
+
+_UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InternalClientError,
+    # The server is starting, stopping, crashed, or out of connections, memory or disk.
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    # A standby that was promoted away, or a disk that went read-only.
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """How to reach PostgreSQL; `host` is a host name or the folder of a unix socket."""
+
+    host: str
+    port: int
+    dbname: str
+    user: str
+    password: str
+    max_connections: int
+    acquire_timeout_s: float
+    statement_timeout_s: float
+
+
+class Database:
+    """A pool of connections that survives a restart of the server."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: DatabaseSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+
+    @classmethod
+    async def open(cls, settings: DatabaseSettings) -> Database:
+        """Migrate the database, then open the pool.
+
+        Raises:
+            ConfigError: the server cannot be reached, lacks pgvector, or is another release's.
+        """
+        address = {
+            "host": settings.host,
+            "port": settings.port,
+            "database": settings.dbname,
+            "user": settings.user,
+            "password": settings.password or None,
+            "timeout": settings.acquire_timeout_s,
+        }
+        try:
+            connection = await asyncpg.connect(**address)
+            try:
+                await migrate(connection)
+            finally:
+                await connection.close()
+        except _UNREACHABLE as error:
+            raise ConfigError(
+                f"the database {settings.dbname} at {settings.host}:{settings.port} "
+                f"cannot be used: {error or type(error).__name__}"
+            ) from error
+        except (asyncpg.UndefinedFileError, asyncpg.FeatureNotSupportedError) as error:
+            raise ConfigError(f"the database server lacks pgvector: {error}") from error
+        pool = await asyncpg.create_pool(
+            **address,
+            min_size=1,
+            max_size=settings.max_connections,
+            command_timeout=settings.statement_timeout_s,
+            max_inactive_connection_lifetime=300,
+            init=register_vector,
+            server_settings={"application_name": "facette", "jit": "off"},
+        )
+        return cls(pool, settings)
+
+    async def close(self) -> None:
+        """Close every connection, waiting a while for those in use."""
+        try:
+            await asyncio.wait_for(self._pool.close(), timeout=10)
+        except TimeoutError:
+            _logger.warning("database connections were still in use and were cut")
+            self._pool.terminate()
+
+    async def ping(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            StoreUnavailableError: it does not.
+        """
+        with _translated():
+            async with self._pool.acquire(timeout=self._settings.acquire_timeout_s) as connection:
+                await connection.fetchval(SQL["ping"])
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for reading; all statements in the block see the same moment.
+
+        Raises:
+            StoreUnavailableError: there is none, or it broke.
+        """
+        with _translated():
+            async with (
+                self._pool.acquire(timeout=self._settings.acquire_timeout_s) as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            StoreUnavailableError: with `outcome_unknown` when the commit itself broke.
+        """
+        with _translated():
+            async with self._pool.acquire(timeout=self._settings.acquire_timeout_s) as connection:
+                transaction = connection.transaction()
+                await transaction.start()
+                try:
+                    yield connection
+                except BaseException:
+                    if not connection.is_closed():
+                        await transaction.rollback()
+                    raise
+                with _translated(committing=True):
+                    await transaction.commit()
+
+
+@contextmanager
+def _translated(*, committing: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except _UNREACHABLE as error:
+        _logger.warning("database unavailable: %s: %s", type(error).__name__, error)
+        raise StoreUnavailableError(
+            "The database does not answer; try again shortly.", outcome_unknown=committing
+        ) from error

@@ -1,0 +1,68 @@
+-- Statements that change something; each runs in a transaction that holds its tenant's lock.
+
+-- name: lock_tenant
+-- One writer a tenant at a time, until the transaction ends; waits for the one before.
+INSERT INTO tenant (tenant_id) VALUES ($1)
+ON CONFLICT (tenant_id) DO UPDATE SET tenant_id = excluded.tenant_id
+
+-- name: lock_known_tenant
+-- The same for what needs an existing tenant: no row means there is none.
+SELECT 1 FROM tenant WHERE tenant_id = $1 FOR UPDATE
+
+-- name: insert_image
+INSERT INTO image (
+    tenant_id, image_id, blob_key, format, width, height, size_bytes, sha256, phash
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: insert_cluster
+INSERT INTO cluster (tenant_id, cluster_id) VALUES ($1, $2)
+
+-- name: insert_review
+INSERT INTO review (tenant_id, cluster_id) VALUES ($1, $2)
+
+-- name: insert_face
+INSERT INTO face (
+    tenant_id, face_id, image_id, cluster_id, model_space, embedding, box, landmarks, area,
+    confidence, is_auto_matched, distance
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+
+-- name: move_face
+-- A face moved by a person is no longer matched by the machine.
+UPDATE face SET cluster_id = $3, is_auto_matched = false, distance = NULL
+WHERE tenant_id = $1 AND face_id = $2
+
+-- name: delete_face
+DELETE FROM face WHERE tenant_id = $1 AND face_id = $2 RETURNING cluster_id
+
+-- name: delete_image
+DELETE FROM image WHERE tenant_id = $1 AND image_id = $2 RETURNING blob_key
+
+-- name: delete_empty_clusters
+-- Those of the given clusters that have no face left; their reviews go with them.
+DELETE FROM cluster
+WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[])
+  AND NOT EXISTS (
+    SELECT FROM face
+    WHERE face.tenant_id = cluster.tenant_id AND face.cluster_id = cluster.cluster_id
+  )
+
+-- name: delete_images_showing_only
+-- Images on which every face belongs to one cluster; their faces go with them.
+DELETE FROM image
+WHERE tenant_id = $1
+  AND image_id IN (SELECT image_id FROM face WHERE tenant_id = $1 AND cluster_id = $2)
+  AND NOT EXISTS (
+    SELECT FROM face
+    WHERE face.tenant_id = $1 AND face.image_id = image.image_id AND face.cluster_id <> $2
+  )
+RETURNING blob_key
+
+-- name: delete_cluster
+-- The cluster, with what is left of its faces and its reviews.
+DELETE FROM cluster WHERE tenant_id = $1 AND cluster_id = $2
+
+-- name: delete_tenant
+DELETE FROM tenant WHERE tenant_id = $1
+
+-- name: delete_review
+DELETE FROM review WHERE tenant_id = $1 AND review_id = $2 RETURNING review_id

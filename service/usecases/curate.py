@@ -1,0 +1,119 @@
+"""A person looks at what the machine did: read it, move it, delete it, review it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from service.domain.types import (
+    ClusterId,
+    ClusterSize,
+    FaceId,
+    ImageId,
+    Review,
+    ReviewId,
+    StoredFace,
+    StoredImage,
+    TenantId,
+)
+from service.usecases.ports import BlobStore, FaceStore
+
+
+class Curate:
+    """Everything that is done to stored photos.
+
+    Every method raises NotFoundError for an id that the tenant does not have, and
+    StoreUnavailableError when the database does not answer.
+
+    Args:
+        on_orphans: told how many blobs could not be removed after their rows were gone.
+    """
+
+    def __init__(
+        self, store: FaceStore, blobs: BlobStore, *, on_orphans: Callable[[int], None]
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._on_orphans = on_orphans
+
+    async def face(self, tenant_id: TenantId, face_id: FaceId) -> StoredFace:
+        """One face."""
+        async with self._store.reading(tenant_id) as tenant:
+            return await tenant.face(face_id)
+
+    async def faces_of_image(
+        self, tenant_id: TenantId, image_id: ImageId, skip: int, limit: int
+    ) -> list[StoredFace]:
+        """The faces of an image, largest first."""
+        async with self._store.reading(tenant_id) as tenant:
+            return await tenant.faces_of_image(image_id, skip, limit)
+
+    async def image(self, tenant_id: TenantId, image_id: ImageId) -> StoredImage:
+        """One image with the ids of its faces and clusters."""
+        async with self._store.reading(tenant_id) as tenant:
+            return await tenant.image(image_id)
+
+    async def cluster_size(self, tenant_id: TenantId, cluster_id: ClusterId) -> ClusterSize:
+        """How many faces a cluster holds, on how many images."""
+        async with self._store.reading(tenant_id) as tenant:
+            return await tenant.cluster_size(cluster_id)
+
+    async def review(self, tenant_id: TenantId, review_id: ReviewId) -> Review:
+        """One pending review."""
+        async with self._store.reading(tenant_id) as tenant:
+            return await tenant.review(review_id)
+
+    async def reviews(self, tenant_id: TenantId, skip: int, limit: int) -> list[Review]:
+        """Pending reviews, oldest first."""
+        async with self._store.reading(tenant_id) as tenant:
+            return await tenant.reviews(skip, limit)
+
+    async def move_face(
+        self, tenant_id: TenantId, face_id: FaceId, cluster_id: ClusterId | None
+    ) -> ClusterId:
+        """Put a face into a cluster, or with None into a new one; returns the cluster.
+
+        A person may put two faces of one photo together (a mirror, a collage); only the machine
+        never does. A cluster left empty disappears with its reviews.
+        """
+        async with self._store.writing(tenant_id) as tenant:
+            await tenant.face(face_id)
+            if cluster_id is None:
+                cluster_id = ClusterId(str(uuid4()))
+                await tenant.insert_cluster(cluster_id, with_review=False)
+            await tenant.move_face(face_id, cluster_id)
+            return cluster_id
+
+    async def delete_face(self, tenant_id: TenantId, face_id: FaceId) -> None:
+        """Delete one face; its image stays."""
+        async with self._store.writing(tenant_id) as tenant:
+            await tenant.delete_face(face_id)
+
+    async def delete_review(self, tenant_id: TenantId, review_id: ReviewId) -> None:
+        """Take a review off the list; its cluster stays."""
+        async with self._store.writing(tenant_id) as tenant:
+            await tenant.delete_review(review_id)
+
+    async def delete_image(self, tenant_id: TenantId, image_id: ImageId) -> None:
+        """Delete an image, its faces and its bytes."""
+        async with self._store.writing(tenant_id) as tenant:
+            blobs = await tenant.delete_image(image_id)
+        await self._discard(blobs)
+
+    async def delete_cluster(self, tenant_id: TenantId, cluster_id: ClusterId) -> None:
+        """Delete a cluster, its faces, and the images that show nobody else."""
+        async with self._store.writing(tenant_id) as tenant:
+            blobs = await tenant.delete_cluster(cluster_id)
+        await self._discard(blobs)
+
+    async def delete_tenant(self, tenant_id: TenantId) -> None:
+        """Delete everything of a tenant, image bytes included."""
+        async with self._store.writing(tenant_id) as tenant:
+            blobs = await tenant.delete_tenant()
+        await self._discard(blobs)
+
+    async def _discard(self, blobs: Sequence[str]) -> None:
+        """Remove bytes, only ever after their rows: no row may name a missing blob."""
+        failed = await self._blobs.delete(blobs)
+        if failed:
+            self._on_orphans(len(failed))

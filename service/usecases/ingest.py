@@ -1,0 +1,114 @@
+"""A photo comes in: find its faces, match each, store all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from uuid import uuid4
+
+from service.domain.errors import StoreUnavailableError
+from service.domain.matching import assign_clusters
+from service.domain.types import (
+    AnalyzedPhoto,
+    ClusterDistance,
+    ClusterId,
+    EmbeddedFace,
+    FaceId,
+    ImageId,
+    IngestedPhoto,
+    ModelSpace,
+    NewFace,
+    NewImage,
+    TenantId,
+)
+from service.telemetry import StageClock
+from service.usecases.ports import BlobStore, FaceStore, PhotoAnalyzer, TenantWrites
+
+_SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
+
+
+class IngestPhoto:
+    """Takes photos in.
+
+    Args:
+        space: identifies the weights that made the embeddings; only equal spaces are compared.
+        max_distance: largest cosine distance at which a face joins a cluster.
+        on_face: told of each stored face whether it was matched.
+    """
+
+    def __init__(
+        self,
+        analyzer: PhotoAnalyzer,
+        store: FaceStore,
+        blobs: BlobStore,
+        *,
+        space: ModelSpace,
+        max_distance: float,
+        on_face: Callable[[bool], None],
+    ) -> None:
+        self._analyzer = analyzer
+        self._store = store
+        self._blobs = blobs
+        self._space = space
+        self._max_distance = max_distance
+        self._on_face = on_face
+
+    async def __call__(self, tenant_id: TenantId, data: bytes, clock: StageClock) -> IngestedPhoto:
+        """Store a photo with its faces, each in the cluster it matches or in a new one.
+
+        The bytes are durable before the row that names them is visible, and both are there
+        before this returns.
+
+        Raises:
+            InputError: the bytes are no usable photo.
+            UnavailableError: nothing was stored, or the commit's outcome is not known.
+        """
+        photo = await self._analyzer.analyze(data, clock)
+        with clock.stage("store"):
+            stored = await self._store_photo(tenant_id, data, photo)
+        for face in stored.faces:
+            self._on_face(face.is_auto_matched)
+        return stored
+
+    async def _store_photo(
+        self, tenant_id: TenantId, data: bytes, photo: AnalyzedPhoto
+    ) -> IngestedPhoto:
+        image_id = ImageId(str(uuid4()))
+        key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
+        image = NewImage(image_id, key, hashlib.sha256(data).hexdigest(), photo, len(data))
+        await self._blobs.put(key, data)
+        try:
+            async with self._store.writing(tenant_id, create=True) as tenant:
+                faces = await self._insert(tenant, image)
+        except Exception as error:
+            # Where the commit may have taken effect, a row may name the blob, and garbage is the
+            # lesser evil; the same goes for a cancellation, which passes by here.
+            if not (isinstance(error, StoreUnavailableError) and error.outcome_unknown):
+                await self._blobs.delete([key])
+            raise
+        return IngestedPhoto(image_id, faces)
+
+    async def _insert(self, tenant: TenantWrites, image: NewImage) -> tuple[NewFace, ...]:
+        found = image.photo.faces
+        candidates = await tenant.nearest_clusters([face.embedding for face in found], self._space)
+        matches = assign_clusters(candidates, self._max_distance)
+        faces = tuple(
+            _new_face(face, match, image.photo) for face, match in zip(found, matches, strict=True)
+        )
+        await tenant.insert_image(image)
+        for face in faces:
+            if not face.is_auto_matched:
+                await tenant.insert_cluster(face.cluster_id, with_review=True)
+        await tenant.insert_faces(image.image_id, faces, self._space)
+        return faces
+
+
+def _new_face(face: EmbeddedFace, match: ClusterDistance | None, photo: AnalyzedPhoto) -> NewFace:
+    return NewFace(
+        FaceId(str(uuid4())),
+        match.cluster_id if match else ClusterId(str(uuid4())),
+        face,
+        face.detection.facial_area(photo.width, photo.height),
+        match is not None,
+        match.distance if match else None,
+    )

@@ -1,0 +1,98 @@
+"""What the use cases need from the outside, as narrow protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from service.domain.types import (
+    AnalyzedPhoto,
+    ClusterDistance,
+    ClusterId,
+    ClusterSize,
+    Embedding,
+    FaceId,
+    ImageId,
+    ModelSpace,
+    NewFace,
+    NewImage,
+    Review,
+    ReviewId,
+    StoredFace,
+    StoredImage,
+    TenantId,
+)
+from service.telemetry import StageClock
+
+
+class PhotoAnalyzer(Protocol):
+    """Finds and embeds the faces of a photo."""
+
+    async def analyze(self, data: bytes, clock: StageClock) -> AnalyzedPhoto: ...
+
+
+class TenantReads(Protocol):
+    """Reads of one tenant; each raises NotFoundError for what the tenant does not have."""
+
+    async def face(self, face_id: FaceId) -> StoredFace: ...
+
+    async def faces_of_image(
+        self, image_id: ImageId, skip: int, limit: int
+    ) -> list[StoredFace]: ...
+
+    async def image(self, image_id: ImageId) -> StoredImage: ...
+
+    async def cluster_size(self, cluster_id: ClusterId) -> ClusterSize: ...
+
+    async def review(self, review_id: ReviewId) -> Review: ...
+
+    async def reviews(self, skip: int, limit: int) -> list[Review]: ...
+
+
+class TenantWrites(TenantReads, Protocol):
+    """Changes to one tenant, in a transaction that no other writer of the tenant overlaps."""
+
+    async def nearest_clusters(
+        self, embeddings: Sequence[Embedding], space: ModelSpace
+    ) -> list[list[ClusterDistance]]: ...
+
+    async def insert_image(self, image: NewImage) -> None: ...
+
+    async def insert_cluster(self, cluster_id: ClusterId, *, with_review: bool) -> None: ...
+
+    async def insert_faces(
+        self, image_id: ImageId, faces: Sequence[NewFace], space: ModelSpace
+    ) -> None: ...
+
+    async def move_face(self, face_id: FaceId, cluster_id: ClusterId) -> None: ...
+
+    async def delete_face(self, face_id: FaceId) -> None: ...
+
+    async def delete_image(self, image_id: ImageId) -> list[str]: ...
+
+    async def delete_cluster(self, cluster_id: ClusterId) -> list[str]: ...
+
+    async def delete_tenant(self) -> list[str]: ...
+
+    async def delete_review(self, review_id: ReviewId) -> None: ...
+
+
+class FaceStore(Protocol):
+    """Opens readers and writers."""
+
+    def reading(self, tenant_id: TenantId) -> AbstractAsyncContextManager[TenantReads]: ...
+
+    def writing(
+        self, tenant_id: TenantId, *, create: bool = False
+    ) -> AbstractAsyncContextManager[TenantWrites]: ...
+
+
+class BlobStore(Protocol):
+    """Keeps image bytes."""
+
+    def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str: ...
+
+    async def put(self, key: str, data: bytes) -> None: ...
+
+    async def delete(self, keys: Iterable[str]) -> list[str]: ...

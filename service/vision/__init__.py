@@ -1,0 +1,1 @@
+"""Pure functions on arrays: decode, resample, boxes, cascade steps, crops."""

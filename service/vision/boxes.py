@@ -1,0 +1,113 @@
+"""Boxes on arrays: suppression, squaring, refinement, clipping, with facenet-pytorch's rules.
+
+Boxes are float32 [n, 4], x1 y1 x2 y2 in pixels of the upright photo. The rules are those of the
+MTCNN paper (Zhang et al., IEEE SPL 2016) as facenet-pytorch's `detect_face` implements them,
+including its one-pixel conventions, so that the same faces come out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float32]
+
+
+@njit(cache=True, nogil=True)
+def _suppress(
+    boxes: NDArray[np.float32],
+    order: NDArray[np.int64],
+    threshold: float,
+    extent: np.float32,
+    by_smaller: bool,
+) -> NDArray[np.int64]:
+    n = order.shape[0]
+    areas = np.empty(n, dtype=np.float32)
+    for i in range(n):
+        areas[i] = (boxes[i, 2] - boxes[i, 0] + extent) * (boxes[i, 3] - boxes[i, 1] + extent)
+    gone = np.zeros(n, dtype=np.bool_)
+    kept = np.empty(n, dtype=np.int64)
+    count = 0
+    zero = np.float32(0.0)
+    for a in range(n):
+        i = order[a]
+        if gone[i]:
+            continue
+        kept[count] = i
+        count += 1
+        for b in range(a + 1, n):
+            j = order[b]
+            if gone[j]:
+                continue
+            w = min(boxes[i, 2], boxes[j, 2]) - max(boxes[i, 0], boxes[j, 0]) + extent
+            h = min(boxes[i, 3], boxes[j, 3]) - max(boxes[i, 1], boxes[j, 1]) + extent
+            shared = max(w, zero) * max(h, zero)
+            base = min(areas[i], areas[j]) if by_smaller else areas[i] + areas[j] - shared
+            if base > zero and shared / base > threshold:
+                gone[j] = True
+    return kept[:count]
+
+
+def suppress_by_union(
+    boxes: Boxes, scores: NDArray[np.float32], threshold: float
+) -> NDArray[np.int64]:
+    """Non-maximum suppression by intersection over union (torchvision's `nms`).
+
+    Returns:
+        int64 [m], the rows that stay, best score first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    return _suppress(boxes, order, threshold, np.float32(0.0), False)
+
+
+def suppress_by_smaller(
+    boxes: Boxes, scores: NDArray[np.float32], threshold: float
+) -> NDArray[np.int64]:
+    """Non-maximum suppression by intersection over the smaller box, borders counted as pixels.
+
+    The cascade's last step uses it to remove a face found again inside a larger box of itself.
+
+    Returns:
+        int64 [m], the rows that stay, best score first.
+    """
+    order = np.argsort(scores, kind="stable")[::-1].copy()
+    return _suppress(boxes, order, threshold, np.float32(1.0), True)
+
+
+def square(boxes: Boxes) -> Boxes:
+    """Each box widened about its centre to a square of its longer side."""
+    width = boxes[:, 2] - boxes[:, 0]
+    height = boxes[:, 3] - boxes[:, 1]
+    side = np.maximum(width, height)
+    x1 = boxes[:, 0] + width * np.float32(0.5) - side * np.float32(0.5)
+    y1 = boxes[:, 1] + height * np.float32(0.5) - side * np.float32(0.5)
+    return np.stack([x1, y1, x1 + side, y1 + side], axis=1)
+
+
+def refine(boxes: Boxes, regression: NDArray[np.float32], *, border: float) -> Boxes:
+    """Boxes moved by a network's regression, given as fractions of width and height.
+
+    `border` is added to width and height first: 1 for R-Net and O-Net, 0 for P-Net.
+    """
+    width = boxes[:, 2] - boxes[:, 0] + np.float32(border)
+    height = boxes[:, 3] - boxes[:, 1] + np.float32(border)
+    size = np.stack([width, height, width, height], axis=1)
+    return boxes + regression * size
+
+
+def windows(boxes: Boxes, width: int, height: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The whole pixels that boxes cover inside a photo.
+
+    Returns:
+        windows: int32 [m, 4], y1 x1 y2 x2 in pixels, for the boxes that cover any.
+        valid: bool [n], which boxes those are.
+    """
+    # Coordinates far outside (a refined box may be anywhere) would overflow an int32.
+    whole = np.trunc(np.clip(boxes, -1e6, 1e6)).astype(np.int32)
+    x1 = np.maximum(whole[:, 0], 1) - 1
+    y1 = np.maximum(whole[:, 1], 1) - 1
+    x2 = np.minimum(whole[:, 2], width)
+    y2 = np.minimum(whole[:, 3], height)
+    valid = (x2 > x1) & (y2 > y1)
+    return np.stack([y1, x1, y2, x2], axis=1)[valid], valid

@@ -1,0 +1,124 @@
+"""Weights reach the right place, and folding arithmetic into them changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export import fold, frozen_graph, networks, weights
+from export.errors import FrozenGraphError
+from export.recipe import parse_weights
+
+PACKAGED = parse_weights("casia-webface", download=False)
+
+
+@pytest.fixture(scope="module")
+def facenet() -> nn.Module:
+    network = networks.inception_resnet_v1()
+    weights.load(PACKAGED, network)
+    return network
+
+
+def random_pixels(count: int, side: int) -> Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
+
+
+def raw(images: Tensor) -> Tensor:
+    return images.permute(0, 3, 1, 2).to(torch.float32)
+
+
+def test_frozen_graph_weights_agree_with_opencvs_run_of_that_graph(facenet: nn.Module) -> None:
+    images = fold.standardise(random_pixels(2, 160))
+    with torch.inference_mode():
+        ours = facenet(images).numpy()
+    graph = cv2.dnn.readNetFromTensorflow(str(frozen_graph.graph_path()))
+    # One picture at a time: OpenCV 5 cannot flatten this graph's batches.
+    for image, embedding in zip(images.numpy(), ours, strict=True):
+        graph.setInput(image[np.newaxis])
+        assert np.abs(graph.forward()[0] - embedding).max() <= 5e-7
+
+
+@pytest.mark.parametrize(("stage", "side"), [("pnet", 45), ("rnet", 24), ("onet", 48)])
+def test_folded_mtcnn_stage_gives_the_outputs_of_the_unfolded_one(
+    stage: networks.StageName, side: int
+) -> None:
+    network = networks.mtcnn_stage(stage)
+    images = random_pixels(4, side)
+    with torch.inference_mode():
+        *others, probabilities = network(fold.standardise(images))
+        *folded_others, folded_probability = fold.fold_mtcnn_stage(network)(raw(images))
+    for folded, original in zip(folded_others, others, strict=True):
+        assert torch.allclose(folded, original, rtol=0, atol=1e-5)
+    assert torch.allclose(folded_probability[:, 0], probabilities[:, 1], rtol=0, atol=1e-5)
+
+
+def test_folded_facenet_gives_the_embeddings_of_the_unfolded_one(facenet: nn.Module) -> None:
+    images = random_pixels(2, 160)
+    with torch.inference_mode():
+        original = facenet(fold.standardise(images))
+        folded = fold.fold_facenet(facenet)(raw(images))
+    assert torch.allclose(folded, original, rtol=0, atol=1e-5)
+
+
+def test_folding_leaves_the_original_module_alone(facenet: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in facenet.state_dict().items()}
+    fold.fold_facenet(facenet)
+    after = facenet.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def doctored_graph(path: Path, edit: str) -> Path:
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+    graph = GraphDef.FromString(frozen_graph.graph_path().read_bytes())
+    nodes = {node.name: node for node in graph.node}
+    block = "InceptionResnetV1/Repeat/block35_1"
+    if edit == "missing convolution":
+        nodes[f"{block}/Branch_0/Conv2d_1x1/Conv2D"].op = "Identity"
+    elif edit == "swapped branches":
+        one = nodes[f"{block}/Branch_1/Conv2d_0a_1x1/Conv2D"]
+        other = nodes[f"{block}/Branch_2/Conv2d_0a_1x1/Conv2D"]
+        one.name, other.name = other.name, one.name
+    elif edit == "other residual scale":
+        nodes[f"{block}/mul/x"].attr["value"].tensor.float_val[0] = 0.2
+    elif edit == "other shape":
+        tensor = nodes[f"{block}/Conv2d_1x1/biases"].attr["value"].tensor
+        tensor.tensor_shape.dim[0].size += 1
+    elif edit == "unused weights":
+        extra = graph.node.add()
+        extra.CopyFrom(nodes[f"{block}/Conv2d_1x1/biases"])
+        extra.name = "Elsewhere/biases"
+    target = path / "graph.pb"
+    target.write_bytes(graph.SerializeToString())
+    return target
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ("missing convolution", "131 convolutions"),
+        ("swapped branches", "stands where the network has"),
+        ("other residual scale", "scales its residual"),
+        ("other shape", "has shape"),
+        ("unused weights", "have no place"),
+    ],
+)
+def test_a_graph_that_is_not_the_mapped_one_is_refused(
+    tmp_path: Path, facenet: nn.Module, edit: str, reason: str
+) -> None:
+    with pytest.raises(FrozenGraphError, match=reason):
+        frozen_graph.read_state_dict(doctored_graph(tmp_path, edit), facenet)
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, facenet: nn.Module) -> None:
+    path = tmp_path / "graph.pb"
+    path.write_bytes(b"\xff" * 64)
+    with pytest.raises(FrozenGraphError, match="not a TensorFlow graph"):
+        frozen_graph.read_state_dict(path, facenet)
