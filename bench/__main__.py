@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench import detect, embed, insert
+from bench import accuracy, detect, embed, insert
 from bench.machine import describe
 from bench.measure import Rate
 
@@ -20,14 +20,18 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one bench or all of them."""
+    """Run one bench, or all that take time; `accuracy` needs the reference photos."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("bench", choices=[*_BENCHES, "all"], nargs="?", default="all")
+    parser.add_argument("bench", choices=[*_BENCHES, "accuracy", "all"], nargs="?", default="all")
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default: 7)")
     parser.add_argument("--json", type=Path, help="write the results there, not to bench/results")
     options = parser.parse_args(argv)
     if options.rounds < 1:
         parser.error("--rounds starts at 1")
+    if options.bench == "accuracy":
+        found = asyncio.run(accuracy.run())
+        _write(options.json or _RESULTS / "accuracy.json", {"machine": describe(), **found})
+        return 0
     names = list(_BENCHES) if options.bench == "all" else [options.bench]
     results: dict[str, Any] = {}
     for name in names:

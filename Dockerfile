@@ -1,0 +1,42 @@
+# Facette in a container: the service, its models, nothing that serving does not need. There is no
+# configuration file inside: every setting comes from the environment, as FACETTE_SECTION_KEY.
+
+# The models. This stage installs PyTorch, which is large; only /models leaves it.
+FROM python:3.11-slim AS models
+WORKDIR /src
+COPY pyproject.toml ./
+COPY service/__init__.py service/
+# The dependencies alone, in a layer that stays valid until pyproject.toml changes.
+RUN touch README.md LICENSE && pip install --no-cache-dir '.[cpu,export]'
+COPY service service
+COPY export export
+RUN python -m export --models-dir /models
+
+# The service in a virtual environment of its own.
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/facette
+COPY pyproject.toml README.md LICENSE ./
+COPY service service
+RUN /opt/facette/bin/pip install --no-cache-dir '.[cpu]'
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/facette --shell /usr/sbin/nologin facette \
+    && install --directory --owner facette --group facette --mode 0750 \
+        /var/lib/facette /var/lib/facette/uploads /var/cache/facette
+COPY --from=build /opt/facette /opt/facette
+COPY --from=models /models /opt/facette/models
+# The cache folder takes compiled kernels, and uploads above one megabyte while they come in.
+ENV PATH=/opt/facette/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/var/cache/facette \
+    TMPDIR=/var/cache/facette \
+    FACETTE_PATHS_MODELS_DIR=/opt/facette/models \
+    FACETTE_PATHS_UPLOAD_DIR=/var/lib/facette/uploads
+USER facette
+WORKDIR /var/lib/facette
+EXPOSE 8000
+# A proxy named in the environment is of no use here: the request goes to this container.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/readyz', timeout=4)"]
+ENTRYPOINT ["facette", "serve", "--host", "0.0.0.0", "--port", "8000"]
