@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -128,9 +129,16 @@ def _serve(options: argparse.Namespace) -> int:
     # uvicorn repeats the signal that stopped it once everything is down; stopping is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    # A failed start says itself what is wrong; the server's remark after it adds nothing.
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: not record.getMessage().startswith("Application startup failed")
+    )
     with listener:
-        server.run(sockets=[listener])
-    return 1 if server.lifespan.should_exit else 0
+        try:
+            server.run(sockets=[listener])
+        except SystemExit:  # how uvicorn reports a failed start
+            return 2
+    return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -241,21 +241,21 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
 
 
 _EXAMPLE_HEAD = """\
-# Facette's settings. Every line shows a default; delete what you do not change.
+# Facette's settings. A line like "#port = 8000" shows a default: uncomment it to change it.
 # The environment overrides the file: FACETTE_SERVER_PORT=8080 is [server] port.
 """
 
 
 def render_example(token: str) -> str:
-    """A commented configuration file with every setting at its default."""
+    """A configuration file that documents every setting; only the token is set."""
     blocks = [_EXAMPLE_HEAD]
     for name, section in SECTIONS.items():
         # An active [database] section would mean an external server.
-        mark = "# " if name == "database" else ""
-        lines = [f"# {section.__doc__}", f"{mark}[{name}]"]
+        lines = [f"# {section.__doc__}", f"#[{name}]" if name == "database" else f"[{name}]"]
         for key, info in section.model_fields.items():
-            default = token if info.default is PydanticUndefined else info.default
-            lines += [f"# {info.description}", f"{mark}{key} = {_toml(default)}"]
+            required = info.default is PydanticUndefined
+            setting = f"{key} = {_toml(token if required else info.default)}"
+            lines += [f"# {info.description}", setting if required else f"#{setting}"]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -55,12 +57,31 @@ def models_dir() -> Path:
     return folder
 
 
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A temporary folder outside pytest's own.
+
+    As root, PostgreSQL runs as a user of its own; every pytest that starts closes the folder it
+    shares with the others to all users but its own, under the feet of a running database.
+    """
+    with tempfile.TemporaryDirectory(prefix="facette-test-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def service_folder() -> Iterator[Path]:
+    """A folder for one service with its database."""
+    with open_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[ServiceProcess]:
+def service(models_dir: Path) -> Iterator[ServiceProcess]:
     """One running service for all tests of a worker; tests keep apart by tenant."""
-    process = ServiceProcess(tmp_path_factory.mktemp("service"), models_dir).start()
-    yield process
-    assert process.stop() == 0
+    with open_folder() as folder:
+        process = ServiceProcess(folder, models_dir).start()
+        yield process
+        assert process.stop() == 0
 
 
 @pytest.fixture

@@ -33,14 +33,14 @@ class FolderBlobStore:
         folder = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
         return f"{folder}/{image_id}.{suffix}"
 
-    async def put(self, key: str, data: bytes) -> None:
-        """Write a blob so that it survives a crash once this returns.
+    async def put(self, key: str, data: bytes) -> str:
+        """Write a blob so that it survives a crash once this returns its SHA-256 in hex.
 
         Raises:
             StoreUnavailableError: the folder cannot be written, or the disk is full.
         """
         try:
-            await asyncio.to_thread(self._write, self._root / key, data)
+            return await asyncio.to_thread(self._write, self._root / key, data)
         except OSError as error:
             _logger.error("blob not written: %s", error)
             raise StoreUnavailableError(
@@ -51,7 +51,7 @@ class FolderBlobStore:
         """Remove blobs; returns the keys that could not be removed (a missing one is gone)."""
         return await asyncio.to_thread(self._remove, list(keys))
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> str:
         try:
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
         except FileNotFoundError:  # the tenant's first image, or its first after the last went
@@ -68,6 +68,7 @@ class FolderBlobStore:
             Path(temporary).unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
+        return hashlib.sha256(data).hexdigest()
 
     def _remove(self, keys: list[str]) -> list[str]:
         failed = []

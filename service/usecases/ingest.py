@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -75,8 +74,8 @@ class IngestPhoto:
     ) -> IngestedPhoto:
         image_id = ImageId(str(uuid4()))
         key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
-        image = NewImage(image_id, key, hashlib.sha256(data).hexdigest(), photo, len(data))
-        await self._blobs.put(key, data)
+        sha256 = await self._blobs.put(key, data)
+        image = NewImage(image_id, key, sha256, photo, len(data))
         try:
             async with self._store.writing(tenant_id, create=True) as tenant:
                 faces = await self._insert(tenant, image)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 import httpx
+import pytest
+
+from tests.api.helpers import (
+    Photos,
+    decode,
+    insert,
+    multipart,
+    only_cluster,
+    read,
+    reviews,
+    send,
+    stored,
+    stored_file,
+    uploads,
+)
+from tests.service_process import ServiceProcess
 
 
 def test_second_photo_of_a_person_joins_the_cluster_of_the_first(
-    client: httpx.Client, tenant: str, portraits: list[Path]
+    client: httpx.Client, tenant: str, photos: Photos
 ) -> None:
-    astronaut, hopper = portraits
-    first = insert(client, tenant, astronaut)
-    stranger = insert(client, tenant, hopper)
-    again = insert(client, tenant, astronaut)
-    (cluster,) = first["face_ids"].values()
-    assert list(again["face_ids"].values()) == [cluster]
-    assert cluster not in stranger["face_ids"].values()
+    first = insert(client, tenant, photos.astronaut)
+    stranger = insert(client, tenant, photos.hopper)
+    again = insert(client, tenant, photos.astronaut)
+    assert only_cluster(again) == only_cluster(first)
+    assert only_cluster(stranger) != only_cluster(first)
     assert [face["is_auto_matched"] for face in (first["faces"][0], again["faces"][0])] == [
         False,
         True,
@@ -24,9 +38,126 @@ def test_second_photo_of_a_person_joins_the_cluster_of_the_first(
     assert again["faces"][0]["distance"] < 0.01
 
 
-def insert(client: httpx.Client, tenant: str, photo: Path) -> dict:
+def test_a_new_person_opens_a_review_and_a_known_one_does_not(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    first = insert(client, tenant, photos.astronaut)
+    insert(client, tenant, photos.astronaut)
+    assert [(review["cluster_id"], review["image_id"]) for review in reviews(client, tenant)] == [
+        (only_cluster(first), first["image_id"])
+    ]
+
+
+def test_each_known_person_of_a_group_photo_is_recognised(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    known = {only_cluster(insert(client, tenant, p)) for p in (photos.astronaut, photos.hopper)}
+    group = insert(client, tenant, photos.both)
+    assert set(group["face_ids"].values()) == known
+    assert all(face["is_auto_matched"] for face in group["faces"])
+
+
+def test_two_faces_of_one_photo_never_share_a_cluster(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    twins = insert(client, tenant, photos.twins)
+    assert len(set(twins["face_ids"].values())) == 2
+
+
+def test_a_known_person_seen_twice_in_one_photo_is_matched_once(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    known = only_cluster(insert(client, tenant, photos.astronaut))
+    twins = insert(client, tenant, photos.twins)
+    assert list(twins["face_ids"].values()).count(known) == 1
+    assert sorted(face["is_auto_matched"] for face in twins["faces"]) == [False, True]
+
+
+def test_a_photo_without_a_face_is_stored_without_faces(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    answer = insert(client, tenant, photos.nobody)
+    assert answer["face_ids"] == {}
+    image = read(client, "/image", tenant_id=tenant, image_id=answer["image_id"])
+    assert (image["face_ids"], image["cluster_ids"]) == ([], [])
+    assert reviews(client, tenant) == []
+
+
+def test_each_face_is_described(client: httpx.Client, tenant: str, photos: Photos) -> None:
+    answer = insert(client, tenant, photos.both)
+    width, height = decode(photos.both).size
+    assert {face["face_id"]: face["cluster_id"] for face in answer["faces"]} == answer["face_ids"]
+    for face in answer["faces"]:
+        box = face["box"]
+        assert box["x1"] < box["x2"]
+        assert box["y1"] < box["y2"]
+        assert len(face["landmarks"]) == 5
+        assert all(0 < x < width and 0 < y < height for x, y in face["landmarks"])
+        assert 0.9 <= face["confidence"] <= 1
+        assert face["distance"] is None
+
+
+@pytest.mark.parametrize("subject", ["both", "nobody"])
+def test_every_insert_says_where_its_time_went(
+    client: httpx.Client, tenant: str, photos: Photos, subject: str
+) -> None:
+    answer = send(client, tenant, getattr(photos, subject))
+    stages = re.findall(r"(\w+);dur=\d+(?:\.\d+)?(?:, |$)", answer.headers["server-timing"])
+    assert stages == ["queue", "decode", "detect", "embed", "store"]
+
+
+def test_the_file_is_stored_as_it_was_sent(
+    client: httpx.Client, tenant: str, photos: Photos, service: ServiceProcess
+) -> None:
+    path = stored_file(service, insert(client, tenant, photos.astronaut)["image_id"])
+    assert path is not None
+    assert path.read_bytes() == photos.astronaut
+
+
+@pytest.mark.parametrize(
+    "filename", ["", "../../etc/passwd", "/etc/passwd", "a\\b", "ü.jpg", "x" * 3000, ".", "%00"]
+)
+def test_a_hostile_file_name_is_never_a_path(
+    client: httpx.Client, tenant: str, photos: Photos, service: ServiceProcess, filename: str
+) -> None:
+    before = stored(service)
     answer = client.post(
-        "/insert-image", data={"tenant_id": tenant}, files={"image": photo.read_bytes()}
+        "/insert-image",
+        params={"tenant_id": tenant},
+        **multipart((f'name="image"; filename="{filename}"', photos.nobody)),
     )
     assert answer.status_code == 200, answer.text
-    return answer.json()
+    (new,) = (path for path in stored(service) - before if path.is_file())
+    assert new.parent.parent == uploads(service)
+    assert new.stem == answer.json()["image_id"]
+
+
+def test_the_tenant_may_stand_in_the_query_string(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    answer = client.post(
+        "/insert-image", params={"tenant_id": tenant}, files={"image": photos.nobody}
+    )
+    assert answer.status_code == 200, answer.text
+    read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])
+
+
+def test_the_form_wins_over_the_query_string(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    answer = client.post(
+        "/insert-image",
+        params={"tenant_id": f"{tenant}-query"},
+        data={"tenant_id": tenant},
+        files={"image": photos.nobody},
+    )
+    read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])
+
+
+def test_a_repeated_parameter_counts_as_its_last_value(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    answer = client.post(
+        f"/insert-image?tenant_id={tenant}-first&tenant_id={tenant}", files={"image": photos.nobody}
+    )
+    read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])

@@ -1,0 +1,82 @@
+"""Image formats: what is accepted, and in which pixels a face is reported."""
+
+from __future__ import annotations
+
+import httpx
+import imagehash
+import pytest
+from PIL import Image
+
+from tests.api.helpers import Photos, decode, encode, insert, only_face, read
+
+# EXIF orientation: how the stored picture has to be turned to lie as that orientation says.
+STORED_AS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+ORIENTATION = 0x0112
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_a_face_is_found_in_every_supported_format(
+    client: httpx.Client, tenant: str, photos: Photos, name: str
+) -> None:
+    answer = insert(client, tenant, encode(decode(photos.astronaut), name))
+    assert len(answer["face_ids"]) == 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA", "1"])
+def test_a_png_of_any_colour_mode_is_accepted(
+    client: httpx.Client, tenant: str, photos: Photos, mode: str
+) -> None:
+    insert(client, tenant, encode(decode(photos.astronaut).convert(mode), "PNG"))
+
+
+def test_a_face_beside_transparent_pixels_is_the_same_person(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    known = insert(client, tenant, photos.astronaut)
+    cut_out = decode(photos.astronaut).convert("RGBA")
+    cut_out.paste((0, 0, 0, 0), (0, 0, cut_out.width, 10))
+    answer = insert(client, tenant, encode(cut_out, "PNG"))
+    assert list(answer["face_ids"].values()) == list(known["face_ids"].values())
+
+
+def test_an_animation_counts_as_its_first_frame(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    first = decode(photos.astronaut)
+    blank = Image.new("RGB", first.size, "white")
+    answer = insert(client, tenant, encode(first, "GIF", save_all=True, append_images=[blank]))
+    assert len(answer["face_ids"]) == 1
+
+
+@pytest.mark.parametrize("orientation", STORED_AS)
+def test_a_turned_jpeg_gives_its_facial_area_in_upright_pixels(
+    client: httpx.Client, tenant: str, photos: Photos, orientation: int
+) -> None:
+    upright = decode(photos.astronaut)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    turned = encode(upright.transpose(STORED_AS[orientation]), exif=exif)
+    areas = []
+    for photo in (photos.astronaut, turned):
+        face = only_face(insert(client, tenant, photo))
+        areas.append(read(client, "/face", tenant_id=tenant, face_id=face)["facial_area"])
+    # The second file was compressed once more, which moves the box a little.
+    assert areas[1] == pytest.approx(areas[0], abs=4)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF"])
+def test_phash_is_that_of_imagehash(
+    client: httpx.Client, tenant: str, photos: Photos, name: str
+) -> None:
+    photo = encode(decode(photos.hopper), name)
+    answer = insert(client, tenant, photo)
+    image = read(client, "/image", tenant_id=tenant, image_id=answer["image_id"])
+    assert image["phash"] == str(imagehash.phash(decode(photo)))

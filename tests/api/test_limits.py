@@ -1,0 +1,222 @@
+"""Limits of body, pixels and requests at once, on a service with small ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.api.helpers import (
+    Photos,
+    assert_error,
+    assert_error_body,
+    decode,
+    encode,
+    metric,
+    read_answer,
+    send,
+    started_request,
+    stored,
+)
+from tests.service_process import ServiceProcess
+
+pytestmark = pytest.mark.xdist_group("limits")
+
+MAX_BODY = 64 * 1024
+MAX_PIXELS = 100_000
+CHUNK = 4096
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[ServiceProcess]:
+    """A service that takes one request at a time, of few bytes and pixels."""
+    process = ServiceProcess(
+        tmp_path_factory.mktemp("limited"),
+        models_dir,
+        {
+            "FACETTE_SERVER_MAX_REQUESTS_IN_FLIGHT": "1",
+            "FACETTE_SERVER_MAX_BODY_BYTES": str(MAX_BODY),
+            "FACETTE_IMAGES_MAX_PIXELS": str(MAX_PIXELS),
+        },
+    ).start()
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def client(limited: ServiceProcess) -> Iterator[httpx.Client]:
+    """A client of that service, once it has nothing to do."""
+    with limited.client() as found:
+        wait_until_in_flight(found, 0)
+        yield found
+
+
+@pytest.mark.parametrize("announced", [MAX_BODY + 1, 10**12])
+@pytest.mark.parametrize("path", ["/insert-image", "/update-face-cluster", "/nowhere"])
+def test_a_body_announced_too_large_is_refused_before_it_comes(
+    client: httpx.Client, limited: ServiceProcess, path: str, announced: int
+) -> None:
+    with started_request(limited, "POST", path, {"Content-Length": str(announced)}) as connection:
+        status, headers, body = read_answer(connection)
+    assert status == 413
+    assert headers["connection"] == "close"
+    assert_error_body(body, "body_too_large")
+
+
+def test_a_client_that_asks_first_is_told_not_to_send(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    asking = {"Content-Length": str(MAX_BODY + 1), "Expect": "100-continue"}
+    with started_request(limited, "POST", "/insert-image", asking) as connection:
+        first_line = connection.recv(12)
+    assert first_line == b"HTTP/1.1 413"
+
+
+def test_an_unannounced_body_is_refused_once_it_is_too_large(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    head = {"Transfer-Encoding": "chunked", "Content-Type": "multipart/form-data; boundary=limit"}
+    with started_request(limited, "POST", "/insert-image", head) as connection:
+        part = b'--limit\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        for data in (part, *[bytes(CHUNK)] * (MAX_BODY // CHUNK)):
+            connection.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+        status, headers, body = read_answer(connection)  # the last chunk is never sent
+    assert status == 413
+    assert headers["connection"] == "close"
+    assert_error_body(body, "body_too_large")
+
+
+def test_the_largest_body_is_accepted_and_one_byte_more_is_not(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    def padded(size: int) -> bytes:
+        return photos.nobody + bytes(size - len(photos.nobody))
+
+    empty = client.build_request(
+        "POST", "/insert-image", data={"tenant_id": tenant}, files={"image": b""}
+    )
+    room = MAX_BODY - int(empty.headers["content-length"])
+    assert send(client, tenant, padded(room)).status_code == 200
+    wait_until_in_flight(client, 0)
+    assert_error(send(client, tenant, padded(room + 1)), 413, "body_too_large")
+
+
+def test_nothing_of_a_refused_body_stays_behind(
+    client: httpx.Client, limited: ServiceProcess, tenant: str, photos: Photos
+) -> None:
+    before = stored(limited)
+    send(client, tenant, photos.astronaut + bytes(MAX_BODY))
+    wait_until_in_flight(client, 0)
+    assert stored(limited) == before
+
+
+def test_the_largest_photo_is_accepted_and_a_row_more_is_not(
+    client: httpx.Client, tenant: str
+) -> None:
+    largest, larger = (Image.new("L", (250, 400 + more)) for more in (0, 1))
+    assert send(client, tenant, encode(largest, "PNG")).status_code == 200
+    wait_until_in_flight(client, 0)
+    assert_error(send(client, tenant, encode(larger, "PNG")), 422, "image_too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/insert-image"), ("GET", "/image"), ("DELETE", "/tenant")]
+)
+def test_a_request_over_the_limit_is_told_to_come_back(
+    client: httpx.Client, limited: ServiceProcess, tenant: str, method: str, path: str
+) -> None:
+    with unfinished_upload(client, limited):
+        answer = client.request(method, path, params={"tenant_id": tenant})
+        assert_error(answer, 429, "overloaded")
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_a_request_over_the_limit_is_refused_before_its_body_comes(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    head = {"Content-Length": str(MAX_BODY)}
+    with (
+        unfinished_upload(client, limited),
+        started_request(limited, "POST", "/insert-image", head) as connection,
+    ):
+        status, _, body = read_answer(connection)
+    assert status == 429
+    assert_error_body(body, "overloaded")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_operators_are_answered_at_the_limit(
+    client: httpx.Client, limited: ServiceProcess, path: str
+) -> None:
+    with unfinished_upload(client, limited):
+        assert client.get(path).status_code == 200
+
+
+def test_a_wrong_token_is_refused_at_the_limit(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    with unfinished_upload(client, limited):
+        assert_error(client.get("/image", headers={"token": "another-token"}), 403)
+
+
+def test_a_client_that_hangs_up_gives_its_permit_back(
+    client: httpx.Client, limited: ServiceProcess, tenant: str, photos: Photos
+) -> None:
+    with unfinished_upload(client, limited):
+        pass
+    wait_until_in_flight(client, 0)
+    assert send(client, tenant, photos.nobody).status_code == 200
+
+
+def test_a_client_that_hangs_up_during_the_work_gives_its_permit_back(
+    client: httpx.Client, limited: ServiceProcess, tenant: str, photos: Photos
+) -> None:
+    def answered() -> float:
+        return metric(client, "facette_http_requests_total", route="/insert-image")
+
+    before = answered()
+    large = encode(decode(photos.crowd).resize((300, 330)))
+    request = client.build_request(
+        "POST", "/insert-image", data={"tenant_id": tenant}, files={"image": large}
+    )
+    body = request.read()
+    head = {name: request.headers[name] for name in ("content-type", "content-length")}
+    with started_request(limited, "POST", "/insert-image", head) as connection:
+        connection.sendall(body)
+    wait_until(lambda: answered() > before)
+    assert send(client, tenant, photos.nobody).status_code == 200
+
+
+@pytest.mark.parametrize("file", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
+def test_a_failed_request_gives_its_permit_back(
+    client: httpx.Client, tenant: str, photos: Photos, file: bytes
+) -> None:
+    assert send(client, tenant, file).status_code in (415, 422)
+    wait_until_in_flight(client, 0)
+    assert send(client, tenant, photos.nobody).status_code == 200
+
+
+@contextmanager
+def unfinished_upload(client: httpx.Client, limited: ServiceProcess) -> Iterator[None]:
+    """Hold the one permit with an upload whose body does not come; hang up at the end."""
+    head = {"Content-Length": "1000", "Content-Type": "multipart/form-data; boundary=limit"}
+    with started_request(limited, "POST", "/insert-image", head):
+        wait_until_in_flight(client, 1)
+        yield
+
+
+def wait_until_in_flight(client: httpx.Client, wanted: int) -> None:
+    """Wait until so many requests hold a permit; asking for metrics takes none."""
+    wait_until(lambda: metric(client, "facette_requests_in_flight") == wanted)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)

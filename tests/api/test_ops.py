@@ -1,0 +1,106 @@
+"""What operators see: health, readiness, metrics and the log, and what they must not see."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from tests.api.helpers import (
+    Photos,
+    call,
+    change,
+    insert,
+    metric,
+    only_face,
+    read,
+    reviews,
+    send,
+)
+from tests.service_process import TOKEN, ServiceProcess
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_operators_need_no_token(service: ServiceProcess, method: str, path: str) -> None:
+    assert httpx.request(method, service.url + path).status_code == 200
+
+
+def test_metrics_are_in_prometheus_text_format(service: ServiceProcess) -> None:
+    answer = httpx.get(f"{service.url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    sample = re.compile(r"[a-zA-Z_:][\w:]*(\{.*\})? (NaN|[+-]Inf|[-+\d.e]+)")
+    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not sample.fullmatch(line)] == []
+
+
+def test_requests_are_counted_by_route_method_and_status(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    def counted(method: str, route: str, status: int) -> float:
+        return metric(
+            client, "facette_http_requests_total", method=method, route=route, status=status
+        )
+
+    watched = [
+        ("POST", "/insert-image", 200),
+        ("GET", "/face", 404),
+        ("POST", "/insert-image", 415),
+    ]
+    before = [counted(*each) for each in watched]
+    insert(client, tenant, photos.nobody)
+    call(client, "GET", "/face", tenant_id=tenant, face_id="unknown")
+    send(client, tenant, b"no image")
+    assert [counted(*each) for each in watched] == [count + 1 for count in before]
+
+
+@pytest.mark.parametrize("stage", ["queue", "decode", "detect", "embed", "store"])
+def test_every_stage_of_a_photo_is_measured(
+    client: httpx.Client, tenant: str, photos: Photos, stage: str
+) -> None:
+    before = metric(client, "facette_stage_seconds_count", stage=stage)
+    insert(client, tenant, photos.astronaut)
+    assert metric(client, "facette_stage_seconds_count", stage=stage) == before + 1
+
+
+def test_unknown_paths_add_no_metric_of_their_own(client: httpx.Client, tenant: str) -> None:
+    client.get(f"/{tenant}")
+    assert tenant not in client.get("/metrics").text
+
+
+def test_no_request_is_in_flight_once_all_are_answered(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    insert(client, tenant, photos.astronaut)
+    send(client, tenant, b"no image")
+    assert metric(client, "facette_requests_in_flight") == 0
+
+
+def test_neither_metrics_nor_log_tell_a_tenant_or_the_token(
+    client: httpx.Client, tenant: str, photos: Photos, service: ServiceProcess
+) -> None:
+    answer = insert(client, tenant, photos.astronaut)
+    ids = {"tenant_id": tenant, "image_id": answer["image_id"]}
+    read(client, "/faces", **ids)
+    reviews(client, tenant)
+    given = {"tenant_id": tenant, "face_id": only_face(answer), "to_cluster_id": "new"}
+    change(client, "POST", "/update-face-cluster", **given)
+    for bad in (b"", b"no image", photos.astronaut[:2000]):
+        send(client, tenant, bad)
+    call(client, "GET", "/image", tenant_id=tenant, image_id=tenant)
+    call(client, "GET", "/review-pending", tenant_id=tenant, review_id=tenant)
+    change(client, "DELETE", "/image", **ids)
+    change(client, "DELETE", "/tenant", tenant_id=tenant)
+    for told in (client.get("/metrics").text, service.log):
+        assert tenant not in told
+        assert TOKEN not in told
+
+
+def test_every_request_has_one_line_in_the_log(
+    client: httpx.Client, tenant: str, service: ServiceProcess
+) -> None:
+    answer = client.get("/review-pending-list", params={"tenant_id": tenant})
+    (line,) = (line for line in service.log.splitlines() if answer.headers["x-request-id"] in line)
+    for field in ("method=GET", "route=/review-pending-list", "status=200"):
+        assert field in line

@@ -1,0 +1,202 @@
+"""Ingesting against a real database: who joins whom, whatever happens at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from service.domain.errors import NotFoundError, StoreUnavailableError
+from service.domain.types import ModelSpace, TenantId
+from service.store.blobs import FolderBlobStore
+from service.store.database import Database
+from service.store.repository import Repository, SearchSettings, TenantWriter
+from service.telemetry import StageClock
+from service.usecases.curate import Curate
+from service.usecases.ingest import IngestPhoto
+from tests.integration.helpers import MadeUpAnalyzer, files_below, near, person
+
+SPACE = ModelSpace("made-up/1")
+TENANT = TenantId("tenant")
+EXACT = SearchSettings(exact_max_faces=20_000, hnsw_ef_search=200)
+BY_INDEX = SearchSettings(exact_max_faces=0, hnsw_ef_search=200)
+
+
+class Shop:
+    """The ingesting and curating use cases over one database."""
+
+    def __init__(self, database: Database, uploads: Path, search: SearchSettings = EXACT) -> None:
+        self.analyzer = MadeUpAnalyzer()
+        self.repository = Repository(database, search)
+        self.blobs = FolderBlobStore(uploads)
+        self.uploads = uploads
+        self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
+        self._database = database
+
+    async def insert(self, *embeddings, tenant: TenantId = TENANT, space: ModelSpace = SPACE):
+        ingest = IngestPhoto(
+            self.analyzer,
+            self.repository,
+            self.blobs,
+            space=space,
+            max_distance=0.5,
+            on_face=lambda matched: None,
+        )
+        return await ingest(tenant, self.analyzer.add(*embeddings), StageClock())
+
+
+@pytest.fixture(params=[EXACT, BY_INDEX], ids=["exact", "by index"])
+def shop(request: pytest.FixtureRequest, database: Database, uploads: Path) -> Shop:
+    return Shop(database, uploads, request.param)
+
+
+async def test_face_joins_the_nearest_cluster_within_the_distance(shop: Shop) -> None:
+    anna = (await shop.insert(person(1))).faces[0]
+    await shop.insert(near(person(1), 0.9, seed=1))
+    again = (await shop.insert(near(person(1), 0.3, seed=2))).faces[0]
+    assert (again.cluster_id, again.is_auto_matched) == (anna.cluster_id, True)
+    assert again.distance == pytest.approx(0.3, abs=2e-3)
+
+
+async def test_face_beyond_the_distance_opens_a_cluster_with_a_review(shop: Shop) -> None:
+    first = await shop.insert(person(1))
+    stranger = (await shop.insert(near(person(1), 0.6, seed=1))).faces[0]
+    assert not stranger.is_auto_matched
+    reviews = await shop.curate.reviews(TENANT, 0, 10)
+    assert [review.cluster_id for review in reviews] == [
+        first.faces[0].cluster_id,
+        stranger.cluster_id,
+    ]
+
+
+async def test_two_faces_of_one_photo_never_share_a_cluster(shop: Shop) -> None:
+    anna = (await shop.insert(person(1))).faces[0]
+    nearer, farther = (
+        await shop.insert(near(person(1), 0.2, seed=1), near(person(1), 0.1, seed=2))
+    ).faces[::-1]
+    assert nearer.cluster_id == anna.cluster_id
+    assert farther.cluster_id != anna.cluster_id
+
+
+async def test_loser_of_a_cluster_takes_its_next_nearest_one(shop: Shop) -> None:
+    anna = (await shop.insert(person(1))).faces[0]
+    for seed in range(40):  # a crowd that fills any short list of neighbours
+        await shop.insert(near(person(1), 0.01, seed=seed))
+    twin = (await shop.insert(near(person(1), 0.52, seed=99))).faces[0]
+    between = near(person(1), 0.1, seed=3) * 0.6 + twin.face.embedding * 0.5
+    between = between / (between @ between) ** 0.5
+    photo = await shop.insert(person(1), between)
+    assert [face.cluster_id for face in photo.faces] == [anna.cluster_id, twin.cluster_id]
+
+
+async def test_tenants_do_not_see_each_others_faces(shop: Shop) -> None:
+    anna = (await shop.insert(person(1))).faces[0]
+    other = (await shop.insert(person(1), tenant=TenantId("other"))).faces[0]
+    assert other.cluster_id != anna.cluster_id
+    with pytest.raises(NotFoundError):
+        await shop.curate.face(TenantId("other"), anna.face_id)
+
+
+async def test_vectors_of_two_models_are_not_compared(shop: Shop) -> None:
+    anna = (await shop.insert(person(1))).faces[0]
+    other = (await shop.insert(person(1), space=ModelSpace("made-up/2"))).faces[0]
+    assert other.cluster_id != anna.cluster_id
+
+
+async def test_concurrent_photos_of_a_new_person_make_one_cluster(shop: Shop) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(shop.insert(near(person(1), 0.05, seed=seed), person(100 + seed)))
+            for seed in range(24)
+        ]
+    clusters = Counter(task.result().faces[0].cluster_id for task in tasks)
+    assert list(clusters.values()) == [24]
+
+
+async def test_moves_and_deletes_in_parallel_leave_no_empty_cluster(shop: Shop) -> None:
+    photos = [await shop.insert(person(number)) for number in range(12)]
+    target = photos[0].faces[0].cluster_id
+
+    async def act(number: int) -> None:
+        face = photos[number].faces[0]
+        if number % 3 == 0:
+            await shop.curate.delete_image(TENANT, photos[number].image_id)
+        elif number % 3 == 1:
+            await shop.curate.move_face(TENANT, face.face_id, None)
+        else:
+            await shop.curate.delete_face(TENANT, face.face_id)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(1, 12):
+            group.create_task(act(number))
+    left = [photos[0], *(photos[n] for n in range(1, 12) if n % 3 == 1)]
+    async with shop.repository.reading(TENANT) as tenant:
+        faces = [await tenant.face(photo.faces[0].face_id) for photo in left]
+    sizes = [await shop.curate.cluster_size(TENANT, face.cluster_id) for face in faces]
+    assert [size.number_of_faces for size in sizes] == [1] * len(left)
+    assert [r.cluster_id for r in await shop.curate.reviews(TENANT, 0, 100)] == [target]
+
+
+async def test_nothing_is_left_when_the_database_fails_before_the_commit(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise StoreUnavailableError("The database does not answer.")
+
+    monkeypatch.setattr(TenantWriter, "insert_faces", broken)
+    with pytest.raises(StoreUnavailableError):
+        await shop.insert(person(1))
+    assert files_below(shop.uploads) == []
+    with pytest.raises(NotFoundError):
+        async with shop.repository.writing(TENANT):
+            pass
+
+
+async def test_bytes_are_kept_when_the_commits_outcome_is_unknown(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise StoreUnavailableError("The database does not answer.", outcome_unknown=True)
+
+    monkeypatch.setattr(TenantWriter, "insert_faces", broken)
+    with pytest.raises(StoreUnavailableError):
+        await shop.insert(person(1))
+    assert len(files_below(shop.uploads)) == 1
+
+
+async def test_deleting_a_cluster_keeps_images_that_show_somebody_else(shop: Shop) -> None:
+    alone = await shop.insert(person(1))
+    together = await shop.insert(person(1), person(2))
+    await shop.curate.delete_cluster(TENANT, alone.faces[0].cluster_id)
+    with pytest.raises(NotFoundError):
+        await shop.curate.image(TENANT, alone.image_id)
+    kept = await shop.curate.image(TENANT, together.image_id)
+    assert kept.cluster_ids == (together.faces[1].cluster_id,)
+    assert [name.split("/")[1].split(".")[0] for name in files_below(shop.uploads)] == [
+        together.image_id
+    ]
+
+
+async def test_review_follows_its_cluster_when_its_image_goes(shop: Shop) -> None:
+    first = await shop.insert(person(1))
+    second = await shop.insert(near(person(1), 0.1, seed=1))
+    await shop.curate.delete_image(TENANT, first.image_id)
+    (review,) = await shop.curate.reviews(TENANT, 0, 10)
+    assert review.image_id == second.image_id
+
+
+async def test_deleting_a_tenant_removes_its_rows_and_files_and_nobody_elses(shop: Shop) -> None:
+    await shop.insert(person(1), person(2))
+    other = await shop.insert(person(1), tenant=TenantId("other"))
+    await shop.curate.delete_tenant(TENANT)
+    assert [name.split("/")[1].split(".")[0] for name in files_below(shop.uploads)] == [
+        other.image_id
+    ]
+    async with shop._database.snapshot() as connection:
+        for table in ("tenant", "image", "cluster", "face", "review"):
+            rows = await connection.fetchval(
+                f"SELECT count(*) FROM {table} WHERE tenant_id = $1", TENANT
+            )
+            assert rows == 0, table
