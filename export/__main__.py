@@ -20,7 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the export program and return its exit status: 0, or an `ExportError`'s code."""
     started = time.monotonic()
     arguments = _parser().parse_args(argv)
-    choice = recipe.parse_weights(arguments.weights, download=arguments.download)
+    if arguments.weights is None and not arguments.download:
+        choice = recipe.recorded_weights(arguments.models_dir)
+    else:
+        choice = recipe.parse_weights(
+            arguments.weights or "casia-webface", download=arguments.download
+        )
     try:
         if arguments.if_stale and recipe.is_fresh(arguments.models_dir, choice):
             print("models are up to date")
@@ -60,10 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--weights",
-        default="casia-webface",
         metavar="NAME|PATH",
-        help="casia-webface (default, from an installed package), vggface2 (downloaded) "
-        "or the path of an InceptionResnetV1 state dict",
+        help="casia-webface (from an installed package), vggface2 (downloaded) or the path of an "
+        "InceptionResnetV1 state dict (default: those of the last export, else casia-webface)",
     )
     parser.add_argument(
         "--download",

@@ -47,7 +47,12 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
         )
         files[spec.file], specs["facenet"] = data, spec
         manifest = Manifest(
-            schema_version=1, fingerprint=recipe, tools=_tool_versions(), models=specs
+            schema_version=1,
+            weights=choice.name,
+            download=choice.download,
+            fingerprint=recipe,
+            tools=_tool_versions(),
+            models=specs,
         )
         publish.publish(stage, models_dir, files, manifest)
     progress(f"published {len(files)} models and their manifest in {models_dir}")

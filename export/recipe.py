@@ -39,6 +39,11 @@ class WeightsChoice:
     path: Path | None = None
 
     @property
+    def name(self) -> str:
+        """What `--weights` was: a name, or the file's absolute path."""
+        return self.kind if self.path is None else str(self.path.resolve())
+
+    @property
     def identity(self) -> str:
         """Text that changes when other weights are asked for; a file counts by its content.
 
@@ -63,6 +68,15 @@ def parse_weights(text: str, *, download: bool) -> WeightsChoice:
     if text == "vggface2":
         return WeightsChoice("vggface2", download=True)
     return WeightsChoice("file", path=Path(text))
+
+
+def recorded_weights(models_dir: Path) -> WeightsChoice:
+    """The choice that made the models of a directory; the packaged weights where there are none."""
+    try:
+        manifest = contract.load_manifest(models_dir)
+    except ModelError:
+        return WeightsChoice("casia-webface")
+    return parse_weights(manifest.weights, download=manifest.download)
 
 
 def versions() -> dict[str, str]:

@@ -67,8 +67,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _export(arguments: Sequence[str]) -> int:
-    # Serving needs no exporter, so it is not a dependency of the service.
-    from export.__main__ import main as export_main
+    try:
+        # Serving needs no exporter, so it is not a dependency of the service.
+        from export.__main__ import main as export_main
+    except ImportError:
+        print("facette: the export program is not part of this installation", file=sys.stderr)
+        return 2
 
     return export_main(arguments)
 
@@ -160,9 +164,10 @@ def _greeting(config_path: Path, config: Config, host: str, port: int) -> str:
     facette = Path(sys.argv[0]) if Path(sys.argv[0]).is_file() else Path("facette")
     with suppress(ValueError):
         facette = facette.relative_to(Path.cwd())
+    where = f"in {config_path}, under [auth]" if config_path.is_file() else "in FACETTE_AUTH_TOKEN"
     return (
         f"\nFacette is serving on http://{shown}:{port}\n"
-        f"The token is in {config_path}, under [auth]. Try it with a photo of yours:\n\n"
+        f"The token is {where}. Try it with a photo of yours:\n\n"
         f'  curl -H "token: $({facette} token)" -F tenant_id=demo -F image=@photo.jpg '
         f"http://{shown}:{port}/insert-image\n"
     )

@@ -22,7 +22,7 @@ from service.runtime.sessions import SessionSettings, open_sessions
 from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings
 from service.vision.crop import crop_face
-from service.vision.decode import DecodedPhoto, decode
+from service.vision.decode import DecodedPhoto, blank_png, decode
 from service.vision.resample import summed_area_table
 
 _QUIET_S = 1.0
@@ -102,9 +102,8 @@ class Analyzer:
         return self._embedder.facts
 
     async def warm_up(self) -> None:
-        """Run every network once, so that the first photo is not the slow one."""
-        await asyncio.to_thread(self._detector.warm_up)
-        await asyncio.to_thread(self._embedder.warm_up)
+        """Run every stage once, so that the first photo is not the slow one."""
+        await asyncio.to_thread(self._warm_up)
 
     async def analyze(self, data: bytes, clock: StageClock) -> AnalyzedPhoto:
         """Find and embed the faces of a photo, largest first.
@@ -154,6 +153,12 @@ class Analyzer:
             self._in_work -= 1
             if not self._in_work:
                 self._tidy_up_later()
+
+    def _warm_up(self) -> None:
+        # A file, not an array: kernels are compiled for the kind of array that decoding makes.
+        (opened,) = self._open_photos([blank_png(64)])
+        self._detector.warm_up(opened.prepared)
+        self._embedder.warm_up()
 
     def _tidy_up_later(self) -> None:
         """Give memory back once nothing has been going on for a moment."""

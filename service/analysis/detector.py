@@ -27,7 +27,7 @@ from service.vision.cascade import (
     pyramid_scales,
     refine_candidates,
 )
-from service.vision.resample import resample_windows, summed_area_table
+from service.vision.resample import resample_windows
 
 # P-Net's activations take about 150 bytes a pixel; a band of a large level bounds them.
 _MAX_BAND_PIXELS = 1 << 20
@@ -129,10 +129,8 @@ class CascadeDetector:
         for stage in (self._pnet, self._rnet, self._onet):
             await stage.drain()
 
-    def warm_up(self) -> None:
-        """Run each network and compile each kernel once."""
-        pixels = np.zeros((64, 64, 3), dtype=np.uint8)
-        photo = PreparedPhoto(summed_area_table(pixels), 64, 64)
+    def warm_up(self, photo: PreparedPhoto) -> None:
+        """Run each network and compile each kernel once, on a photo of 40 pixels or more."""
         self._run_levels([_Level(photo, 0.6)])
         boxes = np.array([[0, 0, 32, 32], [8, 8, 40, 40]], dtype=np.float32)
         proposals = _Proposals.of(photo, boxes)

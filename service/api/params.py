@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from service.domain.errors import InputError, MissingParameterError, ParameterError
+from service.domain.errors import (
+    InputError,
+    MissingParameterError,
+    ParameterError,
+    UnavailableError,
+)
 from service.domain.types import TenantId
+
+_logger = logging.getLogger(__name__)
 
 MAX_ID_LENGTH = 128
 MAX_PAGE = 1000
@@ -110,6 +118,9 @@ async def parameters(request: Request) -> AsyncIterator[Parameters]:
         form = await request.form(max_files=1, max_fields=32, max_part_size=64 * 1024)
     except (HTTPException, MultiPartException, FormParserError, ValueError) as error:
         raise MalformedBodyError("The form in the request body cannot be parsed.") from error
+    except OSError as error:  # larger uploads wait in a temporary file
+        _logger.error("upload not taken: %s", error)
+        raise UnavailableError("The service cannot take uploads at the moment.") from error
     try:
         yield Parameters(request.query_params, form)
     finally:

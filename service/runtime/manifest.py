@@ -90,6 +90,9 @@ class Manifest(_Frozen):
     """`models/manifest.json`: the four models and the recipe that made them."""
 
     schema_version: Literal[1]
+    # What the export was asked for, so that a later run keeps to it: a name or a file's path.
+    weights: str
+    download: bool
     fingerprint: str
     tools: dict[str, str]
     models: dict[ModelName, ModelSpec]

@@ -96,6 +96,13 @@ def decode(data: bytes, max_pixels: int) -> DecodedPhoto:
         return DecodedPhoto(pixels, phash, _SAME_FORMAT.get(name, name))
 
 
+def blank_png(side: int) -> bytes:
+    """A black square of `side` pixels as a PNG file."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side)).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def _corrupt(error: Exception) -> CorruptImageError:
     _logger.debug("image does not decode: %r", error)
     return CorruptImageError("The image is damaged or ends early and cannot be decoded.")

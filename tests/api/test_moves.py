@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -21,6 +20,8 @@ from tests.api.helpers import (
     reviews,
     state_of,
 )
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 def test_a_face_moves_to_another_cluster(client: httpx.Client, tenant: str, photos: Photos) -> None:
@@ -67,7 +68,7 @@ def test_a_move_to_its_own_cluster_changes_nothing(
     assert state_of(client, tenant, answer["image_id"]) == before
 
 
-@pytest.mark.parametrize("target", [str(uuid4()), "nonsense", "NEW", "../new"])
+@pytest.mark.parametrize("target", [UNKNOWN, "nonsense", "NEW", "../new"])
 def test_a_move_to_an_unknown_cluster_changes_nothing(
     client: httpx.Client, tenant: str, photos: Photos, target: str
 ) -> None:
@@ -83,7 +84,7 @@ def test_an_unknown_face_opens_no_cluster(
 ) -> None:
     answer = insert(client, tenant, photos.astronaut)
     before = state_of(client, tenant, answer["image_id"])
-    given = {"tenant_id": tenant, "face_id": str(uuid4()), "to_cluster_id": "new"}
+    given = {"tenant_id": tenant, "face_id": UNKNOWN, "to_cluster_id": "new"}
     assert_error(call(client, "POST", "/update-face-cluster", **given), 404, "not_found")
     assert state_of(client, tenant, answer["image_id"]) == before
 

@@ -206,6 +206,19 @@ async def test_an_item_cancelled_before_its_dispatch_never_runs() -> None:
     assert results[2] == 20
 
 
+async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=5, cost=lambda item: item)
+        tasks = await begin(batcher, 1)
+        await gate.started()
+        tasks += await begin(batcher, 2, 4, 3)
+        tasks[2].cancel()
+        gate.open()
+        await outcomes(tasks)
+    assert gate.batches == [[1], [2, 3]]
+
+
 async def test_the_room_of_cancelled_items_is_given_back() -> None:
     gate = Gate()
     async with workers(1) as pool:
@@ -409,19 +422,20 @@ async def test_a_full_batch_does_not_wait_for_the_queue_delay() -> None:
     assert recorder.batches == [[1, 2, 3]]
 
 
-async def test_cancelled_items_do_not_fill_a_batch() -> None:
+@pytest.mark.parametrize(("leaver", "batch"), [(0, [2, 3, 4]), (1, [1, 3, 4])])
+async def test_cancelled_items_do_not_fill_a_batch(leaver: int, batch: list[int]) -> None:
     recorder = Recorder()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            recorder, pool=pool, name="s", max_batch_cost=2, max_queue_delay_s=NEVER_S
+            recorder, pool=pool, name="s", max_batch_cost=3, max_queue_delay_s=NEVER_S
         )
-        (leaver,) = await begin(batcher, 1)
-        leaver.cancel()
-        await outcomes([leaver])
-        tasks = await begin(batcher, 2)
-        assert batcher.waiting == 1
-        await outcomes(tasks + await begin(batcher, 3))
-    assert recorder.batches == [[2, 3]]
+        tasks = await begin(batcher, 1, 2)
+        tasks[leaver].cancel()
+        tasks += await begin(batcher, 3)
+        assert batcher.waiting == 2
+        tasks += await begin(batcher, 4)
+        await outcomes(tasks)
+    assert recorder.batches == [batch]
 
 
 async def test_the_queue_delay_of_each_batch_is_its_own() -> None:

@@ -111,6 +111,10 @@ def test_a_band_stays_near_the_limit_it_was_given(height: int, width: int, rows:
     assert all(bottom - top <= rows + 2 for top, bottom in level_bands(height, width, rows * width))
 
 
+def test_a_band_is_as_long_as_its_limit_allows() -> None:
+    assert level_bands(70, 10, 31 * 10) == [(0, 30), (20, 50), (40, 70)]
+
+
 def test_a_level_under_the_limit_is_one_band() -> None:
     assert level_bands(300, 400, 300 * 400) == [(0, 300)]
 

@@ -147,6 +147,12 @@ def test_sixteen_bit_samples_of_a_tiff_keep_their_high_byte(dtype: type) -> None
     np.testing.assert_array_equal(decoded, np.dstack([samples >> 8] * 3))
 
 
+def test_samples_beyond_sixteen_bits_are_clipped() -> None:
+    samples = np.array([[-5, 70_000, 1 << 30]], np.int32)
+    decoded = decode(save(Image.fromarray(samples), "TIFF"), ENOUGH).pixels
+    np.testing.assert_array_equal(decoded[0, :, 0], [0, 255, 255])
+
+
 def test_sixteen_bit_colour_keeps_its_high_byte() -> None:
     samples = np.random.default_rng(3).integers(0, 1 << 16, (5, 7, 3), np.uint16)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
