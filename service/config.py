@@ -210,7 +210,7 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     environment = os.environ if environment is None else environment
     overrides = _from_environment(environment)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         if "token" not in overrides.get("auth", {}):
             raise ConfigError(

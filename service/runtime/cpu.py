@@ -20,8 +20,7 @@ def usable_cores(quota_file: Path = _CGROUP_V2_QUOTA) -> int:
         cores = os.cpu_count() or 1
     try:
         quota, period = quota_file.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
+        share = math.ceil(int(quota) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # no cgroup v2, or the quota is "max"
         return cores
-    if quota == "max":
-        return cores
-    return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    return max(1, min(cores, share))

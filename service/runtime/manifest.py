@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from service.domain.errors import ModelError
 
@@ -96,6 +96,13 @@ class Manifest(_Frozen):
     fingerprint: str
     tools: dict[str, str]
     models: dict[ModelName, ModelSpec]
+
+    @field_validator("models")
+    @classmethod
+    def _complete(cls, models: dict[ModelName, ModelSpec]) -> dict[ModelName, ModelSpec]:
+        if missing := [name for name in get_args(ModelName) if name not in models]:
+            raise ValueError(f"there is no {' and no '.join(missing)}")
+        return models
 
 
 def file_sha256(path: Path) -> str:

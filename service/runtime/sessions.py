@@ -95,7 +95,9 @@ def open_sessions(
             )
     _logger.info(
         "models loaded",
-        extra={"fields": {"provider": sessions["facenet"].provider, "models": len(sessions)}},
+        extra={
+            "fields": {"provider": next(iter(sessions.values())).provider, "models": len(sessions)}
+        },
     )
     return sessions
 

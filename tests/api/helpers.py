@@ -7,7 +7,8 @@ import json
 import re
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -159,6 +160,20 @@ def metric(client: httpx.Client, name: str, **labels: object) -> float:
         for line in client.get("/metrics").text.splitlines()
     )
     return sum(float(s[2]) for s in samples if s and wanted <= set((s[1] or "").split(",")))
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def log_lines_of(service: ServiceProcess, answer: httpx.Response) -> list[str]:
+    """The log's lines about a request; they are written once its answer is on its way."""
+    name = f"request_id={answer.headers['x-request-id']} "
+    wait_until(lambda: name in service.log)
+    return [line for line in service.log.splitlines() if name in line]
 
 
 def assert_error(answer: httpx.Response, status: int, code: str | None = None) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.api.helpers import GUARDED, assert_error, call
+from tests.api.helpers import (
+    GUARDED,
+    assert_error,
+    call,
+    log_lines_of,
+    read_answer,
+    started_request,
+)
 from tests.service_process import TOKEN, ServiceProcess
 
 PATHS = sorted({path for _, path, _ in GUARDED})
@@ -87,8 +94,21 @@ def test_a_wrong_method_names_the_right_ones(client: httpx.Client, path: str) ->
     assert allowed == expected
 
 
+def test_an_upgrade_to_a_websocket_is_not_taken_up(service: ServiceProcess) -> None:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with started_request(service, "GET", "/healthz", headers) as connection:
+        status, _, _ = read_answer(connection)
+    assert status == 200
+
+
 def test_an_error_names_its_request_for_the_log(
     client: httpx.Client, tenant: str, service: ServiceProcess
 ) -> None:
     answer = call(client, "GET", "/image", tenant_id=tenant, image_id="unknown")
-    assert f"request_id={answer.headers['x-request-id']} " in service.log
+    (line,) = log_lines_of(service, answer)
+    assert "code=not_found" in line

@@ -6,11 +6,14 @@ import asyncio
 import random
 
 import httpx
+import pytest
 
 from tests.api.helpers import (
     Photos,
     change,
     insert,
+    only_cluster,
+    only_face,
     read,
     reviews,
     stored,
@@ -133,6 +136,22 @@ async def test_moves_and_deletes_at_once_never_fail(
     for cluster in image["cluster_ids"]:
         assert read(client, "/cluster", tenant_id=tenant, cluster_id=cluster)["number_of_faces"]
     assert {each["cluster_id"] for each in reviews(client, tenant)} <= set(image["cluster_ids"])
+
+
+@pytest.mark.parametrize("kind", ["image", "face", "cluster", "tenant"])
+async def test_of_many_deletes_of_one_thing_one_succeeds(
+    service: ServiceProcess, client: httpx.Client, tenant: str, photos: Photos, kind: str
+) -> None:
+    answer = insert(client, tenant, photos.astronaut)
+    given = {
+        "tenant_id": tenant,
+        "image_id": answer["image_id"],
+        "face_id": only_face(answer),
+        "cluster_id": only_cluster(answer),
+    }
+    async with service.async_client() as sender:
+        answers = await asyncio.gather(*(sender.delete(f"/{kind}", params=given) for _ in range(6)))
+    assert sorted(each.status_code for each in answers) == [200] + [404] * 5
 
 
 async def insert_all(

@@ -37,6 +37,28 @@ def test_a_png_of_any_colour_mode_is_accepted(
     insert(client, tenant, encode(decode(photos.astronaut).convert(mode), "PNG"))
 
 
+@pytest.mark.parametrize(
+    "size", [(1, 1), (3, 3), (1, 4000), (4000, 1), (12, 12), (20, 19), (21, 400)]
+)
+def test_a_photo_of_any_shape_is_accepted(
+    client: httpx.Client, tenant: str, size: tuple[int, int]
+) -> None:
+    assert insert(client, tenant, encode(Image.new("RGB", size), "PNG"))["face_ids"] == {}
+
+
+def test_a_photo_for_print_is_accepted(client: httpx.Client, tenant: str, photos: Photos) -> None:
+    answer = insert(client, tenant, encode(decode(photos.astronaut).convert("CMYK")))
+    assert len(answer["face_ids"]) == 1
+
+
+def test_sixteen_bits_a_sample_are_accepted(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    deep = decode(photos.astronaut).convert("L").convert("I").point(lambda sample: sample * 257)
+    answer = insert(client, tenant, encode(deep.convert("I;16"), "PNG"))
+    assert len(answer["face_ids"]) == 1
+
+
 def test_a_face_beside_transparent_pixels_is_the_same_person(
     client: httpx.Client, tenant: str, photos: Photos
 ) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tests.api.helpers import (
     send,
     started_request,
     stored,
+    wait_until,
 )
 from tests.service_process import ServiceProcess
 
@@ -213,10 +213,3 @@ def unfinished_upload(client: httpx.Client, limited: ServiceProcess) -> Iterator
 def wait_until_in_flight(client: httpx.Client, wanted: int) -> None:
     """Wait until so many requests hold a permit; asking for metrics takes none."""
     wait_until(lambda: metric(client, "facette_requests_in_flight") == wanted)
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)

@@ -70,7 +70,7 @@ def test_a_tenant_that_is_no_text_is_refused(
 ) -> None:
     form = multipart(
         ('name="tenant_id"', value),
-        ('name="image_id"', b"any"),
+        ('name="image_id"', b"00000000-0000-4000-8000-000000000000"),
         ('name="image"; filename="a.jpg"', photos.nobody),
         charset=charset,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from export import convert, fold, networks, samples, verify
 from export.errors import DtypesError, NamesError, NumbersError, ShapesError
@@ -61,9 +61,14 @@ def test_a_fixed_batch_is_a_shapes_error(rnet: tuple[bytes, verify.Reference]) -
         check(model, rnet)
 
 
-def test_a_float_input_is_a_dtypes_error(rnet: tuple[bytes, verify.Reference]) -> None:
+def test_a_byte_input_is_a_dtypes_error(rnet: tuple[bytes, verify.Reference]) -> None:
     model = loaded(rnet)
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    first = model.graph.node[0]
+    assert list(first.input) == ["image"]
+    first.input[0] = "image_as_floats"
+    cast = helper.make_node("Cast", ["image"], ["image_as_floats"], to=TensorProto.FLOAT)
+    model.graph.node.insert(0, cast)
     with pytest.raises(DtypesError, match="'image' is declared"):
         check(model, rnet)
 

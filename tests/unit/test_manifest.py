@@ -93,6 +93,12 @@ def test_a_missing_fact_is_refused(tmp_path: Path, values: dict[str, Any]) -> No
         load_manifest(write(tmp_path, json.dumps(values)))
 
 
+def test_a_manifest_that_lacks_a_model_is_refused(tmp_path: Path, values: dict[str, Any]) -> None:
+    del values["models"]["rnet"]
+    with pytest.raises(ModelError, match="there is no rnet"):
+        load_manifest(write(tmp_path, json.dumps(values)))
+
+
 def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"model" * 100_000)
