@@ -43,10 +43,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing Facette into $(VENV) (about two minutes the first time)"
-	$(PIP) --editable '.[cpu,export,embedded]'
+	@$(PIP) --editable '.[cpu,export,embedded]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
 	@echo "Installing what tests and benches need"
-	$(PIP) --editable '.[cpu,export,embedded,bench,test]'
+	@$(PIP) --editable '.[cpu,export,embedded,bench,test]'
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -56,4 +57,4 @@ def ratio(over: Rate, under: Rate) -> float:
 def percentile(values: list[float], share: float) -> float:
     """The value below which `share` (0 to 1) of the values lie, by nearest rank."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
