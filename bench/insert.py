@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.detect import pyramid
-from bench.harness import by_callers, by_threads, default_settings, running_analyzer, sessions
+from bench.harness import (
+    MODELS,
+    by_callers,
+    by_threads,
+    default_settings,
+    running_analyzer,
+    sessions,
+)
 from bench.measure import interleave, percentile, ratio
 from bench.photos import Photo, load
-from bench.server import TOKEN, running_service
+from bench.server import ServiceProcess
 from service.analysis.detector import PreparedPhoto
 from service.telemetry import StageClock
 from service.vision.resample import summed_area_table
@@ -32,15 +40,11 @@ async def run(rounds: int) -> dict[str, Any]:
     settings = default_settings()
     photos = load(_LONG_SIDE, _PHOTOS)
     latencies: dict[int, list[float]] = {1: [], _CLIENTS: []}
-    with running_service() as service:
+    with tempfile.TemporaryDirectory(prefix="facette-bench-") as folder:
+        service = ServiceProcess(Path(folder), MODELS, {"FACETTE_SERVER_LOG_LEVEL": "warning"})
+        service.start()
         idle_mb = service.resident_mb
-        limits = httpx.Limits(max_connections=_CLIENTS)
-        async with (
-            httpx.AsyncClient(
-                base_url=service.url, headers={"token": TOKEN}, timeout=120, limits=limits
-            ) as client,
-            running_analyzer(settings) as analyzer,
-        ):
+        async with service.async_client() as client, running_analyzer(settings) as analyzer:
 
             async def insert(photo: Photo, clients: int, tenant: str) -> None:
                 started = time.perf_counter()
@@ -88,6 +92,7 @@ async def run(rounds: int) -> dict[str, Any]:
             )
         await asyncio.sleep(_SETTLE_S)
         after_mb = service.resident_mb
+        service.stop()
     busy, analysis = rates[f"HTTP, {_CLIENTS} clients"], rates["analysis in process"]
     return {
         "rates": rates,

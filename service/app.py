@@ -78,6 +78,7 @@ async def _start(config: Config, metrics: Metrics, stack: AsyncExitStack) -> Api
         guard=TokenGuard(config.auth.token),
         permits=PermitOffice(config.server.max_requests_in_flight, metrics),
         metrics=metrics,
+        upload_timeout_s=config.server.upload_timeout_s,
         ready=database.ping,
     )
 

@@ -122,6 +122,7 @@ def _serve(options: argparse.Namespace) -> int:
             create_app(config),
             loop="uvloop",
             http="httptools",
+            ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,

@@ -45,6 +45,9 @@ class ServerConfig(_Section):
         description="requests worked on or waiting at once; beyond it a request is refused "
         "with 429 before its body is read",
     )
+    upload_timeout_s: float = Field(
+        60.0, gt=0, description="seconds that a request's body may take to arrive"
+    )
     shutdown_timeout_s: int = Field(
         30, ge=1, description="seconds that requests in flight get to finish on shutdown"
     )

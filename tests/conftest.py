@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.service_process import ServiceProcess
+from bench.server import ServiceProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from starlette.responses import JSONResponse, Response
 
+from service.api.params import UploadTimeoutError
 from service.domain import errors
 
 # The first class in an error's own line of ancestors decides.
@@ -16,6 +17,7 @@ STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
         errors.WrongTokenError: 403,
         errors.AccessError: 403,
         errors.NotFoundError: 404,
+        UploadTimeoutError: 408,
         errors.BodyTooLargeError: 413,
         errors.UnsupportedImageError: 415,
         errors.CorruptImageError: 422,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -26,13 +27,20 @@ _logger = logging.getLogger(__name__)
 MAX_ID_LENGTH = 128
 MAX_PAGE = 1000
 _MAX_INT64 = 2**63 - 1
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Control characters, and halves of surrogate pairs, which no text that can be stored has.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class MalformedBodyError(InputError):
     """The form in the body does not parse."""
 
     code = "malformed_body"
+
+
+class UploadTimeoutError(InputError):
+    """The body did not come in time."""
+
+    code = "upload_timeout"
 
 
 class Parameters:
@@ -51,7 +59,7 @@ class Parameters:
         value = self._get(name)
         if value is None or value == "":
             raise MissingParameterError(name)
-        if len(value) > MAX_ID_LENGTH or _CONTROL.search(value) or not value.strip():
+        if len(value) > MAX_ID_LENGTH or _FORBIDDEN.search(value) or not value.strip():
             raise ParameterError(
                 name,
                 f"The parameter '{name}' must have 1 to {MAX_ID_LENGTH} characters, "
@@ -108,14 +116,18 @@ class Parameters:
 
 
 @asynccontextmanager
-async def parameters(request: Request) -> AsyncIterator[Parameters]:
+async def parameters(request: Request, timeout_s: float) -> AsyncIterator[Parameters]:
     """Parse a request's query and form; uploaded files go when the block ends.
 
     Raises:
         MalformedBodyError: the form does not parse.
+        UploadTimeoutError: the body did not come within `timeout_s`.
     """
     try:
-        form = await request.form(max_files=1, max_fields=32, max_part_size=64 * 1024)
+        async with asyncio.timeout(timeout_s):
+            form = await request.form(max_files=1, max_fields=32, max_part_size=64 * 1024)
+    except TimeoutError:
+        raise UploadTimeoutError("The request body took too long to arrive.") from None
     except (HTTPException, MultiPartException, FormParserError, ValueError) as error:
         raise MalformedBodyError("The form in the request body cannot be parsed.") from error
     except OSError as error:  # larger uploads wait in a temporary file

@@ -28,6 +28,7 @@ class ApiServices:
     guard: TokenGuard
     permits: PermitOffice
     metrics: Metrics
+    upload_timeout_s: float
     ready: Callable[[], Awaitable[None]]
 
 
@@ -68,7 +69,7 @@ async def _guarded(
     api.guard.check(request.headers)
     handler = handlers["GET" if request.method == "HEAD" else request.method]
     with api.permits:
-        async with parameters(request) as given:
+        async with parameters(request, api.upload_timeout_s) as given:
             return await handler(api, given)
 
 

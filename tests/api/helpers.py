@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 from PIL import Image
 
-from tests.service_process import TOKEN, ServiceProcess
+from bench.server import TOKEN, ServiceProcess
 
 # Every route that names something of a tenant by its id, with the parameters that do.
 BY_ID = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from bench.server import TOKEN, ServiceProcess
 from tests.api.helpers import (
     GUARDED,
     assert_error,
@@ -13,7 +14,6 @@ from tests.api.helpers import (
     read_answer,
     started_request,
 )
-from tests.service_process import TOKEN, ServiceProcess
 
 PATHS = sorted({path for _, path, _ in GUARDED})
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     assert_error,
@@ -20,7 +21,6 @@ from tests.api.helpers import (
     send,
     stored,
 )
-from tests.service_process import ServiceProcess
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:

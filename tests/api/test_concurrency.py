@@ -8,6 +8,7 @@ import random
 import httpx
 import pytest
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     change,
@@ -19,7 +20,6 @@ from tests.api.helpers import (
     stored,
     stored_file,
 )
-from tests.service_process import ServiceProcess
 
 
 async def test_a_new_person_uploaded_many_times_at_once_is_one_cluster(

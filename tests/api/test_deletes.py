@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     assert_error,
@@ -19,7 +20,6 @@ from tests.api.helpers import (
     stored,
     stored_file,
 )
-from tests.service_process import ServiceProcess
 
 
 def test_deleting_an_image_takes_its_faces_and_its_file(

@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     decode,
@@ -20,7 +21,6 @@ from tests.api.helpers import (
     stored_file,
     uploads,
 )
-from tests.service_process import ServiceProcess
 
 
 def test_second_photo_of_a_person_joins_the_cluster_of_the_first(

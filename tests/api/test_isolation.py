@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     BY_ID,
     Photos,
@@ -24,7 +25,6 @@ from tests.api.helpers import (
     stored_file,
     uploads,
 )
-from tests.service_process import ServiceProcess
 
 ODD = [
     "Zürich 東京 🙂",

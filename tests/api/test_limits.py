@@ -10,6 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     assert_error,
@@ -23,29 +24,29 @@ from tests.api.helpers import (
     stored,
     wait_until,
 )
-from tests.service_process import ServiceProcess
+from tests.conftest import open_folder
 
 pytestmark = pytest.mark.xdist_group("limits")
 
 MAX_BODY = 64 * 1024
 MAX_PIXELS = 100_000
+UPLOAD_TIMEOUT_S = 8
 CHUNK = 4096
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Iterator[ServiceProcess]:
+def limited(models_dir: Path) -> Iterator[ServiceProcess]:
     """A service that takes one request at a time, of few bytes and pixels."""
-    process = ServiceProcess(
-        tmp_path_factory.mktemp("limited"),
-        models_dir,
-        {
-            "FACETTE_SERVER_MAX_REQUESTS_IN_FLIGHT": "1",
-            "FACETTE_SERVER_MAX_BODY_BYTES": str(MAX_BODY),
-            "FACETTE_IMAGES_MAX_PIXELS": str(MAX_PIXELS),
-        },
-    ).start()
-    yield process
-    assert process.stop() == 0
+    settings = {
+        "FACETTE_SERVER_MAX_REQUESTS_IN_FLIGHT": "1",
+        "FACETTE_SERVER_MAX_BODY_BYTES": str(MAX_BODY),
+        "FACETTE_SERVER_UPLOAD_TIMEOUT_S": str(UPLOAD_TIMEOUT_S),
+        "FACETTE_IMAGES_MAX_PIXELS": str(MAX_PIXELS),
+    }
+    with open_folder() as folder:
+        process = ServiceProcess(folder, models_dir, settings).start()
+        yield process
+        assert process.stop() == 0
 
 
 @pytest.fixture
@@ -190,6 +191,18 @@ def test_a_client_that_hangs_up_during_the_work_gives_its_permit_back(
         connection.sendall(body)
     wait_until(lambda: answered() > before)
     assert send(client, tenant, photos.nobody).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    head = {"Content-Length": "1000", "Content-Type": "multipart/form-data; boundary=limit"}
+    with started_request(limited, "POST", "/insert-image", head) as connection:
+        status, headers, body = read_answer(connection)
+    assert status == 408
+    assert headers["connection"] == "close"
+    assert_error_body(body, "upload_timeout")
+    wait_until_in_flight(client, 0)
 
 
 @pytest.mark.parametrize("file", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])

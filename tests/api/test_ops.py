@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 
+from bench.server import TOKEN, ServiceProcess
 from tests.api.helpers import (
     Photos,
     call,
@@ -19,7 +20,6 @@ from tests.api.helpers import (
     reviews,
     send,
 )
-from tests.service_process import TOKEN, ServiceProcess
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     assert_error,
@@ -28,7 +29,7 @@ from tests.api.helpers import (
     stored,
     uploads,
 )
-from tests.service_process import ServiceProcess
+from tests.conftest import open_folder
 
 pytestmark = pytest.mark.xdist_group("outage")
 
@@ -52,19 +53,18 @@ class Outage:
 
 
 @pytest.fixture(scope="module")
-def troubled(
-    tmp_path_factory: pytest.TempPathFactory, models_dir: Path
-) -> Iterator[ServiceProcess]:
+def troubled(models_dir: Path) -> Iterator[ServiceProcess]:
     """A service whose database the tests stop; no database outlives it."""
-    process = ServiceProcess(tmp_path_factory.mktemp("troubled"), models_dir)
-    try:
-        process.start()
-        yield process
-        assert process.stop() == 0
-    finally:
-        with suppress(subprocess.TimeoutExpired):
-            process.stop()
-        stop_database(process)
+    with open_folder() as folder:
+        process = ServiceProcess(folder, models_dir)
+        try:
+            process.start()
+            yield process
+            assert process.stop() == 0
+        finally:
+            with suppress(subprocess.TimeoutExpired):
+                process.stop()
+            stop_database(process)
 
 
 @pytest.fixture(scope="module")

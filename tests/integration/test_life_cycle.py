@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.service_process import ServiceProcess
+from bench.server import ServiceProcess
 
 pytestmark = pytest.mark.xdist_group("life cycle")
 
