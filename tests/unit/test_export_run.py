@@ -201,17 +201,22 @@ def test_a_state_dict_of_another_network_gives_one_line(
     assert reason in one_error_line(capsys)
 
 
-@pytest.mark.usefixtures("only_facenet")
 def test_a_state_dict_with_a_classifier_is_accepted_and_named_after_its_file(
-    tmp_path: Path,
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "office-2026.pt"
     state = networks.inception_resnet_v1().state_dict()
     torch.save({**state, "logits.weight": torch.zeros(10, 512)}, path)
     assert main(["--models-dir", str(tmp_path / "models"), "--weights", str(path)]) == 0
-    embedding = load_manifest(tmp_path / "models").models["facenet"].embedding
+    manifest = load_manifest(tmp_path / "models")
+    embedding = manifest.models["facenet"].embedding
     assert embedding is not None
     assert embedding.space.startswith("inception-resnet-v1/office-2026/")
+    # A later run that names no weights keeps to these.
+    assert manifest.weights == str(path)
+    capsys.readouterr()
+    assert main(["--models-dir", str(tmp_path / "models"), "--if-stale"]) == 0
+    assert "up to date" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("only_facenet")
