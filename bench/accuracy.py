@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.harness import default_settings, running_analyzer
+from bench.photos import faces_folder
 from service.domain.types import AnalyzedPhoto, Box, EmbeddedFace
 from service.telemetry import StageClock
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
 # What the reference calls a face, and what counts as the same box.
 _MIN_PROBABILITY = 0.9
 _SAME_FACE_IOU = 0.5
@@ -59,18 +58,6 @@ class PairDistances:
 
     same_person: tuple[float, ...]
     strangers: tuple[float, ...]
-
-
-def faces_folder() -> Path:
-    """The folder of reference photos.
-
-    Raises:
-        SystemExit: there is none.
-    """
-    folder = Path(os.environ.get("FACES_DIR", _CHECKOUT.parent / "shared" / "faces"))
-    if not (folder / "reference.json").is_file():
-        raise SystemExit("no reference: set FACES_DIR to a folder with reference.json")
-    return folder
 
 
 def load_reference(folder: Path) -> dict[str, list[ReferenceFace]]:
@@ -124,6 +111,8 @@ def pair_distances(folder: Path, photos: Mapping[str, AnalyzedPhoto]) -> PairDis
 async def run() -> dict[str, Any]:
     """Measure parity and pair accuracy, print both tables, and return them."""
     folder = faces_folder()
+    if not (folder / "reference.json").is_file():
+        raise SystemExit("no reference: set FACES_DIR to a folder with reference.json")
     reference = load_reference(folder)
     photos = await analyze_folder(folder, list(reference))
     rows = [compare(name, faces, photos[name]) for name, faces in reference.items()]

@@ -27,6 +27,11 @@ class Photo:
     jpeg: bytes
 
 
+def faces_folder() -> Path:
+    """Where labelled photos are looked for; it need not exist."""
+    return Path(os.environ.get("FACES_DIR", _CHECKOUT.parent / "shared" / "faces"))
+
+
 def load(long_side: int, limit: int) -> list[Photo]:
     """Up to `limit` photos, scaled down so that the longer side has `long_side` pixels.
 
@@ -42,8 +47,7 @@ def load(long_side: int, limit: int) -> list[Photo]:
 
 
 def _paths() -> list[Path]:
-    folder = Path(os.environ.get("FACES_DIR", _CHECKOUT.parent / "shared" / "faces"))
-    if found := sorted(folder.glob("*.jpg")):
+    if found := sorted(faces_folder().glob("*.jpg")):
         return found
     packaged = []
     for package, path in _PORTRAITS:

@@ -19,7 +19,8 @@ from service.runtime.sessions import SessionSettings
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
 from service.store.embedded import embedded_server
-from service.store.repository import Repository, SearchSettings
+from service.store.repository import Repository
+from service.store.writes import SearchSettings
 from service.telemetry import Metrics
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from bench.photos import faces_folder
 from bench.server import ServiceProcess
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def find_faces_dir() -> Path | None:
-    """The folder of real photos: FACES_DIR, else ../shared/faces; None without either."""
-    folder = Path(os.environ.get("FACES_DIR", ROOT.parent / "shared" / "faces"))
-    return folder if (folder / "pairs.csv").is_file() else None
 
 
 def _packaged(package: str, path: str) -> Path:
@@ -34,8 +28,8 @@ def _packaged(package: str, path: str) -> Path:
 @pytest.fixture(scope="session")
 def faces_dir() -> Path:
     """The folder of real photos and labelled pairs; tests that need it skip without."""
-    folder = find_faces_dir()
-    if folder is None:
+    folder = faces_folder()
+    if not (folder / "pairs.csv").is_file():
         pytest.skip("no labelled photos: set FACES_DIR to a folder with pairs.csv")
     return folder
 

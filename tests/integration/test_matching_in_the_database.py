@@ -12,7 +12,8 @@ from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
-from service.store.repository import Repository, SearchSettings, TenantWriter
+from service.store.repository import Repository
+from service.store.writes import SearchSettings, TenantWriter
 from service.telemetry import StageClock
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto

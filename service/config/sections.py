@@ -1,0 +1,188 @@
+"""Every setting, with its default, unit and meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _words(value: object) -> object:
+    """Let the environment give a list as words separated by commas."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    """Part of the configuration: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ServerConfig(Section):
+    """Where the service listens, and how much it takes on."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on")
+    max_body_bytes: int = Field(
+        25 * 1024 * 1024, ge=1024, description="largest request body, in bytes"
+    )
+    max_requests_in_flight: int = Field(
+        256,
+        ge=1,
+        description="requests worked on or waiting at once; beyond it a request is refused "
+        "with 429 before its body is read",
+    )
+    upload_timeout_s: float = Field(
+        60.0, gt=0, description="seconds that a request's body may take to arrive"
+    )
+    shutdown_timeout_s: int = Field(
+        30, ge=1, description="seconds that requests in flight get to finish on shutdown"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least serious log line written: debug, info, warning or error"
+    )
+    log_json: bool = Field(False, description="write log lines as JSON objects")
+
+
+class AuthConfig(Section):
+    """Who may call."""
+
+    token: str = Field(
+        min_length=8,
+        description="the secret that every caller sends, as 'Authorization: Bearer <token>' or in "
+        "a 'token' header; at least 8 characters",
+    )
+
+
+class PathsConfig(Section):
+    """Where things lie; relative paths start at the configuration file's folder."""
+
+    data_dir: Path = Field(Path("data"), description="folder of the embedded database")
+    upload_dir: Path = Field(Path("data/uploads"), description="folder of the stored image files")
+    models_dir: Path = Field(Path("models"), description="folder of the exported models")
+
+
+class DatabaseConfig(Section):
+    """The PostgreSQL server. Leave the whole section out to use the embedded one."""
+
+    host: str = Field("localhost", description="host name, or the folder of a unix socket")
+    port: int = Field(5432, ge=1, le=65535, description="TCP port")
+    dbname: str = Field("facette", description="database; it needs the pgvector extension")
+    user: str = Field("facette", description="role; it owns the tables")
+    password: str = Field("", description="the role's password")
+
+
+class DatabasePoolConfig(Section):
+    """Connections to the database, embedded or not."""
+
+    max_connections: int = Field(8, ge=1, le=1000, description="most connections held at once")
+    acquire_timeout_s: float = Field(
+        10.0, gt=0, description="seconds to wait for a free connection before answering 503"
+    )
+    statement_timeout_s: float = Field(30.0, gt=0, description="longest one statement may run")
+
+
+class DetectionConfig(Section):
+    """What counts as a face. The cascade's defaults are facenet-pytorch's."""
+
+    min_face_size: int = Field(
+        20, ge=12, le=4096, description="smallest face looked for, in pixels of the photo"
+    )
+    thresholds: Annotated[
+        tuple[
+            Annotated[float, Field(gt=0, lt=1)],
+            Annotated[float, Field(gt=0, lt=1)],
+            Annotated[float, Field(gt=0, lt=1)],
+        ],
+        BeforeValidator(_words),
+    ] = Field((0.6, 0.7, 0.7), description="smallest face probability after P-Net, R-Net and O-Net")
+    factor: float = Field(
+        0.709, gt=0.1, lt=0.95, description="ratio of neighbouring scales of the image pyramid"
+    )
+    min_confidence: float = Field(
+        0.90, ge=0, le=1, description="smallest final probability of what is stored as a face"
+    )
+    max_detections: int = Field(
+        256, ge=1, description="most faces taken from one photo, the most probable ones"
+    )
+    max_candidates: int = Field(
+        4096, ge=1, description="most boxes that pass from P-Net to R-Net, the most probable ones"
+    )
+
+
+class ImagesConfig(Section):
+    """What is accepted as an image."""
+
+    max_pixels: int = Field(
+        32_000_000, ge=1, description="largest width x height, checked before decoding"
+    )
+
+
+class MatchConfig(Section):
+    """When two faces are one person."""
+
+    max_distance: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="largest cosine distance at which a face joins a cluster; "
+        "0 = what the model's manifest recommends",
+    )
+    exact_search_max_faces: int = Field(
+        20_000,
+        ge=0,
+        description="tenants with at most so many faces are searched exactly, larger ones through "
+        "the HNSW index",
+    )
+    hnsw_ef_search: int = Field(
+        200, ge=1, le=1000, description="candidates the HNSW index keeps while searching"
+    )
+
+
+class InferenceConfig(Section):
+    """How the models run."""
+
+    provider: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes CUDA when ONNX Runtime offers it; cpu or cuda force one"
+    )
+    workers: int = Field(
+        0, ge=0, le=1024, description="threads that decode and run models; 0 = the usable cores"
+    )
+    intra_op_threads: int = Field(
+        1, ge=1, le=1024, description="threads inside one model call; workers x this = cores used"
+    )
+    max_photos_in_work: int = Field(
+        0,
+        ge=0,
+        description="photos held decoded at once, which bounds memory; 0 = two for each worker",
+    )
+    max_batch_faces: int = Field(8, ge=1, description="faces in one FaceNet call")
+    max_batch_crops: int = Field(128, ge=1, description="crops in one R-Net or O-Net call")
+
+
+class Config(Section):
+    """The whole configuration; `database` is None for the embedded server."""
+
+    server: ServerConfig = ServerConfig()
+    auth: AuthConfig
+    paths: PathsConfig = PathsConfig()
+    database: DatabaseConfig | None = None
+    database_pool: DatabasePoolConfig = DatabasePoolConfig()
+    detection: DetectionConfig = DetectionConfig()
+    images: ImagesConfig = ImagesConfig()
+    match: MatchConfig = MatchConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "server": ServerConfig,
+    "auth": AuthConfig,
+    "paths": PathsConfig,
+    "database": DatabaseConfig,
+    "database_pool": DatabasePoolConfig,
+    "detection": DetectionConfig,
+    "images": ImagesConfig,
+    "match": MatchConfig,
+    "inference": InferenceConfig,
+}

@@ -1,0 +1,216 @@
+"""Changes to one tenant, and the search for the clusters that a new face may join."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import numpy as np
+from pgvector import HalfVector
+
+from service.domain.types import (
+    ClusterDistance,
+    ClusterId,
+    Embedding,
+    FaceId,
+    ImageId,
+    ModelSpace,
+    NewFace,
+    NewImage,
+    ReviewId,
+    TenantId,
+)
+from service.store.reads import TenantReader, found, known_uuid
+from service.store.statements import SQL
+
+# The index is asked for more faces than clusters are needed: near faces share clusters.
+_FACES_PER_CLUSTER = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """exact_max_faces: larger tenants go through the HNSW index, with this `ef_search`."""
+
+    exact_max_faces: int
+    hnsw_ef_search: int
+
+
+class TenantWriter(TenantReader):
+    """Changes to one tenant inside a transaction that holds the tenant's lock."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, tenant_id: TenantId, search: SearchSettings
+    ) -> None:
+        super().__init__(connection, tenant_id)
+        self._search = search
+
+    async def nearest_clusters(
+        self, embeddings: Sequence[Embedding], space: ModelSpace
+    ) -> list[list[ClusterDistance]]:
+        """For each embedding its nearest clusters, at least as many as there are embeddings.
+
+        Fewer only where the tenant has fewer. The distance to a cluster is that to its nearest
+        face. Small tenants are searched exactly, large ones through the index.
+        """
+        if not embeddings:
+            return []
+        limit = self._search.exact_max_faces
+        counted = await self._connection.fetchval(
+            SQL["count_faces_up_to"], self._tenant_id, limit + 1
+        )
+        if counted <= limit:
+            return [await self._nearest_exact(e, space, len(embeddings)) for e in embeddings]
+        await self._connection.execute(SQL["use_index_settings"], self._search.hnsw_ef_search)
+        return [await self._nearest_by_index(e, space, len(embeddings)) for e in embeddings]
+
+    async def insert_image(self, image: NewImage) -> None:
+        """Store an image's row."""
+        photo = image.photo
+        await self._connection.execute(
+            SQL["insert_image"],
+            self._tenant_id,
+            UUID(image.image_id),
+            image.blob_key,
+            photo.format,
+            photo.width,
+            photo.height,
+            image.size_bytes,
+            image.sha256,
+            photo.phash,
+        )
+
+    async def insert_cluster(self, cluster_id: ClusterId, *, with_review: bool) -> None:
+        """Open a cluster, and a pending review of it if the machine decided."""
+        await self._connection.execute(SQL["insert_cluster"], self._tenant_id, UUID(cluster_id))
+        if with_review:
+            await self._connection.execute(SQL["insert_review"], self._tenant_id, UUID(cluster_id))
+
+    async def insert_faces(
+        self, image_id: ImageId, faces: Sequence[NewFace], space: ModelSpace
+    ) -> None:
+        """Store the faces of an image, in order."""
+        await self._connection.executemany(
+            SQL["insert_face"], [self._face_row(image_id, face, space) for face in faces]
+        )
+
+    async def move_face(self, face_id: FaceId, cluster_id: ClusterId) -> None:
+        """Put a face into an existing cluster, and remove the one it leaves if that is empty now.
+
+        Raises:
+            NotFoundError: the tenant has no such face or cluster.
+        """
+        before = await self.face(face_id)
+        target = known_uuid(cluster_id, "cluster")
+        row = await self._connection.fetchrow(SQL["cluster_exists"], self._tenant_id, target)
+        found(row, "cluster")
+        if before.cluster_id == str(target):
+            return
+        await self._connection.execute(SQL["move_face"], self._tenant_id, UUID(face_id), target)
+        await self._drop_empty([UUID(before.cluster_id)])
+
+    async def delete_face(self, face_id: FaceId) -> None:
+        """Delete a face, and its cluster if that is empty now.
+
+        Raises:
+            NotFoundError: the tenant has no such face.
+        """
+        row = await self._connection.fetchrow(
+            SQL["delete_face"], self._tenant_id, known_uuid(face_id, "face")
+        )
+        await self._drop_empty([found(row, "face")["cluster_id"]])
+
+    async def delete_image(self, image_id: ImageId) -> list[str]:
+        """Delete an image and its faces; returns the blobs that nothing names any more.
+
+        Raises:
+            NotFoundError: the tenant has no such image.
+        """
+        key = known_uuid(image_id, "image")
+        clusters = await self._connection.fetch(SQL["clusters_of_image"], self._tenant_id, key)
+        row = await self._connection.fetchrow(SQL["delete_image"], self._tenant_id, key)
+        blob = found(row, "image")["blob_key"]
+        await self._drop_empty(cluster["cluster_id"] for cluster in clusters)
+        return [blob]
+
+    async def delete_cluster(self, cluster_id: ClusterId) -> list[str]:
+        """Delete a cluster, its faces, and the images that show nobody else; returns their blobs.
+
+        Raises:
+            NotFoundError: the tenant has no such cluster.
+        """
+        key = known_uuid(cluster_id, "cluster")
+        row = await self._connection.fetchrow(SQL["cluster_exists"], self._tenant_id, key)
+        found(row, "cluster")
+        images = await self._connection.fetch(
+            SQL["delete_images_showing_only"], self._tenant_id, key
+        )
+        await self._connection.execute(SQL["delete_cluster"], self._tenant_id, key)
+        return [image["blob_key"] for image in images]
+
+    async def delete_tenant(self) -> list[str]:
+        """Delete everything of the tenant; returns its blobs."""
+        blobs = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
+        await self._connection.execute(SQL["delete_tenant"], self._tenant_id)
+        return [blob["blob_key"] for blob in blobs]
+
+    async def delete_review(self, review_id: ReviewId) -> None:
+        """Take a review off the list.
+
+        Raises:
+            NotFoundError: the tenant has no such review.
+        """
+        row = await self._connection.fetchrow(SQL["delete_review"], self._tenant_id, review_id)
+        found(row, "review")
+
+    async def _drop_empty(self, clusters: Iterable[UUID]) -> None:
+        await self._connection.execute(
+            SQL["delete_empty_clusters"], self._tenant_id, list(clusters)
+        )
+
+    async def _nearest_exact(
+        self, embedding: Embedding, space: ModelSpace, wanted: int
+    ) -> list[ClusterDistance]:
+        rows = await self._connection.fetch(
+            SQL["nearest_clusters_exact"], self._tenant_id, space, HalfVector(embedding), wanted
+        )
+        return [_cluster_distance(row) for row in rows]
+
+    async def _nearest_by_index(
+        self, embedding: Embedding, space: ModelSpace, wanted: int
+    ) -> list[ClusterDistance]:
+        faces = wanted * _FACES_PER_CLUSTER
+        rows = await self._connection.fetch(
+            SQL["nearest_faces_by_index"], self._tenant_id, space, HalfVector(embedding), faces
+        )
+        nearest: dict[ClusterId, ClusterDistance] = {}
+        for row in rows:
+            near = _cluster_distance(row)
+            nearest.setdefault(near.cluster_id, near)
+        if len(nearest) < wanted:
+            # One crowded person filled the answer; others may lie just behind.
+            return await self._nearest_exact(embedding, space, wanted)
+        return list(nearest.values())
+
+    def _face_row(self, image_id: ImageId, new: NewFace, space: ModelSpace) -> tuple[object, ...]:
+        detection = new.face.detection
+        box, area = detection.box, new.area
+        return (
+            self._tenant_id,
+            UUID(new.face_id),
+            UUID(image_id),
+            UUID(new.cluster_id),
+            space,
+            HalfVector(np.asarray(new.face.embedding)),
+            [box.x1, box.y1, box.x2, box.y2],
+            [value for point in detection.landmarks for value in point],
+            [area.x, area.y, area.w, area.h],
+            detection.confidence,
+            new.is_auto_matched,
+            new.distance,
+        )
+
+
+def _cluster_distance(row: asyncpg.Record) -> ClusterDistance:
+    return ClusterDistance(ClusterId(str(row["cluster_id"])), float(row["distance"]))
