@@ -30,7 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--rounds starts at 1")
     if options.bench == "accuracy":
         found = asyncio.run(accuracy.run())
-        _write(options.json or _RESULTS / "accuracy.json", {"machine": describe(), **found})
+        print(accuracy.render_table(found))
+        if options.json:
+            _write(options.json, {"machine": describe(), **found})
+        else:
+            (_RESULTS / "accuracy.md").write_text(accuracy.render_table(found), encoding="utf-8")
         return 0
     names = list(_BENCHES) if options.bench == "all" else [options.bench]
     results: dict[str, Any] = {}

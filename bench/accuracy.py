@@ -109,19 +109,17 @@ def pair_distances(folder: Path, photos: Mapping[str, AnalyzedPhoto]) -> PairDis
 
 
 async def run() -> dict[str, Any]:
-    """Measure parity and pair accuracy, print both tables, and return them."""
+    """Measure parity and pair accuracy."""
     folder = faces_folder()
     if not (folder / "reference.json").is_file():
         raise SystemExit("no reference: set FACES_DIR to a folder with reference.json")
     reference = load_reference(folder)
     photos = await analyze_folder(folder, list(reference))
     rows = [compare(name, faces, photos[name]) for name, faces in reference.items()]
-    document = {
+    return {
         "parity": {"summary": summarize(rows), "photos": [_row(row) for row in rows]},
         "pairs": _pairs_document(pair_distances(folder, photos)),
     }
-    _print(document)
-    return document
 
 
 def summarize(rows: Sequence[PhotoParity]) -> dict[str, float]:
@@ -155,16 +153,24 @@ def _pairs_document(pairs: PairDistances) -> dict[str, Any]:
     }
 
 
-def _print(document: Mapping[str, Any]) -> None:
-    print(f"  {'photo':<26}{'faces':>6}{'found':>6}{'min IoU':>10}{'min cosine':>12}")
+def render_table(document: Mapping[str, Any]) -> str:
+    """The parity table and its summary as Markdown."""
+    lines = [
+        "# Parity with facenet-pytorch",
+        "",
+        "Written by `python -m bench accuracy`: faces with probability 0.9 or more, photos at full",
+        "size, default settings; the smallest IoU and cosine of each photo.",
+        "",
+        "| photo | faces expected | found | min IoU | min cosine |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for row in document["parity"]["photos"]:
-        print(
-            f"  {row['photo']:<26}{row['expected']:>6}{row['found']:>6}"
-            f"{row['min_iou'] or 0:>10.5f}{row['min_cosine'] or 0:>12.6f}"
-        )
-    for key, value in document["parity"]["summary"].items():
-        print(f"  {key}: {value:.6g}")
-    print(f"  pairs: {json.dumps(document['pairs'])}")
+        iou, cosine = (row[key] if row["expected"] else "" for key in ("min_iou", "min_cosine"))
+        lines.append(f"| {row['photo']} | {row['expected']} | {row['found']} | {iou} | {cosine} |")
+    lines += ["", "| over all photos | |", "| --- | --- |"]
+    lines += [f"| {key} | {value:.7g} |" for key, value in document["parity"]["summary"].items()]
+    lines += ["", "Labelled pairs, cosine distances:", "", "```json"]
+    return "\n".join([*lines, json.dumps(document["pairs"], indent=2), "```", ""])
 
 
 def _row(row: PhotoParity) -> dict[str, Any]:

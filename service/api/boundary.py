@@ -22,6 +22,7 @@ from service.telemetry import Metrics
 _logger = logging.getLogger("facette.request")
 
 _UNMATCHED = "(none)"
+_MAX_PLAIN_BODY_BYTES = 1 << 20
 # Not sent, only counted and logged: the caller hung up before its answer.
 _CLIENT_GONE = 499
 
@@ -129,8 +130,14 @@ class _Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = self._limit(max_body_bytes)
         self._received = 0
+
+    def _limit(self, max_body_bytes: int) -> int:
+        """Files wait on disk while they come in; every other form is held in memory."""
+        if self._headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            return max_body_bytes
+        return min(max_body_bytes, _MAX_PLAIN_BODY_BYTES)
 
     def check_announced_length(self) -> None:
         """Refuse by Content-Length before a byte of the body is read.

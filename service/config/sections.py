@@ -25,7 +25,9 @@ class ServerConfig(Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on")
     max_body_bytes: int = Field(
-        25 * 1024 * 1024, ge=1024, description="largest request body, in bytes"
+        25 * 1024 * 1024,
+        ge=1024,
+        description="largest request body, in bytes; a form without files may have 1 MiB",
     )
     max_requests_in_flight: int = Field(
         256,

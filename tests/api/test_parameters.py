@@ -180,3 +180,11 @@ def ids_of(client: httpx.Client, tenant: str, answer: dict) -> dict[str, object]
         "to_cluster_id": "new",
         "review_id": reviews(client, tenant)[0]["id"],
     }
+
+
+def test_a_form_without_files_may_not_be_as_large_as_a_photo(
+    client: httpx.Client, tenant: str
+) -> None:
+    padding = {"tenant_id": tenant, "padding": "x" * (1 << 20)}
+    answer = client.request("DELETE", "/tenant", data=padding)
+    assert_error(answer, 413, "body_too_large")
