@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +24,7 @@ _logger = logging.getLogger("facette.request")
 
 _UNMATCHED = "(none)"
 _MAX_PLAIN_BODY_BYTES = 1 << 20
+_LINGER_S = 2.0
 # Not sent, only counted and logged: the caller hung up before its answer.
 _CLIENT_GONE = 499
 
@@ -102,7 +104,7 @@ class Boundary:
         route = scope.get("route")
         path = getattr(route, "path", _UNMATCHED)
         method = scope["method"] if route is not None else _UNMATCHED
-        elapsed = time.perf_counter() - exchange.started
+        elapsed = exchange.elapsed()
         self._metrics.requests.labels(method, path, str(exchange.status)).inc()
         self._metrics.request_seconds.labels(method, path).observe(elapsed)
         fields = {
@@ -132,6 +134,7 @@ class _Exchange:
         self._send = send
         self._max_body_bytes = self._limit(max_body_bytes)
         self._received = 0
+        self._answered = 0.0
 
     def _limit(self, max_body_bytes: int) -> int:
         """Files wait on disk while they come in; every other form is held in memory."""
@@ -170,9 +173,35 @@ class _Exchange:
     async def answer(self, response: Response) -> None:
         """Send an error answer, unless one has begun.
 
-        What is left of a refused body is not read: the connection ends with the answer.
+        A refused body is not read to its end. But a connection closed under a caller who is still
+        sending is reset, and the answer lost: so after the whole answer has gone out, what comes
+        in is thrown away for a moment, and only then is the connection closed.
         """
-        if not self.body_complete:
-            response.headers["Connection"] = "close"
-        if not self.status:
+        if self.status:
+            return
+        if self.body_complete:
             await response(self._scope, self._receive, self.send)
+            return
+        response.headers["Connection"] = "close"
+        await response(self._scope, self._receive, self._send_but_do_not_end)
+        self._answered = time.perf_counter()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                await self._discard_body()
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def elapsed(self) -> float:
+        """Seconds until the answer had gone out, or until now."""
+        return (self._answered or time.perf_counter()) - self.started
+
+    async def _send_but_do_not_end(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "more_body": True}
+        await self.send(message)
+
+    async def _discard_body(self) -> None:
+        while self._received <= self._max_body_bytes:
+            message = await self._receive()
+            self._received += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return

@@ -150,6 +150,14 @@ def test_a_request_over_the_limit_is_refused_before_its_body_comes(
     assert_error_body(body, "overloaded")
 
 
+def test_a_caller_refused_while_still_sending_gets_its_answer(
+    client: httpx.Client, limited: ServiceProcess, tenant: str
+) -> None:
+    with unfinished_upload(client, limited):
+        for _ in range(20):
+            assert_error(send(client, tenant, bytes(MAX_BODY - 1024)), 429, "overloaded")
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_operators_are_answered_at_the_limit(
     client: httpx.Client, limited: ServiceProcess, path: str
