@@ -8,6 +8,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,12 @@ async def analyze_folder(folder: Path, names: Sequence[str]) -> dict[str, Analyz
     """Every named photo at full size, with default settings."""
     async with running_analyzer(default_settings()) as analyzer:
         photos = await asyncio.gather(
-            *(analyzer.analyze((folder / name).read_bytes(), StageClock()) for name in names)
+            *(
+                analyzer.analyze(
+                    partial(asyncio.to_thread, (folder / name).read_bytes), StageClock()
+                )
+                for name in names
+            )
         )
     return dict(zip(names, photos, strict=True))
 

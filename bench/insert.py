@@ -22,9 +22,10 @@ from bench.harness import (
     sessions,
 )
 from bench.measure import interleave, percentile, ratio
-from bench.photos import Photo, load
+from bench.photos import Photo, load, source
 from bench.server import ServiceProcess
 from service.analysis.detector import PreparedPhoto
+from service.domain.types import AnalyzedPhoto
 from service.telemetry import StageClock
 from service.vision.resample import summed_area_table
 
@@ -46,6 +47,9 @@ async def run(rounds: int) -> dict[str, Any]:
         idle_mb = service.resident_mb
         async with service.async_client() as client, running_analyzer(settings) as analyzer:
 
+            async def analyze(photo: Photo) -> AnalyzedPhoto:
+                return await analyzer.analyze(source(photo.jpeg), StageClock())
+
             async def insert(photo: Photo, clients: int, tenant: str) -> None:
                 started = time.perf_counter()
                 answer = await client.post(
@@ -61,12 +65,10 @@ async def run(rounds: int) -> dict[str, Any]:
                 )
 
             async def in_process() -> int:
-                return await by_callers(
-                    photos, lambda photo: analyzer.analyze(photo.jpeg, StageClock()), _CLIENTS
-                )
+                return await by_callers(photos, analyze, _CLIENTS)
 
             models = sessions(settings)
-            faces = [len((await analyzer.analyze(p.jpeg, StageClock())).faces) for p in photos]
+            faces = [len((await analyze(photo)).faces) for photo in photos]
             inputs = [
                 (pyramid(_prepare(photo), settings.cascade), np.zeros((n, 160, 160, 3), np.uint8))
                 for photo, n in zip(photos, faces, strict=True)

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.types import PhotoSource
+
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _PORTRAITS = (
     ("skimage", "data/astronaut.png"),
@@ -25,6 +27,15 @@ class Photo:
     name: str
     pixels: NDArray[np.uint8]
     jpeg: bytes
+
+
+def source(data: bytes) -> PhotoSource:
+    """Bytes as the analyzer wants them."""
+
+    async def read() -> bytes:
+        return data
+
+    return read
 
 
 def faces_folder() -> Path:

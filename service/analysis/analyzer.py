@@ -15,7 +15,7 @@ from service.analysis.detector import CascadeDetector, PreparedPhoto
 from service.analysis.embedder import FaceEmbedder
 from service.batching import BatchReport, MicroBatcher, WorkerPool
 from service.domain.errors import StoppingError
-from service.domain.types import AnalyzedPhoto, Detection, EmbeddedFace
+from service.domain.types import AnalyzedPhoto, Detection, EmbeddedFace, PhotoSource
 from service.runtime.manifest import EmbeddingFacts, load_manifest
 from service.runtime.memory import release_free_memory
 from service.runtime.sessions import SessionSettings, open_sessions
@@ -35,7 +35,7 @@ class AnalysisSettings:
     min_confidence: smallest probability of what counts as a face.
     max_detections: at most so many faces a photo, the most probable ones.
     max_pixels: largest width x height that is decoded.
-    max_photos: photos in work at once; others wait with their bytes only, so that memory is
+    max_photos: photos in work at once; the bytes of others are not even read, so that memory is
         bounded by this number of decoded photos.
     workers: threads that run the stages. The other numbers bound one batch.
     """
@@ -105,7 +105,7 @@ class Analyzer:
         """Run every stage once, so that the first photo is not the slow one."""
         await asyncio.to_thread(self._warm_up)
 
-    async def analyze(self, data: bytes, clock: StageClock) -> AnalyzedPhoto:
+    async def analyze(self, read: PhotoSource, clock: StageClock) -> AnalyzedPhoto:
         """Find and embed the faces of a photo, largest first.
 
         Times the stages queue (until a place is free), decode, detect and embed.
@@ -116,7 +116,7 @@ class Analyzer:
         """
         async with self._place(clock):
             with clock.stage("decode"):
-                photo = await self._decoder.submit(data)
+                photo = await self._decoder.submit(await read())
             with clock.stage("detect"):
                 found = await self._detector.detect(photo.prepared)
                 kept = self._select(found)

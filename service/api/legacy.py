@@ -28,9 +28,9 @@ _NEW_CLUSTER = "new"
 async def insert_image(api: ApiServices, given: Parameters) -> Response:
     """POST /insert-image: a photo comes in, its faces come out in clusters."""
     tenant_id = given.tenant_id()
-    data = await given.file("image")
+    photo = given.file("image")
     clock = StageClock(api.metrics)
-    stored = await api.ingest(tenant_id, data, clock)
+    stored = await api.ingest(tenant_id, photo, clock)
     return JSONResponse(
         {
             "image_id": stored.image_id,

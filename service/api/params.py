@@ -20,7 +20,7 @@ from service.domain.errors import (
     ParameterError,
     UnavailableError,
 )
-from service.domain.types import TenantId
+from service.domain.types import PhotoSource, TenantId
 
 _logger = logging.getLogger(__name__)
 
@@ -90,8 +90,8 @@ class Parameters:
             name, f"The parameter '{name}' must be a whole number from {low} to {high}."
         )
 
-    async def file(self, name: str) -> bytes:
-        """The bytes of an uploaded file.
+    def file(self, name: str) -> PhotoSource:
+        """An uploaded file, to be read when its turn comes.
 
         Raises:
             ParameterError: it is missing, not a file, or empty.
@@ -103,10 +103,15 @@ class Parameters:
             raise ParameterError(
                 name, f"The parameter '{name}' must be a file in a multipart/form-data body."
             )
-        data = await value.read()
-        if not data:
+        if not value.size:
             raise ParameterError(name, f"The file in '{name}' is empty.")
-        return data
+        upload = value
+
+        async def read() -> bytes:
+            await upload.seek(0)
+            return await upload.read()
+
+        return read
 
     def _get(self, name: str) -> str | None:
         value = self._form.get(name, self._query.get(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -17,6 +18,9 @@ ModelSpace = NewType("ModelSpace", str)
 
 Embedding = NDArray[np.float32]
 """A unit vector, float32 [dimension]."""
+
+PhotoSource = Callable[[], Awaitable[bytes]]
+"""Gives a file's bytes, as often as it is asked: a photo that waits need not be held in memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from service.domain.types import (
     ModelSpace,
     NewFace,
     NewImage,
+    PhotoSource,
     TenantId,
 )
 from service.telemetry import StageClock
@@ -52,7 +53,9 @@ class IngestPhoto:
         self._max_distance = max_distance
         self._on_face = on_face
 
-    async def __call__(self, tenant_id: TenantId, data: bytes, clock: StageClock) -> IngestedPhoto:
+    async def __call__(
+        self, tenant_id: TenantId, read: PhotoSource, clock: StageClock
+    ) -> IngestedPhoto:
         """Store a photo with its faces, each in the cluster it matches or in a new one.
 
         The bytes are durable before the row that names them is visible, and both are there
@@ -62,9 +65,9 @@ class IngestPhoto:
             InputError: the bytes are no usable photo.
             UnavailableError: nothing was stored, or the commit's outcome is not known.
         """
-        photo = await self._analyzer.analyze(data, clock)
+        photo = await self._analyzer.analyze(read, clock)
         with clock.stage("store"):
-            stored = await self._store_photo(tenant_id, data, photo)
+            stored = await self._store_photo(tenant_id, await read(), photo)
         for face in stored.faces:
             self._on_face(face.is_auto_matched)
         return stored

@@ -17,6 +17,7 @@ from service.domain.types import (
     ModelSpace,
     NewFace,
     NewImage,
+    PhotoSource,
     Review,
     ReviewId,
     StoredFace,
@@ -29,7 +30,7 @@ from service.telemetry import StageClock
 class PhotoAnalyzer(Protocol):
     """Finds and embeds the faces of a photo."""
 
-    async def analyze(self, data: bytes, clock: StageClock) -> AnalyzedPhoto: ...
+    async def analyze(self, read: PhotoSource, clock: StageClock) -> AnalyzedPhoto: ...
 
 
 class TenantReads(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.domain.types import AnalyzedPhoto, Box, Detection, EmbeddedFace, Embedding
+from service.domain.types import AnalyzedPhoto, Box, Detection, EmbeddedFace, Embedding, PhotoSource
 from service.telemetry import StageClock
 
 DIMENSION = 512
@@ -56,8 +56,8 @@ class MadeUpAnalyzer:
         self.photos[data] = photo(*embeddings)
         return data
 
-    async def analyze(self, data: bytes, clock: StageClock) -> AnalyzedPhoto:
-        return self.photos[data]
+    async def analyze(self, read: PhotoSource, clock: StageClock) -> AnalyzedPhoto:
+        return self.photos[await read()]
 
 
 def files_below(folder) -> Sequence[str]:
