@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from bench.harness import by_callers, by_threads, default_settings, sessions
 from bench.measure import interleave, ratio
 from bench.photos import load
-from service.analysis.detector import CascadeDetector, PreparedPhoto
+from service.analysis.detector import MAX_BAND_PIXELS, CascadeDetector, PreparedPhoto
 from service.batching import WorkerPool
-from service.vision.cascade import CascadeSettings, level_size, pyramid_scales
+from service.vision.cascade import CascadeSettings, level_bands, level_size, pyramid_scales
 from service.vision.resample import resample_windows, summed_area_table
 
 UNIT = "photos/s"
@@ -54,7 +54,7 @@ async def run(rounds: int) -> dict[str, Any]:
     async def raw() -> int:
         return await by_threads(levels, pnet, settings.workers)
 
-    ours, bare = f"cascade, {_CALLERS} callers", "raw P-Net session on the same pyramids"
+    ours, bare = f"cascade, {_CALLERS} callers", "raw P-Net session on the same pixels"
     rates = await interleave({ours: cascade, "cascade, one caller": alone, bare: raw}, rounds)
     await detector.drain()
     await pool.aclose()
@@ -69,9 +69,12 @@ async def run(rounds: int) -> dict[str, Any]:
 
 
 def pyramid(photo: PreparedPhoto, cascade: CascadeSettings) -> list[NDArray[np.float32]]:
-    """The levels that P-Net sees of a photo, float32 [1, height, width, 3] each."""
+    """What P-Net is shown of a photo, band by band: float32 [1, height, width, 3] each."""
     whole = np.array([[0, 0, photo.height, photo.width]], dtype=np.int32)
-    return [
-        resample_windows(photo.table, whole, *level_size(photo.width, photo.height, scale))
-        for scale in pyramid_scales(photo.width, photo.height, cascade)
-    ]
+    bands = []
+    for scale in pyramid_scales(photo.width, photo.height, cascade):
+        rows, columns = level_size(photo.width, photo.height, scale)
+        level = resample_windows(photo.table, whole, rows, columns)
+        cuts = level_bands(rows, columns, MAX_BAND_PIXELS)
+        bands += [np.ascontiguousarray(level[:, top:bottom]) for top, bottom in cuts]
+    return bands

@@ -111,7 +111,7 @@ async def run(rounds: int) -> dict[str, Any]:
         "memory_mb": {"idle": idle_mb, "after": after_mb},
         "notes": f"{len(photos)} JPEG files a round, longer side {_LONG_SIDE} px; client, service "
         "and embedded PostgreSQL share the cores; memory is the service's process alone; the raw "
-        f"figure is both networks on the same pyramids and {sum(faces)} faces, nothing else",
+        f"figure is both networks on the same pixels and {sum(faces)} faces, nothing else",
     }
 
 
