@@ -33,6 +33,7 @@ async def run(rounds: int) -> dict[str, Any]:
         settings.cascade,
         pool=pool,
         max_batch_crops=settings.max_batch_crops,
+        max_queue_delay_s=settings.max_queue_delay_s,
         report=lambda _: None,
     )
     pixels = [photo.pixels for photo in load(_LONG_SIDE, _PHOTOS)]

@@ -27,7 +27,11 @@ async def run(rounds: int) -> dict[str, Any]:
     session = sessions(settings)["facenet"]
     pool = WorkerPool(settings.workers)
     embedder = FaceEmbedder(
-        session, pool=pool, max_batch_size=settings.max_batch_faces, report=lambda _: None
+        session,
+        pool=pool,
+        max_batch_size=settings.max_batch_faces,
+        max_queue_delay_s=settings.max_queue_delay_s,
+        report=lambda _: None,
     )
     crops = _crops(embedder.crop_size)
 

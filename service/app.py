@@ -103,6 +103,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         workers=workers,
         max_batch_faces=inference.max_batch_faces,
         max_batch_crops=inference.max_batch_crops,
+        max_queue_delay_s=inference.max_queue_delay_ms / 1e3,
     )
 
 

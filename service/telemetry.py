@@ -63,6 +63,12 @@ class Metrics:
             buckets=_SIZE_BUCKETS,
             registry=self.registry,
         )
+        self.batch_waiting = Gauge(
+            "facette_batch_waiting",
+            "Items in a stage's queue after its last batch.",
+            ("stage",),
+            registry=self.registry,
+        )
         self.batch_queue_seconds = Histogram(
             "facette_batch_queue_seconds",
             "How long the oldest item of a batch waited for a worker.",

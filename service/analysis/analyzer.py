@@ -37,7 +37,8 @@ class AnalysisSettings:
     max_pixels: largest width x height that is decoded.
     max_photos: photos in work at once; the bytes of others are not even read, so that memory is
         bounded by this number of decoded photos.
-    workers: threads that run the stages. The other numbers bound one batch.
+    workers: threads that run the stages. The other numbers bound one batch, and how long crops
+        may wait for one to fill.
     """
 
     cascade: CascadeSettings
@@ -49,6 +50,7 @@ class AnalysisSettings:
     workers: int
     max_batch_faces: int
     max_batch_crops: int
+    max_queue_delay_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,7 @@ class Analyzer:
             settings.cascade,
             pool=self._pool,
             max_batch_crops=settings.max_batch_crops,
+            max_queue_delay_s=settings.max_queue_delay_s,
             report=report,
         )
         self._cropper = MicroBatcher(self._crop, pool=self._pool, name="crop", report=report)
@@ -93,6 +96,7 @@ class Analyzer:
             sessions["facenet"],
             pool=self._pool,
             max_batch_size=settings.max_batch_faces,
+            max_queue_delay_s=settings.max_queue_delay_s,
             report=report,
         )
 
@@ -216,6 +220,7 @@ def _area(face: Detection) -> float:
 def _reporter(metrics: Metrics) -> Callable[[BatchReport], None]:
     def report(batch: BatchReport) -> None:
         metrics.batch_size.labels(batch.stage).observe(batch.cost)
+        metrics.batch_waiting.labels(batch.stage).set(batch.waiting)
         metrics.batch_queue_seconds.labels(batch.stage).observe(batch.queued_s)
         metrics.batch_run_seconds.labels(batch.stage).observe(batch.run_s)
 

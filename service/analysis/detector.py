@@ -71,6 +71,7 @@ class CascadeDetector:
     Args:
         sessions: `pnet`, `rnet` and `onet`, uint8 NHWC in.
         max_batch_crops: crops in one R-Net or O-Net call.
+        max_queue_delay_s: how long crops may wait for such a call to fill.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class CascadeDetector:
         *,
         pool: WorkerPool,
         max_batch_crops: int,
+        max_queue_delay_s: float,
         report: Callable[[BatchReport], None],
     ) -> None:
         self._sessions = {"pnet": pnet, "rnet": rnet, "onet": onet}
@@ -93,6 +95,7 @@ class CascadeDetector:
             pool=pool,
             name="rnet",
             max_batch_cost=max_batch_crops,
+            max_queue_delay_s=max_queue_delay_s,
             cost=len,
             report=report,
         )
@@ -101,6 +104,7 @@ class CascadeDetector:
             pool=pool,
             name="onet",
             max_batch_cost=max_batch_crops,
+            max_queue_delay_s=max_queue_delay_s,
             cost=len,
             report=report,
         )

@@ -20,6 +20,7 @@ class FaceEmbedder:
     Args:
         session: uint8 [n, size, size, 3] in, float32 [n, dimension] unit vectors out.
         max_batch_size: faces in one call.
+        max_queue_delay_s: how long a face may wait for a call to fill.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class FaceEmbedder:
         *,
         pool: WorkerPool,
         max_batch_size: int,
+        max_queue_delay_s: float,
         report: Callable[[BatchReport], None],
     ) -> None:
         if session.spec.embedding is None:
@@ -43,6 +45,7 @@ class FaceEmbedder:
             pool=pool,
             name="facenet",
             max_batch_cost=max_batch_size,
+            max_queue_delay_s=max_queue_delay_s,
             report=report,
         )
 

@@ -25,6 +25,7 @@ class BatchReport:
     """What one dispatched batch was like; durations in seconds.
 
     queued_s: how long its oldest item had waited. failed: items that ended in an error.
+    waiting: items in the stage's queue when the batch had run.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class BatchReport:
     queued_s: float
     run_s: float
     failed: int
+    waiting: int
 
 
 @dataclass(slots=True, eq=False)
@@ -242,5 +244,6 @@ class MicroBatcher(Generic[T, R]):
                 batch.dispatched - batch.entries[0].since,
                 batch.run_s,
                 failed,
+                self.waiting,
             )
         )

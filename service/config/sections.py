@@ -161,6 +161,13 @@ class InferenceConfig(Section):
     )
     max_batch_faces: int = Field(8, ge=1, description="faces in one FaceNet call")
     max_batch_crops: int = Field(128, ge=1, description="crops in one R-Net or O-Net call")
+    max_queue_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="milliseconds that crops and faces may wait for a fuller call; 0 = a free "
+        "worker takes what is there at once",
+    )
 
 
 class Config(Section):
