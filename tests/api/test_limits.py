@@ -31,7 +31,7 @@ pytestmark = pytest.mark.xdist_group("limits")
 
 MAX_BODY = 64 * 1024
 MAX_PIXELS = 100_000
-UPLOAD_TIMEOUT_S = 8
+UPLOAD_TIMEOUT_S = 15
 CHUNK = 4096
 
 
