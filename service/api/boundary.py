@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import error_response, routing_response
+from service.api.errors import error_response, routing_error
 from service.api.lifespan import run_lifespan
 from service.domain.errors import BodyTooLargeError, FacetteError, OverloadedError
 from service.telemetry import Metrics
@@ -78,7 +78,7 @@ class Boundary:
         except FacetteError as error:
             await self._answer_error(exchange, error)
         except HTTPException as error:
-            await exchange.answer(routing_response(error.status_code, error.headers))
+            await self._answer_error(exchange, routing_error(error.status_code), error.headers)
         except ClientDisconnect:
             exchange.status = _CLIENT_GONE
         except Exception as error:
@@ -88,10 +88,15 @@ class Boundary:
         finally:
             self._record(scope, exchange)
 
-    async def _answer_error(self, exchange: _Exchange, error: FacetteError) -> None:
+    async def _answer_error(
+        self,
+        exchange: _Exchange,
+        error: FacetteError,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._metrics.errors.labels(error.code).inc()
         exchange.code = error.code
-        response = error_response(error)
+        response = error_response(error, headers)
         if response.status_code == 500:
             _logger.error(
                 "request failed",
@@ -200,8 +205,9 @@ class _Exchange:
         await self.send(message)
 
     async def _discard_body(self) -> None:
-        while self._received <= self._max_body_bytes:
+        discarded = 0
+        while discarded <= self._max_body_bytes:
             message = await self._receive()
-            self._received += len(message.get("body", b""))
+            discarded += len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body", False):
                 return

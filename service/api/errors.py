@@ -10,6 +10,19 @@ from starlette.responses import JSONResponse, Response
 from service.api.params import UploadTimeoutError
 from service.domain import errors
 
+
+class RouteNotFoundError(errors.FacetteError):
+    """There is no such route."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowedError(errors.FacetteError):
+    """The route exists, but not for this method."""
+
+    code = "method_not_allowed"
+
+
 # The first class in an error's own line of ancestors decides.
 STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
     {
@@ -17,6 +30,8 @@ STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
         errors.WrongTokenError: 403,
         errors.AccessError: 403,
         errors.NotFoundError: 404,
+        RouteNotFoundError: 404,
+        MethodNotAllowedError: 405,
         UploadTimeoutError: 408,
         errors.BodyTooLargeError: 413,
         errors.UnsupportedImageError: 415,
@@ -31,28 +46,16 @@ STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
 )
 
 
-class RouteNotFoundError(errors.FacetteError):
-    """There is no such route."""
-
-    code = "route_not_found"
-
-
-class MethodNotAllowedError(errors.FacetteError):
-    """The route exists, but not for this method."""
-
-    code = "method_not_allowed"
-
-
-_ROUTING = {404: RouteNotFoundError, 405: MethodNotAllowedError}
-_ROUTING_MESSAGE = {
-    404: "There is no such route; see the README for the list.",
-    405: "This route does not take that method.",
-}
-
-
 def status_of(error: errors.FacetteError) -> int:
     """The HTTP status of an error."""
     return next(STATUS[ancestor] for ancestor in type(error).__mro__ if ancestor in STATUS)
+
+
+def routing_error(status: int) -> errors.FacetteError:
+    """The error for a request that no route takes, by the router's status."""
+    if status == 405:
+        return MethodNotAllowedError("This route does not take that method.")
+    return RouteNotFoundError("There is no such route; see the README for the list.")
 
 
 def error_response(
@@ -60,29 +63,14 @@ def error_response(
 ) -> Response:
     """The answer to an error: a stable code and one sentence; `detail` is for older clients."""
     status = status_of(error)
-    answer = _response(status, error.code, _public_message(error, status))
+    # An internal error's text may hold a path or a driver's words.
+    message = "Something went wrong inside the service." if status == 500 else error.message
+    answer = JSONResponse(
+        {"error": {"code": error.code, "message": message}, "detail": message}, status_code=status
+    )
     if isinstance(error, errors.UnavailableError):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.MissingTokenError):
         answer.headers["WWW-Authenticate"] = "Bearer"
     answer.headers.update(headers or {})
     return answer
-
-
-def routing_response(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer to a request that no route takes."""
-    kind = _ROUTING.get(status, RouteNotFoundError)
-    answer = _response(status, kind.code, _ROUTING_MESSAGE.get(status, "Bad request."))
-    answer.headers.update(headers or {})
-    return answer
-
-
-def _public_message(error: errors.FacetteError, status: int) -> str:
-    # An internal error's text may hold a path or a driver's words.
-    return "Something went wrong inside the service." if status == 500 else error.message
-
-
-def _response(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse(
-        {"error": {"code": code, "message": message}, "detail": message}, status_code=status
-    )

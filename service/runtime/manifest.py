@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from service.domain.errors import ModelError
 
 MANIFEST_NAME = "manifest.json"
-SCHEMA_VERSION = 1
 
 ModelName = Literal["pnet", "rnet", "onet", "facenet"]
 

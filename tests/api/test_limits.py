@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -149,6 +149,21 @@ def test_a_request_over_the_limit_is_refused_before_its_body_comes(
         status, _, body = read_answer(connection)
     assert status == 429
     assert_error_body(body, "overloaded")
+
+
+async def test_callers_who_send_too_much_unannounced_get_their_answers(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'--limit\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        for _ in range(MAX_BODY // CHUNK + 8):
+            yield bytes(CHUNK)
+
+    head = {"Content-Type": "multipart/form-data; boundary=limit"}
+    async with limited.async_client() as caller:
+        for _ in range(20):
+            answer = await caller.post("/insert-image", content=endless(), headers=head)
+            assert_error(answer, 413, "body_too_large")
 
 
 async def test_callers_refused_while_still_sending_get_their_answers(

@@ -105,3 +105,15 @@ def test_every_request_has_one_line_in_the_log(
     (line,) = log_lines_of(service, answer)
     for field in ("method=GET", "route=/review-pending-list", "status=200"):
         assert field in line
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [("GET", "/nowhere", "route_not_found"), ("PUT", "/image", "method_not_allowed")],
+)
+def test_requests_that_no_route_takes_are_counted_by_code(
+    client: httpx.Client, method: str, path: str, code: str
+) -> None:
+    before = metric(client, "facette_errors_total", code=code)
+    client.request(method, path)
+    assert metric(client, "facette_errors_total", code=code) == before + 1
