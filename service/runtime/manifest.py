@@ -14,6 +14,7 @@ from service.domain.errors import ModelError
 MANIFEST_NAME = "manifest.json"
 
 ModelName = Literal["pnet", "rnet", "onet", "facenet"]
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 class _Frozen(BaseModel):
@@ -71,8 +72,45 @@ class EmbeddingFacts(_Frozen):
     recommended_max_distance: float
 
 
+class PairAccuracy(_Frozen):
+    """Cosine distances of labelled pairs of photos, largest face of each, under one variant."""
+
+    same_person_pairs: int
+    stranger_pairs: int
+    max_same_person_distance: float
+    min_stranger_distance: float
+
+
+class Fidelity(_Frozen):
+    """How close a variant's vectors are to the fp32 model's, measured at export.
+
+    The cosines are those of each face's two vectors; `inputs` says which faces. `pairs` is None
+    where no labelled pairs were at hand.
+    """
+
+    faces: int
+    min_cosine: float
+    median_cosine: float
+    inputs: str
+    pairs: PairAccuracy | None
+
+
+class Variant(_Frozen):
+    """The same model in another precision: same inputs, outputs and embedding space.
+
+    `recipe` says how it was made from the fp32 model. Only variants that keep the accuracy are in
+    a manifest.
+    """
+
+    precision: Precision
+    file: str
+    sha256: str
+    recipe: str
+    fidelity: Fidelity
+
+
 class ModelSpec(_Frozen):
-    """One model file and every fact the service needs to run it."""
+    """One fp32 model file, its variants, and every fact the service needs to run it."""
 
     file: str
     sha256: str
@@ -82,6 +120,7 @@ class ModelSpec(_Frozen):
     source: Source
     verification: Verification
     embedding: EmbeddingFacts | None = None
+    variants: tuple[Variant, ...] = ()
     recommended_threshold: float | None = None
 
 
@@ -125,7 +164,7 @@ def load_manifest(directory: Path) -> Manifest:
         raise ModelError(f"{path} cannot be used ({error}): run `facette export` again") from error
 
 
-def check_file(directory: Path, spec: ModelSpec) -> Path:
+def check_file(directory: Path, spec: ModelSpec | Variant) -> Path:
     """Path of a model file whose hash is the manifest's.
 
     Raises:
