@@ -23,27 +23,6 @@ def standardise(images: Tensor) -> Tensor:
     return (pixels - PIXEL_MEAN) / PIXEL_SCALE
 
 
-def fold_mtcnn_stage(network: nn.Module) -> nn.Module:
-    """A copy of P-Net, R-Net or O-Net that takes pixels and gives one face probability.
-
-    The softmax over two classes is the sigmoid of their difference, so the two-class layer
-    becomes one output wide: probabilities are [n, 1, ...] instead of [n, 2, ...]. Every PReLU
-    becomes a sum of the input and its ReLU: see `_SplitPReLU`.
-    """
-    folded = copy.deepcopy(network).double()
-    _fold_standardisation(_convolution(folded, "conv1"))
-    children = dict(folded.named_children())
-    for name, child in children.items():
-        if isinstance(child, nn.PReLU):
-            after_convolution = name.replace("prelu", "conv") in children
-            setattr(folded, name, _SplitPReLU(child, spatial=after_convolution))
-    softmax = next(name for name, _ in folded.named_children() if name.startswith("softmax"))
-    layer = softmax.replace("softmax", "conv" if hasattr(folded, "conv4_1") else "dense")
-    setattr(folded, layer, _class_difference(folded.get_submodule(layer)))
-    setattr(folded, softmax, nn.Sigmoid())
-    return folded.float().eval()
-
-
 def fold_facenet(network: nn.Module) -> nn.Module:
     """A copy of InceptionResnetV1 that takes pixels and has no batch norms or residual scales."""
     folded = copy.deepcopy(network).double()
@@ -60,7 +39,7 @@ def fold_facenet(network: nn.Module) -> nn.Module:
             closing.weight.data *= scale
             closing.bias.data *= scale
             module.__dict__["scale"] = 1.0
-    _fold_standardisation(_convolution(folded, "conv2d_1a.conv"))
+    fold_standardisation(_convolution(folded, "conv2d_1a.conv"))
     linear, norm = folded.get_submodule("last_linear"), folded.get_submodule("last_bn")
     assert isinstance(linear, nn.Linear)
     assert isinstance(norm, nn.BatchNorm1d)
@@ -72,24 +51,6 @@ def fold_facenet(network: nn.Module) -> nn.Module:
     folded.register_module("logits", _UnitLength())
     folded.__dict__["classify"] = True
     return folded.float().eval()
-
-
-class _SplitPReLU(nn.Module):
-    """PReLU(x) = a x + (1 - a) ReLU(x), a channel wise: the same function of x for every slope a.
-
-    ONNX Runtime lays convolutions out in blocks of channels. A PRelu node forces it to go back to
-    plain rows and again to blocks, which took half of P-Net's time; multiplication, ReLU and
-    addition stay in the blocks.
-    """
-
-    def __init__(self, prelu: nn.PReLU, *, spatial: bool) -> None:
-        super().__init__()
-        slope = prelu.weight.detach().reshape((-1, 1, 1) if spatial else (-1,))
-        self.slope = nn.Parameter(slope)
-        self.rest = nn.Parameter(1 - slope)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.slope + torch.relu(x) * self.rest
 
 
 class _SpatialMean(nn.Module):
@@ -114,28 +75,15 @@ def _convolution(network: nn.Module, name: str) -> nn.Conv2d:
     return module
 
 
-def _fold_standardisation(convolution: nn.Conv2d) -> None:
+def fold_standardisation(convolution: nn.Module) -> None:
     """Make a convolution of pixels equal to one of standardised pixels.
 
     Exact only without padding: a padded zero would stand for black, not for the mean.
     """
+    assert isinstance(convolution, nn.Conv2d)
     assert convolution.padding == (0, 0)
     weight = convolution.weight.data / PIXEL_SCALE
     offset = -PIXEL_MEAN * weight.sum((1, 2, 3))
     bias = offset if convolution.bias is None else convolution.bias.data + offset
     convolution.weight = nn.Parameter(weight)
     convolution.bias = nn.Parameter(bias)
-
-
-def _class_difference(layer: nn.Module) -> nn.Module:
-    """A two-class layer reduced to (face - no face)."""
-    narrow: nn.Conv2d | nn.Linear
-    if isinstance(layer, nn.Conv2d):
-        narrow = nn.Conv2d(layer.in_channels, 1, kernel_size=1, dtype=torch.float64)
-    else:
-        assert isinstance(layer, nn.Linear)
-        narrow = nn.Linear(layer.in_features, 1, dtype=torch.float64)
-    assert layer.bias is not None
-    narrow.weight = nn.Parameter(layer.weight.data[1:] - layer.weight.data[:1])
-    narrow.bias = nn.Parameter(layer.bias.data[1:] - layer.bias.data[:1])
-    return narrow

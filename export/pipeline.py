@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from export import convert, facts, fold, networks, publish, samples, verify, weights
+from export import convert, facts, fold, fold_mtcnn, networks, publish, samples, verify, weights
 from export.recipe import WeightsChoice, fingerprint, versions
 from export.samples import Samples
 from service.runtime.manifest import Manifest, ModelName, ModelSpec, Source, file_sha256
@@ -38,7 +38,13 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
             original = networks.mtcnn_stage(name)
             source = facts.mtcnn_source(name, file_sha256(networks.mtcnn_weights_path(name)))
             data, spec = _export(
-                name, original, fold.fold_mtcnn_stage(original), source, inputs, None, progress
+                name,
+                original,
+                fold_mtcnn.fold_mtcnn_stage(original),
+                source,
+                inputs,
+                None,
+                progress,
             )
             files[spec.file], specs[name] = data, spec
         source = facts.facenet_source(choice, loaded)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import fold, frozen_graph, networks, weights
+from export import fold, fold_mtcnn, frozen_graph, networks, weights
 from export.errors import FrozenGraphError
 from export.recipe import parse_weights
 
@@ -52,7 +52,7 @@ def test_folded_mtcnn_stage_gives_the_outputs_of_the_unfolded_one(
     images = random_pixels(4, side)
     with torch.inference_mode():
         *others, probabilities = network(fold.standardise(images))
-        *folded_others, folded_probability = fold.fold_mtcnn_stage(network)(raw(images))
+        *folded_others, folded_probability = fold_mtcnn.fold_mtcnn_stage(network)(raw(images))
     for folded, original in zip(folded_others, others, strict=True):
         assert torch.allclose(folded, original, rtol=0, atol=1e-5)
     assert torch.allclose(folded_probability[:, 0], probabilities[:, 1], rtol=0, atol=1e-5)

@@ -10,7 +10,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from export import fold, networks, pipeline, recipe, verify
+from export import fold_mtcnn, networks, pipeline, recipe, verify
 from export.__main__ import main
 from service.runtime.manifest import Manifest, check_file, load_manifest
 
@@ -132,7 +132,7 @@ def test_a_crash_leaves_no_staging_folder(tmp_path: Path, monkeypatch: pytest.Mo
         staged.extend(path.name for path in tmp_path.iterdir())
         raise ZeroDivisionError
 
-    monkeypatch.setattr(fold, "fold_mtcnn_stage", crash)
+    monkeypatch.setattr(fold_mtcnn, "fold_mtcnn_stage", crash)
     with pytest.raises(ZeroDivisionError):
         main(["--models-dir", str(tmp_path)])
     assert [name[:8] for name in staged] == [".export-"]

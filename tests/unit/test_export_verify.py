@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export import convert, fold, networks, samples, verify
+from export import convert, fold_mtcnn, networks, samples, verify
 from export.errors import DtypesError, NamesError, NumbersError, ShapesError
 from export.samples import Samples
 
@@ -16,7 +16,7 @@ INPUTS = Samples((), (), "random pixels only")
 @pytest.fixture(scope="module")
 def rnet() -> tuple[bytes, verify.Reference]:
     network = networks.mtcnn_stage("rnet")
-    model = convert.to_onnx("rnet", fold.fold_mtcnn_stage(network))
+    model = convert.to_onnx("rnet", fold_mtcnn.fold_mtcnn_stage(network))
     return model, verify.reference("rnet", network)
 
 
