@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from bench.harness import by_callers, by_threads, default_settings, sessions
 from bench.measure import interleave, ratio
 from bench.photos import load
-from service.analysis.detector import MAX_BAND_PIXELS, CascadeDetector, PreparedPhoto
+from service.analysis.detector import CPU_CALLS, CascadeDetector, PreparedPhoto
 from service.batching import WorkerPool
-from service.vision.cascade import CascadeSettings, level_bands, level_size, pyramid_scales
-from service.vision.resample import resample_windows, summed_area_table
+from service.vision.cascade import CascadeSettings
+from service.vision.pyramid import cut_into_tiles, pyramid_levels
+from service.vision.resample import resample_tile, summed_area_table
 
 UNIT = "photos/s"
 _PHOTOS = 24
@@ -70,12 +71,17 @@ async def run(rounds: int) -> dict[str, Any]:
 
 
 def pyramid(photo: PreparedPhoto, cascade: CascadeSettings) -> list[NDArray[np.float32]]:
-    """What P-Net is shown of a photo, band by band: float32 [1, height, width, 3] each."""
-    whole = np.array([[0, 0, photo.height, photo.width]], dtype=np.int32)
-    bands = []
-    for scale in pyramid_scales(photo.width, photo.height, cascade):
-        rows, columns = level_size(photo.width, photo.height, scale)
-        level = resample_windows(photo.table, whole, rows, columns)
-        cuts = level_bands(rows, columns, MAX_BAND_PIXELS)
-        bands += [np.ascontiguousarray(level[:, top:bottom]) for top, bottom in cuts]
-    return bands
+    """What P-Net is shown of a photo, tile by tile: float32 [1, height, width, 3] each."""
+    levels = pyramid_levels(photo.width, photo.height, cascade.min_face_size, cascade.factor)
+    return [
+        resample_tile(
+            photo.table,
+            levels[tile.level].rows,
+            levels[tile.level].columns,
+            tile.top,
+            tile.bottom,
+            tile.left,
+            tile.right,
+        )
+        for tile in cut_into_tiles(levels, CPU_CALLS.tile_side)
+    ]

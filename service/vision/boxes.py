@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 
+# What `_suppress` adds to a box's sides, and whether it divides by the smaller box.
+_BY_UNION = (np.float32(0.0), False)
+_BY_SMALLER = (np.float32(1.0), True)
+
 
 @njit(cache=True, nogil=True)
 def _suppress(
@@ -58,7 +62,25 @@ def suppress_by_union(
         int64 [m], the rows that stay, best score first.
     """
     order = np.argsort(-scores, kind="stable")
-    return _suppress(boxes, order, threshold, np.float32(0.0), False)
+    return _suppress(boxes, order, threshold, *_BY_UNION)
+
+
+def suppress_within(boxes: Boxes, groups: NDArray[np.int32], threshold: float) -> NDArray[np.int64]:
+    """`suppress_by_union` inside each group, for boxes sorted by group, best first in each.
+
+    Args:
+        groups: int32 [n], ascending.
+
+    Returns:
+        int64 [m], the rows that stay, in order.
+    """
+    starts = np.flatnonzero(np.diff(groups, prepend=-1)) if len(groups) else np.empty(0, np.int64)
+    ends = np.append(starts[1:], len(groups))
+    kept = [
+        start + _suppress(boxes[start:end], np.arange(end - start), threshold, *_BY_UNION)
+        for start, end in zip(starts, ends, strict=False)
+    ]
+    return np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
 
 
 def suppress_by_smaller(
@@ -72,7 +94,7 @@ def suppress_by_smaller(
         int64 [m], the rows that stay, best score first.
     """
     order = np.argsort(scores, kind="stable")[::-1].copy()
-    return _suppress(boxes, order, threshold, np.float32(1.0), True)
+    return _suppress(boxes, order, threshold, *_BY_SMALLER)
 
 
 def square(boxes: Boxes) -> Boxes:

@@ -56,29 +56,68 @@ def resample_windows(
         among near-equal boxes, and a rounded pyramid moved one face in seven enough to change its
         embedding's cosine to the reference by more than 0.01.
     """
-    n = windows.shape[0]
-    out = np.empty((n, out_height, out_width, 3), dtype=np.float32)
-    left = np.empty(out_width, dtype=np.int64)
-    right = np.empty(out_width, dtype=np.int64)
-    for k in range(n):
-        y1, x1 = np.int64(windows[k, 0]), np.int64(windows[k, 1])
-        height = np.int64(windows[k, 2]) - y1
-        width = np.int64(windows[k, 3]) - x1
-        for j in range(out_width):
-            left[j] = x1 + j * width // out_width
-            right[j] = x1 + ((j + 1) * width + out_width - 1) // out_width
-        for i in range(out_height):
-            top = y1 + i * height // out_height
-            bottom = y1 + ((i + 1) * height + out_height - 1) // out_height
-            for j in range(out_width):
-                a, b = left[j], right[j]
-                scale = np.float32(1.0) / np.float32((bottom - top) * (b - a))
-                for c in range(3):
-                    total = np.uint32(
-                        table[bottom, b, c]
-                        - table[top, b, c]
-                        - table[bottom, a, c]
-                        + table[top, a, c]
-                    )
-                    out[k, i, j, c] = np.float32(total) * scale
+    out = np.empty((windows.shape[0], out_height, out_width, 3), dtype=np.float32)
+    for k in range(windows.shape[0]):
+        _resample(table, windows[k], out_height, out_width, 0, 0, out[k])
     return out
+
+
+@njit(cache=True, nogil=True)
+def resample_tile(
+    table: NDArray[np.uint32],
+    out_height: int,
+    out_width: int,
+    top: int,
+    bottom: int,
+    left: int,
+    right: int,
+) -> NDArray[np.float32]:
+    """Part of the whole photo resampled to one size, by area.
+
+    Args:
+        table: uint32 [height + 1, width + 1, 3], from `summed_area_table`.
+        out_height, out_width: size of the whole output in pixels.
+        top, bottom, left, right: the rows and columns of it that are wanted.
+
+    Returns:
+        float32 [1, bottom - top, right - left, 3], 0 to 255, not rounded.
+    """
+    out = np.empty((1, bottom - top, right - left, 3), dtype=np.float32)
+    window = np.array([0, 0, table.shape[0] - 1, table.shape[1] - 1], dtype=np.int32)
+    _resample(table, window, out_height, out_width, top, left, out[0])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _resample(
+    table: NDArray[np.uint32],
+    window: NDArray[np.int32],
+    out_height: int,
+    out_width: int,
+    top: int,
+    left: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Fill `out` with the output's pixels from `top` and `left` on."""
+    y1, x1 = np.int64(window[0]), np.int64(window[1])
+    height, width = np.int64(window[2]) - y1, np.int64(window[3]) - x1
+    columns = out.shape[1]
+    starts = np.empty(columns, dtype=np.int64)
+    ends = np.empty(columns, dtype=np.int64)
+    for j in range(columns):
+        starts[j] = x1 + (left + j) * width // out_width
+        ends[j] = x1 + ((left + j + 1) * width + out_width - 1) // out_width
+    for i in range(out.shape[0]):
+        above = y1 + (top + i) * height // out_height
+        below = y1 + ((top + i + 1) * height + out_height - 1) // out_height
+        for j in range(columns):
+            a, b = starts[j], ends[j]
+            scale = np.float32(1.0) / np.float32((below - above) * (b - a))
+            for c in range(3):
+                total = np.uint32(
+                    table[below, b, c]
+                    - table[above, b, c]
+                    - table[below, a, c]
+                    + table[above, a, c]
+                )
+                out[i, j, c] = np.float32(total) * scale

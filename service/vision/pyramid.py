@@ -1,0 +1,203 @@
+"""The first stage of MTCNN around its network: which pixels P-Net sees, and what it proposes.
+
+Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
+IEEE Signal Processing Letters 2016; constants and order of steps as in facenet-pytorch's
+`detect_face`, so that the same faces come out. The photo is cut differently: P-Net takes its
+levels in tiles that fit a core's cache, whose outputs side by side are those of the whole level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from service.vision.boxes import Boxes, refine, square, suppress_by_union, suppress_within
+
+CELL_SIZE = 12
+STRIDE = 2
+_SAME_LEVEL_OVERLAP = 0.5
+_OVERLAP = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One size at which P-Net sees the photo.
+
+    scale: over the photo's size; rows, columns: in pixels.
+    """
+
+    scale: float
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A rectangle of a level: pixels from `top` up to `bottom` and from `left` up to `right`."""
+
+    level: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def pixels(self) -> int:
+        """How many there are, those shared with a neighbour included."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Cells of P-Net's output that passed, one a row.
+
+    places: int32 [n, 3], level, row and column, counted over the whole level;
+    scores: float32 [n], face probabilities; regression: float32 [n, 4], not yet applied.
+    """
+
+    places: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    regression: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Cells]) -> Cells:
+        """All cells of several tiles; there is at least one part."""
+        return cls(
+            np.concatenate([part.places for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.regression for part in parts]),
+        )
+
+
+def pyramid_levels(width: int, height: int, min_face_size: int, factor: float) -> list[Level]:
+    """Levels at which a 12-pixel cell sees faces from `min_face_size` to the whole photo."""
+    scale = CELL_SIZE / min_face_size
+    shorter = min(width, height) * scale
+    levels = []
+    while shorter >= CELL_SIZE:
+        levels.append(Level(scale, int(height * scale + 1), int(width * scale + 1)))
+        scale *= factor
+        shorter *= factor
+    return levels
+
+
+def cut_into_tiles(levels: Sequence[Level], max_side: int) -> list[Tile]:
+    """Tiles of about `max_side` pixels a side at most, which cover every level."""
+    return [
+        Tile(number, top, bottom, left, right)
+        for number, level in enumerate(levels)
+        for top, bottom in _spans(level.rows, max_side)
+        for left, right in _spans(level.columns, max_side)
+    ]
+
+
+def group_tiles(tiles: Sequence[Tile], max_pixels: int) -> Iterator[list[Tile]]:
+    """Tiles in order, in groups of at most `max_pixels`; a larger tile is a group alone."""
+    group: list[Tile] = []
+    pixels = 0
+    for tile in tiles:
+        if group and pixels + tile.pixels > max_pixels:
+            yield group
+            group, pixels = [], 0
+        group.append(tile)
+        pixels += tile.pixels
+    if group:
+        yield group
+
+
+def find_cells(
+    tile: Tile,
+    probability: NDArray[np.float32],
+    regression: NDArray[np.float32],
+    threshold: float,
+) -> Cells:
+    """What P-Net takes for a face in one tile.
+
+    Args:
+        probability: float32 [rows, columns], one value a cell.
+        regression: float32 [4, rows, columns].
+        threshold: smallest probability.
+    """
+    first_row, first_column = tile.top // STRIDE, tile.left // STRIDE
+    place = np.array([tile.level, first_row, first_column], dtype=np.int32)
+    return Cells(*_find_cells(probability, regression, np.float32(threshold), place))
+
+
+def propose(cells: Cells, levels: Sequence[Level], max_candidates: int) -> Boxes:
+    """The boxes for R-Net: cells thinned within their level and across levels, refined, squared.
+
+    Args:
+        max_candidates: at most so many are compared across levels, the most probable ones.
+    """
+    # By level, best first; equals in reading order, as facenet-pytorch would meet them.
+    columns, rows, numbers = cells.places[:, 2], cells.places[:, 1], cells.places[:, 0]
+    order = np.lexsort((columns, rows, -cells.scores, numbers))
+    places, scores = cells.places[order], cells.scores[order]
+    scale = np.array([level.scale for level in levels], dtype=np.float32)[places[:, 0], np.newaxis]
+    corner = places[:, :0:-1].astype(np.float32) * np.float32(STRIDE)
+    boxes = np.concatenate(
+        [
+            np.floor((corner + np.float32(1)) / scale),
+            np.floor((corner + np.float32(CELL_SIZE)) / scale),
+        ],
+        axis=1,
+    )
+    kept = suppress_within(boxes, places[:, 0], _SAME_LEVEL_OVERLAP)
+    if len(kept) > max_candidates:
+        kept = kept[np.argsort(-scores[kept], kind="stable")[:max_candidates]]
+    kept = kept[suppress_by_union(boxes[kept], scores[kept], _OVERLAP)]
+    return square(refine(boxes[kept], cells.regression[order[kept]], border=0))
+
+
+def _spans(length: int, max_length: int) -> list[tuple[int, int]]:
+    """Stretches (first pixel, past the last) of nearly equal length that cover one dimension.
+
+    The outputs of the pieces are those of the whole: each begins at an even pixel and overlaps the
+    next by what a cell needs beyond its stride. Only the last may end in half a pool window, as
+    the whole does.
+    """
+    shared = CELL_SIZE - STRIDE
+    count = max(1, -(-(length - shared) // max(STRIDE, max_length - shared)))
+    step = -(-(length - shared) // (count * STRIDE)) * STRIDE
+    starts = list(range(0, length - shared, step)) or [0]
+    if len(starts) > 1 and length - starts[-1] < CELL_SIZE:
+        starts.pop()
+    ends = [start + step + shared for start in starts[:-1]]
+    return list(zip(starts, [*ends, length], strict=True))
+
+
+@njit(cache=True, nogil=True)
+def _find_cells(
+    probability: NDArray[np.float32],
+    regression: NDArray[np.float32],
+    threshold: np.float32,
+    place: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:
+    rows, columns = probability.shape
+    count = 0
+    for row in range(rows):
+        for column in range(columns):
+            if probability[row, column] >= threshold:
+                count += 1
+    places = np.empty((count, 3), dtype=np.int32)
+    scores = np.empty(count, dtype=np.float32)
+    moves = np.empty((count, 4), dtype=np.float32)
+    n = 0
+    for row in range(rows):
+        for column in range(columns):
+            if probability[row, column] >= threshold:
+                places[n, 0] = place[0]
+                places[n, 1] = place[1] + row
+                places[n, 2] = place[2] + column
+                scores[n] = probability[row, column]
+                for side in range(4):
+                    moves[n, side] = regression[side, row, column]
+                n += 1
+    return places, scores, moves
