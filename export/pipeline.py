@@ -8,7 +8,21 @@ from pathlib import Path
 
 from torch import nn
 
-from export import convert, facts, fold, fold_mtcnn, networks, publish, samples, verify, weights
+from export import (
+    calibration,
+    convert,
+    faces,
+    facts,
+    fold,
+    fold_mtcnn,
+    networks,
+    photos,
+    publish,
+    samples,
+    variants,
+    verify,
+    weights,
+)
 from export.recipe import WeightsChoice, fingerprint, versions
 from export.samples import Samples
 from service.runtime.manifest import Manifest, ModelName, ModelSpec, Source, file_sha256
@@ -30,7 +44,8 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
         embedder = networks.inception_resnet_v1()
         loaded = weights.load(choice, embedder)
         progress(f"facenet: weights read, {len(loaded.state)} tensors, space {loaded.space}")
-        inputs = samples.gather()
+        album = photos.find()
+        inputs = samples.gather(album)
         progress(f"verification inputs: {inputs.description}")
         files: dict[str, bytes] = {}
         specs: dict[ModelName, ModelSpec] = {}
@@ -51,7 +66,9 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
         data, spec = _export(
             "facenet", embedder, fold.fold_facenet(embedder), source, inputs, loaded.space, progress
         )
-        files[spec.file], specs["facenet"] = data, spec
+        others, offered = variants.make(data, loaded.space, faces.gather(album), progress)
+        files |= {spec.file: data, **others}
+        specs["facenet"] = spec.model_copy(update={"variants": offered})
         manifest = Manifest(
             schema_version=1,
             weights=choice.name,
@@ -61,8 +78,25 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
             models=specs,
         )
         publish.publish(stage, models_dir, files, manifest)
-    progress(f"published {len(files)} models and their manifest in {models_dir}")
+    progress(f"published {len(files)} model files and their manifest in {models_dir}")
     return manifest
+
+
+def calibrate(choice: WeightsChoice, progress: Progress) -> Path:
+    """Measure the activation ranges of the chosen weights anew and record them beside the code.
+
+    Raises:
+        ExportError: there are too few labelled faces, or a step failed.
+    """
+    found = faces.gather(photos.find())
+    embedder = networks.inception_resnet_v1()
+    loaded = weights.load(choice, embedder)
+    progress(f"facenet: weights read, space {loaded.space}; calibrating on {found.description}")
+    model = convert.to_onnx("facenet", fold.fold_facenet(embedder))
+    measured = calibration.measure(model, loaded.space, found)
+    path = calibration.save(measured)
+    progress(f"ranges of {len(measured.ranges)} activations recorded in {path}")
+    return path
 
 
 def _export(

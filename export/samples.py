@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from export.photos import Album
 from export.signature import SIGNATURES
+from service.domain.types import Box
 from service.runtime.manifest import ModelName
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
-Box = tuple[float, float, float, float]
 
-_CHECKOUT = Path(__file__).parent.parent
-_FACES_DIR = "FACES_DIR"
 _MAX_FACES = 48
-_MIN_PROBABILITY = 0.9
 _SEED = 20180408
 
 # Odd, even, just large enough and far from square: P-Net's pool rounds up.
 _RANDOM_SIZES = ((12, 12), (13, 17), (24, 31), (97, 128), (151, 66))
 _PHOTO_LONG_SIDES = (385, 256, 193, 127)
 _BATCH_SIZES = (1, 2, 3, 8)
-
-# Photographs by NASA and by the US Navy, in the public domain: package, file inside it, face box.
-_PORTRAITS: tuple[tuple[str, str, Box], ...] = (
-    ("skimage", "data/astronaut.png", (178, 62, 274, 188)),
-    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", (170, 128, 366, 332)),
-)
 
 
 @dataclass(frozen=True)
@@ -77,72 +65,34 @@ class Samples:
             yield np.stack(crops[start : start + step]).astype(dtype)
 
 
-def gather() -> Samples:
-    """Samples from FACES_DIR, the folder shared beside the checkout, or installed packages."""
-    named = os.environ.get(_FACES_DIR)
-    folders = [Path(named)] if named else [_CHECKOUT.parent / "shared" / "faces"]
-    for folder in folders:
-        found = _labelled_photos(folder)
-        if found:
-            return _samples(found, "random pixels and {faces} real faces in {photos} photographs")
-    found = _packaged_portraits()
-    if found:
-        return _samples(
-            found,
-            "random pixels and {photos} public-domain portraits ({names}) "
-            "from scikit-image and matplotlib",
+def gather(album: Album) -> Samples:
+    """Samples from an album's first photos, up to a number of faces in all."""
+    faces: list[Pixels] = []
+    pictures: list[Pixels] = []
+    names: list[str] = []
+    for photo, pixels in album.opened():
+        left = _MAX_FACES - len(faces)
+        if left <= 0:
+            break
+        faces += [_cut(pixels, box) for box in photo.boxes[:left]]
+        pictures.append(pixels)
+        names.append(photo.path.name)
+    if not faces:
+        description = "random pixels only; no photograph was at hand"
+    elif album.labelled:
+        description = f"random pixels and {len(faces)} real faces in {len(pictures)} photographs"
+    else:
+        description = (
+            f"random pixels and {len(faces)} public-domain portraits ({', '.join(names)}) "
+            "from scikit-image and matplotlib"
         )
-    return Samples((), (), "random pixels only; no photograph was at hand")
-
-
-def _samples(found: dict[str, tuple[Pixels, list[Box]]], description: str) -> Samples:
-    faces = [_cut(photo, box) for photo, boxes in found.values() for box in boxes]
-    text = description.format(faces=len(faces), photos=len(found), names=", ".join(found))
-    return Samples(tuple(faces), tuple(photo for photo, _ in found.values()), text)
-
-
-def _labelled_photos(folder: Path) -> dict[str, tuple[Pixels, list[Box]]]:
-    """Photos of a folder whose reference.json gives boxes, up to a number of faces in all."""
-    try:
-        images = json.loads((folder / "reference.json").read_text(encoding="utf-8"))["images"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    found: dict[str, tuple[Pixels, list[Box]]] = {}
-    left = _MAX_FACES
-    for name, facts in images.items():
-        boxes = [tuple(f["box"]) for f in facts["faces"] if f["probability"] >= _MIN_PROBABILITY]
-        photo = _read(folder / name) if boxes and left > 0 else None
-        if photo is not None:
-            found[name] = photo, boxes[:left]
-            left -= len(boxes[:left])
-    return found
-
-
-def _packaged_portraits() -> dict[str, tuple[Pixels, list[Box]]]:
-    found: dict[str, tuple[Pixels, list[Box]]] = {}
-    for package, file, box in _PORTRAITS:
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.origin is not None:
-            path = Path(spec.origin).parent / file
-            photo = _read(path)
-            if photo is not None:
-                found[path.name] = photo, [box]
-    return found
-
-
-def _read(path: Path) -> Pixels | None:
-    if not path.is_file():
-        return None
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        return None
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return Samples(tuple(faces), tuple(pictures), description)
 
 
 def _cut(photo: Pixels, box: Box) -> Pixels:
     height, width = photo.shape[:2]
-    left, top = max(0, int(box[0])), max(0, int(box[1]))
-    right, bottom = min(width, max(left + 1, int(box[2]))), min(height, max(top + 1, int(box[3])))
+    left, top = max(0, int(box.x1)), max(0, int(box.y1))
+    right, bottom = min(width, max(left + 1, int(box.x2))), min(height, max(top + 1, int(box.y2)))
     return photo[top:bottom, left:right].copy()
 
 

@@ -50,16 +50,7 @@ def verify(
         NamesError, ShapesError, DtypesError, NumbersError: in this order.
     """
     signature = SIGNATURES[name]
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    _check_names(name, signature, inputs, outputs)
-    specs: list[TensorSpec] = [signature.image, *signature.outputs]
-    for spec, value in zip(specs, [*inputs, *outputs], strict=True):
-        if tuple(value.shape) != spec.shape:
-            raise ShapesError(name, f"'{spec.name}' is declared {value.shape}, not {spec.shape}")
-    for spec, value in zip(specs, [*inputs, *outputs], strict=True):
-        if value.type != _ORT_TYPES[spec.dtype]:
-            raise DtypesError(name, f"'{spec.name}' is declared {value.type}, not {spec.dtype}")
+    session = open_checked(name, model)
     worst = dict.fromkeys(signature.output_names, 0.0)
     for images in batches:
         found = dict(zip(worst, session.run(list(worst), {"image": images}), strict=True))
@@ -72,6 +63,26 @@ def verify(
                 raise NumbersError(name, output, difference, TOLERANCE)
             worst[output] = max(worst[output], difference)
     return worst
+
+
+def open_checked(name: ModelName, model: bytes) -> ort.InferenceSession:
+    """A session on the CPU provider for a graph that declares what its signature promises.
+
+    Raises:
+        NamesError, ShapesError, DtypesError: in this order.
+    """
+    signature = SIGNATURES[name]
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    _check_names(name, signature, inputs, outputs)
+    specs: list[TensorSpec] = [signature.image, *signature.outputs]
+    for spec, value in zip(specs, [*inputs, *outputs], strict=True):
+        if tuple(value.shape) != spec.shape:
+            raise ShapesError(name, f"'{spec.name}' is declared {value.shape}, not {spec.shape}")
+    for spec, value in zip(specs, [*inputs, *outputs], strict=True):
+        if value.type != _ORT_TYPES[spec.dtype]:
+            raise DtypesError(name, f"'{spec.name}' is declared {value.type}, not {spec.dtype}")
+    return session
 
 
 def _check_names(

@@ -123,6 +123,11 @@ class ModelSpec(_Frozen):
     variants: tuple[Variant, ...] = ()
     recommended_threshold: float | None = None
 
+    @property
+    def files(self) -> tuple[ModelSpec | Variant, ...]:
+        """Everything that has a file of its own: the fp32 model, then its variants."""
+        return (self, *self.variants)
+
 
 class Manifest(_Frozen):
     """`models/manifest.json`: the four models and the recipe that made them."""

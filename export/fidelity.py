@@ -1,0 +1,102 @@
+"""How close a variant's vectors are to the fp32 model's, and whether people stay apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import verify
+from export.faces import FaceSet
+from service.runtime.manifest import Fidelity, PairAccuracy
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+# A variant below this is not offered. The recommended distance leaves ten times as much room.
+MIN_COSINE = 0.995
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Baseline:
+    """What the fp32 model makes of a face set: the measure of its variants.
+
+    embeddings: float32 [n, 512], one unit vector for each crop.
+    """
+
+    faces: FaceSet
+    embeddings: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, model: bytes, faces: FaceSet) -> Baseline:
+        """Embed all faces with the fp32 model, on the CPU provider."""
+        return cls(faces, embed(verify.open_checked("facenet", model), faces))
+
+    def measure(self, model: bytes) -> Fidelity:
+        """The fidelity of a variant, measured on the CPU provider.
+
+        Raises:
+            NamesError, ShapesError, DtypesError: the variant has another signature.
+        """
+        found = embed(verify.open_checked("facenet", model), self.faces)
+        cosines = cosine(found, self.embeddings)
+        return Fidelity(
+            faces=self.faces.faces,
+            min_cosine=float(cosines.min()),
+            median_cosine=float(np.median(cosines)),
+            inputs=self.faces.description,
+            pairs=pair_accuracy(found, self.faces),
+        )
+
+    def objection(self, found: Fidelity) -> str | None:
+        """Why a variant must not be offered, or None."""
+        # Written so that a NaN, which compares false with everything, is an objection.
+        if not found.min_cosine >= MIN_COSINE:
+            return f"its smallest cosine to fp32 is {found.min_cosine:.4f}, below {MIN_COSINE}"
+        before = pair_accuracy(self.embeddings, self.faces)
+        if _separated(before) and not _separated(found.pairs):
+            return "it no longer keeps all labelled pairs of people and of strangers apart"
+        return None
+
+
+def embed(session: onnxruntime.InferenceSession, faces: FaceSet) -> NDArray[np.float32]:
+    """float32 [n, 512], one vector for each crop."""
+    crops = faces.crops
+    starts = range(0, len(crops), _BATCH)
+    batches = [session.run(None, {"image": crops[s : s + _BATCH]})[0] for s in starts]
+    return np.concatenate(batches)
+
+
+def cosine(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [n]: cosine of each row of one array with the same row of the other.
+
+    By length, not only by dot product: a vector that is not of unit length must not look closer.
+    """
+    left, right = found.astype(np.float64), wanted.astype(np.float64)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    values: NDArray[np.float64] = np.sum(left * right, axis=1) / lengths
+    return values
+
+
+def pair_accuracy(embeddings: NDArray[np.float32], faces: FaceSet) -> PairAccuracy | None:
+    """Cosine distances of the labelled pairs; None unless there are pairs of both kinds."""
+    distances: dict[bool, list[float]] = {True: [], False: []}
+    for first, second, same_person in faces.pairs:
+        value = cosine(embeddings[first : first + 1], embeddings[second : second + 1])
+        distances[same_person].append(1.0 - float(value[0]))
+    if not all(distances.values()):
+        return None
+    return PairAccuracy(
+        same_person_pairs=len(distances[True]),
+        stranger_pairs=len(distances[False]),
+        max_same_person_distance=max(distances[True]),
+        min_stranger_distance=min(distances[False]),
+    )
+
+
+def _separated(pairs: PairAccuracy | None) -> bool:
+    return pairs is not None and pairs.max_same_person_distance < pairs.min_stranger_distance
