@@ -71,17 +71,12 @@ async def run(rounds: int) -> dict[str, Any]:
 
 
 def pyramid(photo: PreparedPhoto, cascade: CascadeSettings) -> list[NDArray[np.float32]]:
-    """What P-Net is shown of a photo, tile by tile: float32 [1, height, width, 3] each."""
+    """What P-Net is shown of a photo, tile by tile: float32 [1, 3, height, width] each."""
     levels = pyramid_levels(photo.width, photo.height, cascade.min_face_size, cascade.factor)
-    return [
-        resample_tile(
-            photo.table,
-            levels[tile.level].rows,
-            levels[tile.level].columns,
-            tile.top,
-            tile.bottom,
-            tile.left,
-            tile.right,
-        )
-        for tile in cut_into_tiles(levels, CPU_CALLS.tile_side)
-    ]
+    shown = []
+    for tile in cut_into_tiles(levels, CPU_CALLS.tile_side):
+        level = levels[tile.level]
+        pixels = np.empty((3, tile.bottom - tile.top, tile.right - tile.left), np.float32)
+        resample_tile(photo.table, level.rows, level.columns, tile.top, tile.left, pixels)
+        shown.append(pixels[np.newaxis])
+    return shown

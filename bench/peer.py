@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -118,7 +117,7 @@ def _batched_nms(
         return torch.empty(0, dtype=torch.int64)
     corners = boxes.numpy()
     rectangles = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    kept: Sequence[int] = cv2.dnn.NMSBoxesBatched(
-        rectangles, scores.numpy(), groups.numpy().astype(np.int32), 0.0, threshold
-    )
+    # Its type stubs ask for lists; it takes arrays, and takes them without copying.
+    suppress: Any = cv2.dnn.NMSBoxesBatched
+    kept = suppress(rectangles, scores.numpy(), groups.numpy().astype(np.int32), 0.0, threshold)
     return torch.as_tensor(np.asarray(kept, dtype=np.int64).reshape(-1))

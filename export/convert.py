@@ -25,16 +25,19 @@ _PNET_MIN_SIDE = 12
 class PixelModel(nn.Module):
     """A folded network behind the interface that `SIGNATURES` promises.
 
-    image: [n, h, w, 3] -> the network's outputs, the probability without its class axis.
+    image, as the signature lays it out -> the network's outputs, the probability without its
+    class axis.
     """
 
-    def __init__(self, network: nn.Module, *, has_probability: bool) -> None:
+    def __init__(self, network: nn.Module, signature: Signature) -> None:
         super().__init__()
         self.network = network
-        self.has_probability = has_probability
+        self.in_planes = signature.image.layout == "NCHW"
+        self.has_probability = "probability" in signature.output_names
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
-        outputs = self.network(image.permute(0, 3, 1, 2).to(torch.float32))
+        planes = image if self.in_planes else image.permute(0, 3, 1, 2)
+        outputs = self.network(planes.to(torch.float32))
         if not self.has_probability:
             assert isinstance(outputs, Tensor)
             return outputs
@@ -49,7 +52,7 @@ def to_onnx(name: ModelName, folded: nn.Module) -> bytes:
         ConversionError: torch cannot export it, or the checker refuses the result.
     """
     signature = SIGNATURES[name]
-    module = PixelModel(folded, has_probability="probability" in signature.output_names).eval()
+    module = PixelModel(folded, signature).eval()
     try:
         with warnings.catch_warnings():
             # torch 2.13 copies its own tree descriptions in a way it has deprecated itself.

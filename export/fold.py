@@ -18,9 +18,8 @@ PIXEL_SCALE = 128.0
 
 
 def standardise(images: Tensor) -> Tensor:
-    """[n, h, w, 3], 0 to 255 -> float32 [n, 3, h, w], what facenet-pytorch feeds its networks."""
-    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
-    return (pixels - PIXEL_MEAN) / PIXEL_SCALE
+    """[n, 3, h, w], 0 to 255 -> float32 of that shape, what facenet-pytorch feeds its networks."""
+    return (images.to(torch.float32) - PIXEL_MEAN) / PIXEL_SCALE
 
 
 def fold_facenet(network: nn.Module) -> nn.Module:

@@ -38,10 +38,18 @@ class Samples:
     description: str
 
     def batches(self, model: ModelName) -> Iterator[Pixels]:
-        """[n, h, w, 3] RGB batches of several sizes for one model, of its input's dtype.
+        """RGB batches of several sizes for one model, in its input's dtype and layout.
 
         Random pixels of a float32 input are no whole numbers.
         """
+        for images in self._batches(model):
+            if SIGNATURES[model].image.layout == "NCHW":
+                yield np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
+            else:
+                yield images
+
+    def _batches(self, model: ModelName) -> Iterator[Pixels]:
+        """[n, h, w, 3] whatever the layout."""
         dtype = SIGNATURES[model].image.dtype
         random = np.random.default_rng(_SEED)
 
@@ -55,7 +63,7 @@ class Samples:
                 long_side = _PHOTO_LONG_SIDES[place % len(_PHOTO_LONG_SIDES)]
                 yield _shrink(photo, long_side)[np.newaxis].astype(dtype)
             return
-        side = SIGNATURES[model].image.shape[1]
+        side = SIGNATURES[model].image.shape[2]
         assert isinstance(side, int)
         for count in _BATCH_SIZES:
             yield noise(count, side, side, 3)

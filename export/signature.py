@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from service.runtime.manifest import ImageInput, ModelName, TensorSpec
 
@@ -12,9 +11,10 @@ from service.runtime.manifest import ImageInput, ModelName, TensorSpec
 class Signature:
     """Input and outputs of one graph; `threshold` is the recommended face probability.
 
-    image: [batch, height, width, 3], RGB, 0 to 255; a named dimension is dynamic. FaceNet takes
-    uint8, as its crops are. MTCNN's stages take float32: facenet-pytorch shows them area means,
-    which are no whole numbers, and rounding them moves the faces that are found.
+    image: RGB, 0 to 255; a named dimension is dynamic. FaceNet takes uint8 [batch, height, width,
+    3], as its crops are. MTCNN's stages take float32 [batch, 3, height, width]: facenet-pytorch
+    shows them area means, which are no whole numbers, and rounding them moves the faces that are
+    found; resampling writes planes as fast as pixels, and the graph need not turn them.
     """
 
     image: ImageInput
@@ -27,12 +27,21 @@ class Signature:
         return [output.name for output in self.outputs]
 
 
-def _image(
-    height: int | str, width: int | str, dtype: Literal["uint8", "float32"] = "float32"
-) -> ImageInput:
+def _planes(height: int | str, width: int | str) -> ImageInput:
     return ImageInput(
         name="image",
-        dtype=dtype,
+        dtype="float32",
+        shape=("batch", 3, height, width),
+        layout="NCHW",
+        color="RGB",
+        value_range=(0, 255),
+    )
+
+
+def _pixels(height: int, width: int) -> ImageInput:
+    return ImageInput(
+        name="image",
+        dtype="uint8",
         shape=("batch", height, width, 3),
         layout="NHWC",
         color="RGB",
@@ -47,7 +56,7 @@ def _floats(name: str, *shape: int | str) -> TensorSpec:
 # Thresholds of the three stages: facenet-pytorch 2.5.3, MTCNN's default `thresholds`.
 SIGNATURES: dict[ModelName, Signature] = {
     "pnet": Signature(
-        image=_image("height", "width"),
+        image=_planes("height", "width"),
         outputs=(
             _floats("regression", 4, "out_height", "out_width"),
             _floats("probability", "out_height", "out_width"),
@@ -55,17 +64,17 @@ SIGNATURES: dict[ModelName, Signature] = {
         threshold=0.6,
     ),
     "rnet": Signature(
-        image=_image(24, 24),
+        image=_planes(24, 24),
         outputs=(_floats("regression", 4), _floats("probability")),
         threshold=0.7,
     ),
     "onet": Signature(
-        image=_image(48, 48),
+        image=_planes(48, 48),
         outputs=(_floats("regression", 4), _floats("landmarks", 10), _floats("probability")),
         threshold=0.7,
     ),
     "facenet": Signature(
-        image=_image(160, 160, "uint8"),
+        image=_pixels(160, 160),
         outputs=(_floats("embedding", 512),),
     ),
 }

@@ -26,12 +26,14 @@ _ORT_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
 def reference(name: ModelName, network: nn.Module) -> Reference:
-    """facenet-pytorch's own module as a function of pixels: [n, h, w, 3] -> outputs."""
+    """facenet-pytorch's own module as a function of images in the signature's layout."""
     names = SIGNATURES[name].output_names
+    in_planes = SIGNATURES[name].image.layout == "NCHW"
 
     def run(images: Pixels) -> Outputs:
         with torch.inference_mode():
-            result = network(standardise(torch.from_numpy(images)))
+            pixels = torch.from_numpy(images)
+            result = network(standardise(pixels if in_planes else pixels.permute(0, 3, 1, 2)))
         tensors = result if isinstance(result, tuple) else (result,)
         outputs = dict(zip(names, (tensor.numpy() for tensor in tensors), strict=True))
         if "probability" in outputs:

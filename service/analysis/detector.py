@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,11 +102,29 @@ class _Proposals:
         return len(self.boxes)
 
 
+class _Scratch(threading.local):
+    """One buffer a thread, used again for every tile.
+
+    A fresh one each time comes from the operating system as pages still to be zeroed, which cost
+    as much as filling them did.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, dtype=np.float32)
+
+    def array(self, *shape: int) -> NDArray[np.float32]:
+        """float32 of this shape with any contents, valid until the thread's next call."""
+        size = math.prod(shape)
+        if self._buffer.size < size:
+            self._buffer = np.empty(size, dtype=np.float32)
+        return self._buffer[:size].reshape(shape)
+
+
 class CascadeDetector:
     """The cascade; its stages share the worker pool, the later network first.
 
     Args:
-        sessions: `pnet`, `rnet` and `onet`, uint8 NHWC in.
+        pnet, rnet, onet: float32 planes in.
         calls: how much the networks see in one call.
         max_batch_crops: crops that one R-Net or O-Net job takes from the requests in flight.
         max_queue_delay_s: how long crops may wait for such a job to fill.
@@ -126,6 +146,7 @@ class CascadeDetector:
         self._sessions = {"pnet": pnet, "rnet": rnet, "onet": onet}
         self._settings = settings
         self._calls = calls
+        self._scratch = _Scratch()
         self._pnet = MicroBatcher(self._run_tiles, pool=pool, name="pnet", report=report)
         self._rnet = MicroBatcher(
             self._run_rnet,
@@ -195,10 +216,9 @@ class CascadeDetector:
 
     def _run_tile(self, photo: PreparedPhoto, levels: Sequence[Level], tile: Tile) -> Cells:
         level = levels[tile.level]
-        pixels = resample_tile(
-            photo.table, level.rows, level.columns, tile.top, tile.bottom, tile.left, tile.right
-        )
-        regression, probability = self._sessions["pnet"].run(pixels)
+        pixels = self._scratch.array(3, tile.bottom - tile.top, tile.right - tile.left)
+        resample_tile(photo.table, level.rows, level.columns, tile.top, tile.left, pixels)
+        regression, probability = self._sessions["pnet"].run(pixels[np.newaxis])
         return find_cells(tile, probability[0], regression[0], self._settings.thresholds[0])
 
     def _proposals(self, scan: _Scan) -> _Proposals:

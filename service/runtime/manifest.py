@@ -32,7 +32,7 @@ class TensorSpec(_Frozen):
 class ImageInput(TensorSpec):
     """The image input of a model: what the pixels mean."""
 
-    layout: Literal["NHWC"]
+    layout: Literal["NHWC", "NCHW"]
     color: Literal["RGB"]
     value_range: tuple[int, int]
 

@@ -52,11 +52,11 @@ def resample_windows(
         out_height, out_width: size of each output in pixels.
 
     Returns:
-        float32 [n, out_height, out_width, 3], 0 to 255. Means are not rounded: the cascade picks
+        float32 [n, 3, out_height, out_width], 0 to 255. Means are not rounded: the cascade picks
         among near-equal boxes, and a rounded pyramid moved one face in seven enough to change its
         embedding's cosine to the reference by more than 0.01.
     """
-    out = np.empty((windows.shape[0], out_height, out_width, 3), dtype=np.float32)
+    out = np.empty((windows.shape[0], 3, out_height, out_width), dtype=np.float32)
     for k in range(windows.shape[0]):
         _resample(table, windows[k], out_height, out_width, 0, 0, out[k])
     return out
@@ -68,24 +68,19 @@ def resample_tile(
     out_height: int,
     out_width: int,
     top: int,
-    bottom: int,
     left: int,
-    right: int,
-) -> NDArray[np.float32]:
-    """Part of the whole photo resampled to one size, by area.
+    out: NDArray[np.float32],
+) -> None:
+    """Resample part of the whole photo, by area.
 
     Args:
         table: uint32 [height + 1, width + 1, 3], from `summed_area_table`.
         out_height, out_width: size of the whole output in pixels.
-        top, bottom, left, right: the rows and columns of it that are wanted.
-
-    Returns:
-        float32 [1, bottom - top, right - left, 3], 0 to 255, not rounded.
+        top, left: where in it the part begins.
+        out: float32 [3, rows, columns], filled with the part, 0 to 255, not rounded.
     """
-    out = np.empty((1, bottom - top, right - left, 3), dtype=np.float32)
     window = np.array([0, 0, table.shape[0] - 1, table.shape[1] - 1], dtype=np.int32)
-    _resample(table, window, out_height, out_width, top, left, out[0])
-    return out
+    _resample(table, window, out_height, out_width, top, left, out)
 
 
 @njit(cache=True, nogil=True)
@@ -101,13 +96,13 @@ def _resample(
     """Fill `out` with the output's pixels from `top` and `left` on."""
     y1, x1 = np.int64(window[0]), np.int64(window[1])
     height, width = np.int64(window[2]) - y1, np.int64(window[3]) - x1
-    columns = out.shape[1]
+    columns = out.shape[2]
     starts = np.empty(columns, dtype=np.int64)
     ends = np.empty(columns, dtype=np.int64)
     for j in range(columns):
         starts[j] = x1 + (left + j) * width // out_width
         ends[j] = x1 + ((left + j + 1) * width + out_width - 1) // out_width
-    for i in range(out.shape[0]):
+    for i in range(out.shape[1]):
         above = y1 + (top + i) * height // out_height
         below = y1 + ((top + i + 1) * height + out_height - 1) // out_height
         for j in range(columns):
@@ -120,4 +115,4 @@ def _resample(
                     - table[below, a, c]
                     + table[above, a, c]
                 )
-                out[i, j, c] = np.float32(total) * scale
+                out[c, i, j] = np.float32(total) * scale
