@@ -96,7 +96,7 @@ def require_enough(faces: FaceSet) -> None:
     """
     if faces.labelled_faces < MIN_FACES:
         raise CalibrationError(
-            f"calibration needs at least {MIN_FACES} labelled faces and there are "
+            f"calibration needs at least {MIN_FACES} labelled faces, and there are "
             f"{faces.labelled_faces}: set FACES_DIR to a folder of photos with reference.json"
         )
 
