@@ -13,9 +13,10 @@ nodes into one integer kernel, runs of them in NHWC:
 - The last residual sum, the mean, the linear layer and the unit length stay in float32: they are
   one part in a hundred of the time and stand closest to the embedding.
 
-uint8 times int8 needs VNNI or AMX. Without them ONNX Runtime adds pairs of products in 16 bits,
-which saturate (AVX2's VPMADDUBSW): embeddings then drift without any error. Seven-bit weights would
-avoid that and cost accuracy everywhere; the service runs this file only where it is exact.
+uint8 times int8 needs VNNI or AMX. On x86 without them, AVX2 and AVX-512 alike, ONNX Runtime adds
+pairs of products in 16 bits (VPMADDUBSW), which saturate: embeddings then drift without any error.
+Seven-bit weights would avoid that at a cost in accuracy, so the service runs this file only where
+it is exact. https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
 from __future__ import annotations

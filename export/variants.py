@@ -72,8 +72,8 @@ def _int8(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
             ) from error
     recipe = (
         "static QDQ: uint8 activations, int8 weights per output channel; ranges: "
-        f"{ranges.method} ({ranges.inputs}); for CPUs with VNNI or AMX: elsewhere 16-bit sums "
-        "saturate and the vectors drift"
+        f"{ranges.method} ({ranges.inputs}); for CPUs with VNNI or AMX: on x86 without them "
+        "16-bit sums can saturate"
     )
     return quantize(model, ranges.ranges), recipe
 
@@ -81,7 +81,7 @@ def _int8(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
 def _fp16(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
     recipe = (
         "weights and activations rounded to float16, unit length in float32; for GPUs: "
-        "on CPUs it is slower than fp32"
+        "x86 CPUs compute it in float32"
     )
     return to_half(model), recipe
 
