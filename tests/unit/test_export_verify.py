@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export import convert, fold_mtcnn, networks, samples, verify
+from export import convert, fold_mtcnn, networks, photos, samples, verify
 from export.errors import DtypesError, NamesError, NumbersError, ShapesError
 from export.samples import Samples
 
@@ -101,7 +101,7 @@ def test_the_graph_carries_no_trace_of_the_machine_that_made_it(
 
 def test_samples_hold_every_listed_kind_for_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACES_DIR", "/nowhere")
-    found = samples.gather()
+    found = samples.gather(photos.find())
     assert found.description.startswith("random pixels and 2 public-domain portraits")
     assert len(found.faces) == len(found.photos) == 2
     assert {batch.shape[1] % 2 for batch in found.batches("pnet")} == {0, 1}
@@ -110,5 +110,5 @@ def test_samples_hold_every_listed_kind_for_every_model(monkeypatch: pytest.Monk
 
 def test_without_any_photograph_the_description_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACES_DIR", "/nowhere")
-    monkeypatch.setattr(samples, "_PORTRAITS", ())
-    assert samples.gather().description.startswith("random pixels only")
+    monkeypatch.setattr(photos, "_PORTRAITS", ())
+    assert samples.gather(photos.find()).description.startswith("random pixels only")
