@@ -103,9 +103,7 @@ def render_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-async def _search(
-    analyzer: Analyzer, scene: _Scene, rounds: int
-) -> tuple[list[Box], float, float]:
+async def _search(analyzer: Analyzer, scene: _Scene, rounds: int) -> tuple[list[Box], float, float]:
     """The faces of a photo, and median milliseconds for finding them and for everything."""
     detect, whole = [], []
     for _ in range(rounds):
@@ -193,7 +191,8 @@ def _heads() -> list[NDArray[np.uint8]]:
                 cv2.BORDER_REPLICATE,
             )
             top, left = max(top, 0), max(left, 0)
-            heads.append(np.asarray(padded[top : top + int(side), left : left + int(side)]))
+            head = padded[top : top + int(side), left : left + int(side)]
+            heads.append(np.asarray(head, dtype=np.uint8))
     return heads
 
 
