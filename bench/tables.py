@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,10 +65,20 @@ def _origin(record: Record) -> str:
         for name, model in configuration["models"].items()
     )
     return (
-        f"Commit {record['commit']}, {record['measured_at'][:10]}; {machine['processor']}, "
-        f"{machine['usable_cores']} cores ({', '.join(machine['flags'])}); {versions}; "
-        f"{settings['workers']} workers; {precisions}."
+        f"{_rounds(record)} rounds; commit {record['commit']}, {record['measured_at'][:10]}; "
+        f"{machine['processor']}, {machine['usable_cores']} cores "
+        f"({', '.join(machine['flags'])}); {versions}; {settings['workers']} workers; {precisions}."
     )
+
+
+def _rounds(record: Record) -> int:
+    points = (
+        point
+        for curve in record["curves"].values()
+        for points in curve["lines"].values()
+        for point in points
+    )
+    return len(next(itertools.chain(record["rates"].values(), points))["samples"])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
