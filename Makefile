@@ -31,8 +31,9 @@ lint: $(VENV)/.installed $(VENV)/.installed-test ## ruff, mypy --strict and the 
 export: $(VENV)/.installed ## export and verify the models again
 	$(BIN)/python -m export
 
-bench: setup $(VENV)/.installed-test ## measure embed, detect and insert; results go to bench/results
+bench: setup $(VENV)/.installed-test ## run every bench (some 15 minutes) and render bench/README.md and its plots
 	$(BIN)/python -m bench all
+	$(BIN)/python -m bench report
 
 clean: ## remove the environment and the exported models; data and config.toml stay
 	rm -rf $(VENV) models/*.onnx models/manifest.json

@@ -1,84 +1,105 @@
-"""`python -m bench`: measures, prints, and records in bench/results."""
+"""`python -m bench`: measures, prints, appends to bench/history.jsonl; renders bench/README.md."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from bench import accuracy, detect, embed, insert
+from bench import history
 from bench.machine import describe
-from bench.measure import Rate
+from bench.result import Effort, Result
 
-_BENCHES: dict[str, ModuleType] = {"embed": embed, "detect": detect, "insert": insert}
-_RESULTS = Path(__file__).parent / "results"
+_BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
+_ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one bench, or all that take time; `accuracy` needs the reference photos."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("bench", choices=[*_BENCHES, "accuracy", "all"], nargs="?", default="all")
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default: 7)")
-    parser.add_argument("--json", type=Path, help="write the results there, not to bench/results")
-    options = parser.parse_args(argv)
-    if options.rounds < 1:
-        parser.error("--rounds starts at 1")
-    if options.bench == "accuracy":
-        found = asyncio.run(accuracy.run())
-        print(accuracy.render_table(found))
-        if options.json:
-            _write(options.json, {"machine": describe(), **found})
-        else:
-            (_RESULTS / "accuracy.md").write_text(accuracy.render_table(found), encoding="utf-8")
-        return 0
-    names = list(_BENCHES) if options.bench == "all" else [options.bench]
-    results: dict[str, Any] = {}
-    for name in names:
-        print(f"{name}:", flush=True)
-        found = asyncio.run(_BENCHES[name].run(options.rounds))
-        results[name] = {"unit": _BENCHES[name].UNIT, **_plain(found)}
-        _print(results[name])
-    machine = describe()
-    ratios = {key: value for found in results.values() for key, value in found["ratios"].items()}
-    if options.json:
-        _write(options.json, {"machine": machine, "ratios": ratios, "results": results})
+    options = _options(argv)
+    if options.bench == "report":
+        from bench import report
+
+        report.write(history.read(options.history))
+    elif options.bench == "accuracy":
+        _run_accuracy(options.json)
     else:
-        for name, found in results.items():
-            _write(_RESULTS / f"{name}.json", {"machine": machine, **found})
+        names = _BENCHES if options.bench == "all" else (options.bench,)
+        _run(names, Effort(options.rounds, options.quick), options.history, options.json)
     return 0
 
 
-def _plain(found: dict[str, Any]) -> dict[str, Any]:
-    rates: dict[str, Rate] = found.pop("rates")
-    table = {
-        name: {
-            "median": round(rate.median, 2),
-            "min": round(rate.spread[0], 2),
-            "max": round(rate.spread[1], 2),
-            "samples": [round(sample, 3) for sample in rate.samples],
-        }
-        for name, rate in rates.items()
-    }
-    return {"rates": table, **found}
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "bench", choices=[*_BENCHES, "accuracy", "all", "report"], nargs="?", default="all"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default: 7)")
+    parser.add_argument("--json", type=Path, help="write ratios and raw samples there as well")
+    parser.add_argument(
+        "--history",
+        type=Path,
+        default=history.PATH,
+        help="the file to append to, or to report from (default: bench/history.jsonl)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a small load, only to see that it runs"
+    )
+    options = parser.parse_args(argv)
+    if options.rounds < 1:
+        parser.error("--rounds starts at 1")
+    return options
 
 
-def _print(result: dict[str, Any]) -> None:
-    print(f"\n  {'':<42} {'median':>9} {'min':>9} {'max':>9}   {result['unit']}")
-    for name, rate in result["rates"].items():
-        print(f"  {name:<42} {rate['median']:>9.2f} {rate['min']:>9.2f} {rate['max']:>9.2f}")
-    for name, value in result["ratios"].items():
+def _run(names: Sequence[str], effort: Effort, path: Path, document: Path | None) -> None:
+    results: dict[str, history.Record] = {}
+    origin = describe()
+    for name in names:
+        print(f"{name}:", flush=True)
+        # A bench is imported when it runs: a report needs neither PyTorch nor the models.
+        result: Result = asyncio.run(importlib.import_module(f"bench.{name}").run(effort))
+        results[name] = history.record(name, result, describe(), quick=effort.quick)
+        history.append(path, results[name])
+        _print(results[name])
+    print(f"appended to {path}")
+    if document is not None:
+        ratios = {key: value for each in results.values() for key, value in each["ratios"].items()}
+        _write(document, {**origin, "ratios": ratios, "results": results})
+
+
+def _run_accuracy(document: Path | None) -> None:
+    accuracy = importlib.import_module("bench.accuracy")
+    found = asyncio.run(accuracy.run())
+    print(accuracy.render_table(found))
+    if document is not None:
+        _write(document, {**describe(), **found})
+    else:
+        _ACCURACY.write_text(accuracy.render_table(found), encoding="utf-8")
+
+
+def _print(record: history.Record) -> None:
+    print(f"\n  {'':<56} {'median':>9} {'min':>9} {'max':>9}   {record['unit']}")
+    for name, rate in record["rates"].items():
+        print(f"  {name:<56} {rate['median']:>9.2f} {rate['min']:>9.2f} {rate['max']:>9.2f}")
+    for curve in record["curves"].values():
+        for line, points in curve["lines"].items():
+            shown = ", ".join(f"{point['x']:g}: {point['median']:.1f}" for point in points)
+            print(f"  {line}, {curve['y_label']} by {curve['x_label']}: {shown}")
+    for name, value in record["ratios"].items():
         print(f"  {name} = {value:.3f}")
-    for clients, values in result.get("latency_ms", {}).items():
+    for clients, values in record.get("latency_ms", {}).items():
         shown = ", ".join(f"{name} {value:.0f} ms" for name, value in values.items())
         print(f"  latency, {clients}: {shown}")
-    for name, value in result.get("memory_mb", {}).items():
-        print(f"  resident memory, {name}: {value:.0f} MB")
-    print(f"  {result['notes']}\n", flush=True)
+    for name, value in record.get("memory_mb", {}).items():
+        print(f"  memory, {name}: {value:.0f} MB")
+    for note in record["notes"]:
+        print(f"  - {note}")
+    print(flush=True)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

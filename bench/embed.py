@@ -1,30 +1,31 @@
-"""Embedding: the batcher under concurrent callers, next to the bare session."""
+"""Embedding: ours under concurrent callers, next to the bare session and facenet-pytorch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.harness import by_callers, by_threads, default_settings, sessions
-from bench.measure import Work, interleave, ratio
-from bench.photos import load
+from bench.harness import Pixels, by_callers, by_threads, default_settings, describe, sessions
+from bench.measure import Work, interleave
+from bench.peer import NAME, FacenetPytorch, standardised
+from bench.photos import LONG_SIDE, load
+from bench.result import Effort, Result
 from service.analysis.embedder import FaceEmbedder
 from service.batching import WorkerPool
+from service.runtime.cpu import usable_cores
 
-UNIT = "faces/s"
-_FACES = 192
+BATCH = 16
 _CALLERS = 16
-_RAW_BATCHES = (1, 8, 16)
+_RAW_BATCHES = (1, 4, 8, 16, 32)
 
 
-async def run(rounds: int) -> dict[str, Any]:
-    """Measure and return `rates` and `ratios`."""
+async def run(effort: Effort) -> Result:
+    """Measure faces a second."""
     settings = default_settings()
-    session = sessions(settings)["facenet"]
+    models = sessions(settings)
+    session = models["facenet"]
     pool = WorkerPool(settings.workers)
     embedder = FaceEmbedder(
         session,
@@ -33,9 +34,16 @@ async def run(rounds: int) -> dict[str, Any]:
         max_queue_delay_s=settings.max_queue_delay_s,
         report=lambda _: None,
     )
-    crops = _crops(embedder.crop_size)
+    # Every worker gets whole batches, even of the largest size.
+    crops = face_crops(embedder.crop_size, (1 if effort.quick else 2) * 32 * settings.workers)
+    batches = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
+    peer = FacenetPytorch(usable_cores())
 
-    async def one(crop: NDArray[np.uint8]) -> None:
+    async def in_batches() -> int:
+        await by_callers(batches, embedder.embed, settings.workers)
+        return len(crops)
+
+    async def one(crop: Pixels) -> None:
         await embedder.embed([crop])
 
     async def through_batcher() -> int:
@@ -50,27 +58,70 @@ async def run(rounds: int) -> dict[str, Any]:
 
         return work
 
-    ours = f"batcher, {_CALLERS} callers"
+    def theirs(*, channels_last: bool) -> Work:
+        tensors = [standardised(np.stack(batch), channels_last=channels_last) for batch in batches]
+
+        async def work() -> int:
+            return sum(len(peer.embed(each)) for each in tensors)
+
+        return work
+
+    ours = f"Facette, batches of {BATCH}"
+    batcher = f"Facette, {_CALLERS} callers of one face each"
     bare = {f"raw session, batch {batch}": raw(batch) for batch in _RAW_BATCHES}
-    rates = await interleave({ours: through_batcher, **bare}, rounds)
+    eager = f"{NAME}, batches of {BATCH}"
+    rates = await interleave(
+        {
+            ours: in_batches,
+            eager: theirs(channels_last=False),
+            f"{NAME}, the same, tensors channels-last": theirs(channels_last=True),
+            batcher: through_batcher,
+            **bare,
+        },
+        effort.rounds,
+    )
     await embedder.drain()
     await pool.aclose()
     best = max(bare, key=lambda name: rates[name].median)
-    return {
-        "rates": rates,
-        "ratios": {"batcher_vs_raw_session": ratio(rates[ours], rates[best])},
-        "notes": f"{_FACES} crops a round, {settings.workers} workers with "
-        f"{settings.sessions.intra_op_threads} intra-op thread each; the best raw is: {best}",
-    }
+    return Result(
+        unit="faces/s",
+        rates=rates,
+        compared={
+            "embed_vs_facenet_pytorch": (ours, eager),
+            "batcher_vs_raw_session": (batcher, best),
+        },
+        configuration={
+            "faces_a_round": len(crops),
+            "callers": settings.workers,
+            "torch_threads": usable_cores(),
+            **describe(settings, models),
+        },
+        notes=[
+            (
+                f"{len(crops)} face crops a round. Facette takes uint8 pixels, from "
+                f"{settings.workers} callers that each hand in {BATCH} faces at once, or from "
+                f"{_CALLERS} that hand in one."
+            ),
+            (
+                f"{NAME} is eager and takes one batch after the other on all {usable_cores()} "
+                "cores. Its float tensors are made before the time runs, channels first as its own "
+                "MTCNN makes them; channels-last is faster, and shown beside it."
+            ),
+            (
+                f"The raw sessions run in {settings.workers} threads, "
+                f"{settings.sessions.intra_op_threads} intra-op thread each; the best is: {best}."
+            ),
+        ],
+    )
 
 
-def _crops(size: int) -> Sequence[NDArray[np.uint8]]:
+def face_crops(size: int, number: int) -> Sequence[Pixels]:
     """Central squares of photos: the network's cost does not depend on what they show."""
     found = []
-    for photo in load(1024, _FACES):
+    for photo in load(LONG_SIDE, 24):
         side = min(photo.pixels.shape[:2])
         top, left = ((n - side) // 2 for n in photo.pixels.shape[:2])
         square = photo.pixels[top : top + side, left : left + side]
         resized = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
         found.append(np.asarray(resized, dtype=np.uint8))
-    return [found[i % len(found)] for i in range(_FACES)]
+    return [found[i % len(found)] for i in range(number)]

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.analysis.analyzer import AnalysisSettings, Analyzer
+from service.analysis.detector import CascadeDetector, PreparedPhoto
 from service.app import analysis_settings
+from service.batching import MicroBatcher, WorkerPool
 from service.config import AuthConfig, Config
+from service.domain.types import Detection
 from service.runtime.manifest import ModelName, load_manifest
 from service.runtime.sessions import ModelSession, open_sessions
 from service.telemetry import Metrics
+from service.vision.resample import summed_area_table
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+Sessions = Mapping[ModelName, ModelSession]
 
 
 def default_settings() -> AnalysisSettings:
@@ -31,6 +41,21 @@ def sessions(settings: AnalysisSettings) -> dict[ModelName, ModelSession]:
     return open_sessions(MODELS, load_manifest(MODELS), settings.sessions)
 
 
+def describe(settings: AnalysisSettings, models: Sessions) -> dict[str, Any]:
+    """The settings, and what the models run on and in which precision."""
+    return {
+        "settings": dataclasses.asdict(settings),
+        "models": {
+            name: {
+                "file": session.spec.file,
+                "provider": session.provider,
+                "precision": getattr(session, "precision", "fp32"),
+            }
+            for name, session in models.items()
+        },
+    }
+
+
 @asynccontextmanager
 async def running_analyzer(settings: AnalysisSettings) -> AsyncIterator[Analyzer]:
     """A warm analyzer for the time of the block."""
@@ -40,6 +65,47 @@ async def running_analyzer(settings: AnalysisSettings) -> AsyncIterator[Analyzer
         yield analyzer
     finally:
         await analyzer.aclose()
+
+
+@asynccontextmanager
+async def running_detector(
+    settings: AnalysisSettings, models: Sessions
+) -> AsyncIterator[Callable[[Pixels], Awaitable[list[Detection]]]]:
+    """Detection from pixels, uint8 [height, width, 3] RGB, for the time of the block.
+
+    The summed-area table is a stage of its own in the same pool, as it is in the analyzer.
+    """
+    pool = WorkerPool(settings.workers)
+    preparer = MicroBatcher(_prepare_all, pool=pool, name="prepare")
+    detector = CascadeDetector(
+        models["pnet"],
+        models["rnet"],
+        models["onet"],
+        settings.cascade,
+        pool=pool,
+        max_batch_crops=settings.max_batch_crops,
+        max_queue_delay_s=settings.max_queue_delay_s,
+        report=lambda _: None,
+    )
+
+    async def detect(pixels: Pixels) -> list[Detection]:
+        return await detector.detect(await preparer.submit(pixels))
+
+    try:
+        yield detect
+    finally:
+        await preparer.drain()
+        await detector.drain()
+        await pool.aclose()
+
+
+def prepare(pixels: Pixels) -> PreparedPhoto:
+    """What the cascade looks at, from uint8 [height, width, 3] RGB."""
+    return PreparedPhoto(summed_area_table(pixels), pixels.shape[1], pixels.shape[0])
+
+
+def _prepare_all(photos: Sequence[Pixels]) -> list[PreparedPhoto]:
+    return [prepare(pixels) for pixels in photos]
 
 
 async def by_callers(

@@ -6,7 +6,6 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -18,28 +17,26 @@ from bench.harness import (
     by_callers,
     by_threads,
     default_settings,
+    describe,
+    prepare,
     running_analyzer,
     sessions,
 )
-from bench.measure import interleave, percentile, ratio
-from bench.photos import Photo, load, source
+from bench.measure import interleave, percentile
+from bench.photos import LONG_SIDE, Photo, load, source
+from bench.result import Effort, Result
 from bench.server import ServiceProcess
-from service.analysis.detector import PreparedPhoto
 from service.domain.types import AnalyzedPhoto
 from service.telemetry import StageClock
-from service.vision.resample import summed_area_table
 
-UNIT = "photos/s"
-_PHOTOS = 24
-_LONG_SIDE = 1024
 _CLIENTS = 16
 _SETTLE_S = 3.0
 
 
-async def run(rounds: int) -> dict[str, Any]:
-    """Measure and return `rates`, `ratios`, latencies in ms and memory in MB."""
+async def run(effort: Effort) -> Result:
+    """Measure photos a second, latencies in ms and memory in MB."""
     settings = default_settings()
-    photos = load(_LONG_SIDE, _PHOTOS)
+    photos = load(LONG_SIDE, 4 if effort.quick else 24)
     latencies: dict[int, list[float]] = {1: [], _CLIENTS: []}
     with tempfile.TemporaryDirectory(prefix="facette-bench-") as folder:
         service = ServiceProcess(Path(folder), MODELS, {"FACETTE_SERVER_LOG_LEVEL": "warning"})
@@ -70,7 +67,10 @@ async def run(rounds: int) -> dict[str, Any]:
             models = sessions(settings)
             faces = [len((await analyze(photo)).faces) for photo in photos]
             inputs = [
-                (pyramid(_prepare(photo), settings.cascade), np.zeros((n, 160, 160, 3), np.uint8))
+                (
+                    pyramid(prepare(photo.pixels), settings.cascade),
+                    np.zeros((n, 160, 160, 3), np.uint8),
+                )
                 for photo, n in zip(photos, faces, strict=True)
             ]
 
@@ -90,31 +90,46 @@ async def run(rounds: int) -> dict[str, Any]:
                     "analysis in process": in_process,
                     "raw P-Net and FaceNet sessions": raw,
                 },
-                rounds,
+                effort.rounds,
             )
         await asyncio.sleep(_SETTLE_S)
         after_mb = service.resident_mb
         service.stop()
-    busy, analysis = rates[f"HTTP, {_CLIENTS} clients"], rates["analysis in process"]
-    return {
-        "rates": rates,
-        "ratios": {
-            "insert_vs_analysis": ratio(busy, analysis),
-            "insert_vs_raw_sessions": ratio(busy, rates["raw P-Net and FaceNet sessions"]),
+    busy = f"HTTP, {_CLIENTS} clients"
+    return Result(
+        unit="photos/s",
+        rates=rates,
+        compared={
+            "insert_vs_analysis": (busy, "analysis in process"),
+            "insert_vs_raw_sessions": (busy, "raw P-Net and FaceNet sessions"),
         },
-        "latency_ms": {
-            f"{clients} clients": {
-                f"p{int(share * 100)}": percentile(values, share) for share in (0.5, 0.95, 0.99)
-            }
-            for clients, values in latencies.items()
+        details={
+            "latency_ms": {
+                f"{clients} clients" if clients > 1 else "one client": {
+                    f"p{int(share * 100)}": round(percentile(values, share), 1)
+                    for share in (0.5, 0.95, 0.99)
+                }
+                for clients, values in latencies.items()
+            },
+            "memory_mb": {
+                "the service's process, idle": round(idle_mb),
+                "the service's process, after the inserts": round(after_mb),
+            },
         },
-        "memory_mb": {"idle": idle_mb, "after": after_mb},
-        "notes": f"{len(photos)} JPEG files a round, longer side {_LONG_SIDE} px; client, service "
-        "and embedded PostgreSQL share the cores; memory is the service's process alone; the raw "
-        f"figure is both networks on the same pixels and {sum(faces)} faces, nothing else",
-    }
-
-
-def _prepare(photo: Photo) -> PreparedPhoto:
-    height, width = photo.pixels.shape[:2]
-    return PreparedPhoto(summed_area_table(photo.pixels), width, height)
+        configuration={
+            "photos_a_round": len(photos),
+            "faces_a_round": sum(faces),
+            "long_side": LONG_SIDE,
+            **describe(settings, models),
+        },
+        notes=[
+            (
+                f"{len(photos)} JPEG files a round, longer side {LONG_SIDE} px. Client, service "
+                "and embedded PostgreSQL share the cores; memory is the service's process alone."
+            ),
+            (
+                f"The raw figure is both networks on the same pixels and {sum(faces)} faces, "
+                "nothing else."
+            ),
+        ],
+    )

@@ -16,21 +16,41 @@ _PACKAGES = (
     "numba",
     "onnxruntime",
     "onnxruntime-gpu",
+    "onnxruntime-openvino",
     "opencv-python-headless",
+    "torch",
+    "facenet-pytorch",
 )
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8")
+# What figures come from, without what the benches write: a checkout that differs from its commit
+# elsewhere still measures that commit.
+_MEASURED = (
+    "service",
+    "export",
+    "bench",
+    "pyproject.toml",
+    ":(exclude)bench/history.jsonl",
+    ":(exclude)bench/README.md",
+    ":(exclude)bench/plots",
+    ":(exclude)bench/results",
+)
+_CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def describe() -> dict[str, object]:
-    """Facts about this machine and this checkout, for a results file."""
+    """When, on which commit, on what machine, with which versions."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
-        "processor": _cpu_field("model name") or platform.processor(),
-        "flags": [flag for flag in _FLAGS if flag in _cpu_field("flags").split()],
-        "usable_cores": usable_cores(),
-        "python": platform.python_version(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "machine": {
+            "processor": _cpu_field("model name") or platform.processor(),
+            "flags": [flag for flag in _FLAGS if flag in _cpu_field("flags").split()],
+            "usable_cores": usable_cores(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: found for name in _PACKAGES if (found := _version(name))},
+        },
     }
 
 
@@ -54,11 +74,20 @@ def _cpu_field(name: str) -> str:
 
 
 def _commit() -> str:
-    result = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],  # noqa: S607
-        cwd=Path(__file__).parent,
+    """The commit's short name, `-dirty` behind it where what is measured differs from it."""
+    name = _git("rev-parse", "--short", "HEAD")
+    if not name:
+        return "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        cwd=_CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
     )
-    return result.stdout.strip() or "unknown"
+    return result.stdout.strip()

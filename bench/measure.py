@@ -7,35 +7,55 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Work = Callable[[], Awaitable[int]]
 """Does a fixed amount of work and returns how many units it was."""
 
+_SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """Units a second over several rounds: every sample, and what they come to."""
+class Samples:
+    """One figure a round, in round order: all of them, and what they come to."""
 
-    samples: tuple[float, ...]
+    values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle sample."""
-        return statistics.median(self.samples)
+        """The middle value."""
+        return statistics.median(self.values)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The slowest and the fastest sample."""
-        return min(self.samples), max(self.samples)
+        """The smallest and the largest value."""
+        return min(self.values), max(self.values)
+
+    def inverted(self, scale: float) -> Samples:
+        """`scale` over each value: 1000 makes milliseconds a unit of units a second."""
+        return Samples(tuple(scale / value for value in self.values))
+
+    def document(self) -> dict[str, Any]:
+        """Median, extremes, percentiles and the raw values, rounded for a file."""
+        return {
+            "median": round(self.median, 3),
+            "min": round(self.spread[0], 3),
+            "max": round(self.spread[1], 3),
+            "percentiles": {
+                f"p{share * 100:.0f}": round(percentile(list(self.values), share), 3)
+                for share in _SHARES
+            },
+            "samples": [round(value, 3) for value in self.values],
+        }
 
 
-async def interleave(contestants: Mapping[str, Work], rounds: int) -> dict[str, Rate]:
+async def interleave(contestants: Mapping[str, Work], rounds: int) -> dict[str, Samples]:
     """Run every contestant once for warm-up, then `rounds` times in turn.
 
     Returns:
         For each name its rate in units a second.
     """
-    samples: dict[str, list[float]] = {name: [] for name in contestants}
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
     for name, work in contestants.items():
         print(f"  warming up: {name}", flush=True)
         await work()
@@ -43,15 +63,20 @@ async def interleave(contestants: Mapping[str, Work], rounds: int) -> dict[str, 
         for name, work in contestants.items():
             started = time.perf_counter()
             units = await work()
-            samples[name].append(units / (time.perf_counter() - started))
-        line = ", ".join(f"{name} {rates[-1]:.1f}/s" for name, rates in samples.items())
+            rates[name].append(units / (time.perf_counter() - started))
+        line = ", ".join(f"{name} {values[-1]:.1f}/s" for name, values in rates.items())
         print(f"  round {number + 1} of {rounds}: {line}", flush=True)
-    return {name: Rate(tuple(rates)) for name, rates in samples.items()}
+    return {name: Samples(tuple(values)) for name, values in rates.items()}
 
 
-def ratio(over: Rate, under: Rate) -> float:
-    """The median over rounds of one contestant's rate over another's in the same round."""
-    return statistics.median(a / b for a, b in zip(over.samples, under.samples, strict=True))
+def round_ratios(over: Samples, under: Samples) -> Samples:
+    """One contestant's figure over another's in the same round, round by round."""
+    return Samples(tuple(a / b for a, b in zip(over.values, under.values, strict=True)))
+
+
+def ratio(over: Samples, under: Samples) -> float:
+    """The median of `round_ratios`."""
+    return round_ratios(over, under).median
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -1,77 +1,110 @@
-"""Does the service's memory stay what it was? Photos of random sizes over HTTP, watched at rest."""
+"""Peak memory of one contestant in a process of its own: loaded, and after photos.
+
+`python -m bench.memory Facette|facenet-pytorch FOLDER` analyses the JPEG files of a folder and
+prints both peaks in MB as JSON.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import cv2
-import numpy as np
+from bench.photos import Photo, source
 
-from bench.harness import MODELS, by_callers
-from bench.photos import Photo, load
-from bench.server import ServiceProcess
-
-_CLIENTS = 8
-_ORIGINALS = 24
-# Longer side in pixels, and how much of either side is cut away.
-_LONG_SIDES = (200, 2000)
-_MAX_CUT = 0.4
-# Longer than the service waits before it gives free memory back.
-_SETTLE_S = 3.0
-_SEED = 2000
+_WEIGHTS = "weights.pt"
+CALLERS = 16
 
 
-async def run(photos: int) -> dict[str, Any]:
-    """Resident megabytes idle, after a tenth of the photos and after all of them."""
-    originals = load(_LONG_SIDES[1], _ORIGINALS)
-    random = np.random.default_rng(_SEED)
-    with tempfile.TemporaryDirectory(prefix="facette-bench-") as folder:
-        service = ServiceProcess(Path(folder), MODELS, {"FACETTE_SERVER_LOG_LEVEL": "warning"})
-        service.start()
-        try:
-            async with service.async_client() as client:
-                tenant = uuid4().hex
+def measure(photos: Sequence[Photo], weights: Path) -> dict[str, dict[str, int]]:
+    """Peaks of both contestants over the same photos, in MB.
 
-                async def insert(_: int) -> None:
-                    answer = await client.post(
-                        "/insert-image",
-                        data={"tenant_id": tenant},
-                        files={"image": _random_size(originals, random)},
-                    )
-                    answer.raise_for_status()
-
-                async def at_rest(count: int) -> float:
-                    await by_callers(range(count), insert, _CLIENTS)
-                    await asyncio.sleep(_SETTLE_S)
-                    return service.resident_mb
-
-                megabytes = {
-                    "idle": await at_rest(0),
-                    "early": await at_rest(photos // 10),
-                    "late": await at_rest(photos - photos // 10),
-                }
-        finally:
-            service.stop()
-    return {
-        "memory_mb": megabytes,
-        "ratios": {"memory_early_vs_late": megabytes["early"] / megabytes["late"]},
-        "notes": f"the service's process, without PostgreSQL; {photos} photos, longer side "
-        f"{_LONG_SIDES[0]} to {_LONG_SIDES[1]} px at random, {_CLIENTS} clients; early is after "
-        f"{photos // 10} of them, late after all",
-    }
+    weights: FaceNet's state dict for facenet-pytorch, as its users have it.
+    """
+    with tempfile.TemporaryDirectory(prefix="facette-bench-") as name:
+        folder = Path(name)
+        (folder / _WEIGHTS).symlink_to(weights.resolve())
+        for number, photo in enumerate(photos):
+            (folder / f"{number:03}.jpg").write_bytes(photo.jpeg)
+        return {contestant: _run(contestant, folder) for contestant in _CONTESTANTS}
 
 
-def _random_size(photos: list[Photo], random: np.random.Generator) -> bytes:
-    """A JPEG of a random cut of a random photo at a random size."""
-    pixels = photos[int(random.integers(len(photos)))].pixels
-    height, width = (int(n * (1 - random.uniform(0, _MAX_CUT))) for n in pixels.shape[:2])
-    scale = random.uniform(*_LONG_SIDES) / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = cv2.resize(pixels[:height, :width], size, interpolation=cv2.INTER_AREA)
-    encoded, jpeg = cv2.imencode(".jpg", image[:, :, ::-1])
-    assert encoded
-    return jpeg.tobytes()
+def main() -> int:
+    """Run one contestant in this process."""
+    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__)
+    parser.add_argument("contestant", choices=list(_CONTESTANTS))
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    print(json.dumps(_CONTESTANTS[options.contestant](options.folder)))
+    return 0
+
+
+# Each contestant is imported in its own process only: imports are part of what is measured.
+def _facette(folder: Path) -> dict[str, int]:
+    from bench.harness import by_callers, default_settings, running_analyzer
+    from service.domain.types import AnalyzedPhoto
+    from service.telemetry import StageClock
+
+    files = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+
+    async def run() -> dict[str, int]:
+        async with running_analyzer(default_settings()) as analyzer:
+            loaded = peak_mb()
+
+            async def analyze(data: bytes) -> AnalyzedPhoto:
+                return await analyzer.analyze(source(data), StageClock())
+
+            await by_callers(files, analyze, CALLERS)
+            return {"loaded": loaded, "after the photos": peak_mb()}
+
+    return asyncio.run(run())
+
+
+def _facenet_pytorch(folder: Path) -> dict[str, int]:
+    from bench.peer import FacenetPytorch
+    from service.runtime.cpu import usable_cores
+
+    files = [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    peer = FacenetPytorch(usable_cores(), weights=str(folder / _WEIGHTS))
+    loaded = peak_mb()
+    for data in files:
+        peer.analyze(data)
+    return {"loaded": loaded, "after the photos": peak_mb()}
+
+
+_CONTESTANTS = {"Facette": _facette, "facenet-pytorch": _facenet_pytorch}
+
+
+def peak_mb() -> int:
+    """The largest resident memory of this process so far, in MB.
+
+    From /proc, as getrusage's figure begins with that of the process this one was started from.
+
+    Raises:
+        OSError: this is not Linux.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) * 1024 / 1e6)
+    raise OSError("/proc/self/status has no VmHWM")
+
+
+def _run(contestant: str, folder: Path) -> dict[str, int]:
+    result = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "bench.memory", contestant, str(folder)],
+        cwd=Path(__file__).resolve().parents[1],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, int] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

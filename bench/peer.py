@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export import networks, recipe, weights
+from export import networks, recipe
+from export.weights import load
 
+NAME = "facenet-pytorch"
+STAND_IN = (
+    "facenet-pytorch's detector needs torchvision's batched_nms, which cannot be imported beside "
+    "this torch: OpenCV's compiled NMSBoxesBatched takes its place"
+)
 _PARENT = "_bench_facenet_pytorch"
 
 
@@ -26,24 +33,30 @@ class FacenetPytorch:
     Args:
         threads: intra-op threads of PyTorch.
         min_face_size: in pixels; 20 is its default.
+        weights: a name or file that `facette export --weights` takes.
     """
 
-    def __init__(self, threads: int, min_face_size: int = 20) -> None:
+    def __init__(
+        self, threads: int, min_face_size: int = 20, weights: str = "casia-webface"
+    ) -> None:
         torch.set_num_threads(threads)
         self._detector = _mtcnn_module().MTCNN(keep_all=True, min_face_size=min_face_size)
         self._network = networks.inception_resnet_v1()
-        weights.load(recipe.parse_weights("casia-webface", download=False), self._network)
+        load(recipe.parse_weights(weights, download=False), self._network)
+
+    def save_weights(self, path: Path) -> None:
+        """The network's weights as the state dict file that facenet-pytorch publishes."""
+        torch.save(self._network.state_dict(), path)
 
     def detect(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Boxes of the faces of a photo: uint8 [height, width, 3] RGB -> float32 [n, 4]."""
         boxes, _ = self._detector.detect(pixels)
         return np.empty((0, 4), np.float32) if boxes is None else np.asarray(boxes, np.float32)
 
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 [n, 160, 160, 3] RGB -> float32 [n, 512], unit vectors."""
-        images = torch.from_numpy(crops).permute(0, 3, 1, 2).to(torch.float32)
+    def embed(self, faces: torch.Tensor) -> NDArray[np.float32]:
+        """float32 [n, 3, 160, 160], standardised -> float32 [n, 512], unit vectors."""
         with torch.inference_mode():
-            embeddings: NDArray[np.float32] = self._network((images - 127.5) / 128.0).numpy()
+            embeddings: NDArray[np.float32] = self._network(faces).numpy()
         return embeddings
 
     def analyze(self, data: bytes) -> NDArray[np.float32]:
@@ -54,9 +67,17 @@ class FacenetPytorch:
         faces = self._detector(image)
         if faces is None:
             return np.empty((0, 512), np.float32)
-        with torch.inference_mode():
-            embeddings: NDArray[np.float32] = self._network(faces).numpy()
-        return embeddings
+        return self.embed(faces)
+
+
+def standardised(crops: NDArray[np.uint8], *, channels_last: bool = False) -> torch.Tensor:
+    """uint8 [n, 160, 160, 3] RGB as `FacenetPytorch.embed` takes them.
+
+    In memory the channels come first, as in what its own MTCNN returns, unless asked otherwise.
+    """
+    faces = (torch.from_numpy(crops).permute(0, 3, 1, 2).to(torch.float32) - 127.5) / 128.0
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return faces.contiguous(memory_format=layout)
 
 
 def _mtcnn_module() -> ModuleType:

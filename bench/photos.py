@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.types import PhotoSource
+
+LONG_SIDE = 1024
+"""Of the photos that benches scale down, in pixels."""
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _PORTRAITS = (
@@ -55,6 +59,22 @@ def load(long_side: int, limit: int) -> list[Photo]:
     # Taken evenly over the folder, so that any limit sees small and large photos.
     step = max(1, len(paths) // limit)
     return [_load(path, long_side) for path in paths[::step][:limit]]
+
+
+def never_seen(photos: Sequence[NDArray[np.uint8]], number: int) -> list[NDArray[np.uint8]]:
+    """The photos, each of 400 px or more a side, cut to sizes that no other `number` gives.
+
+    Photos of one size differ too. Some of the smaller pyramid levels come again, as they do among
+    photos that were never cut.
+    """
+    cut = []
+    for index, pixels in enumerate(photos):
+        step = number * len(photos) + index + 1
+        # The two steps come back to the same pair after 85 x 127 photos.
+        rows, columns = 2 * step % 254, 3 * step % 255
+        height, width = pixels.shape[:2]
+        cut.append(np.ascontiguousarray(pixels[: height - rows, : width - columns]))
+    return cut
 
 
 def _paths() -> list[Path]:

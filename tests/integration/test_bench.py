@@ -1,4 +1,4 @@
-"""`python -m bench` measures what it says, and says it in a file."""
+"""`python -m bench` measures what it says, and says it in two files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,28 @@ import pytest
 
 from tests.conftest import ROOT
 
+BENCHES = ["embed", "detect", "analyze", "insert", "scaling"]
+RATIOS = {
+    "embed_vs_facenet_pytorch",
+    "batcher_vs_raw_session",
+    "detect_vs_facenet_pytorch",
+    "detect_first_seen_vs_facenet_pytorch",
+    "detect_first_seen_vs_repeated",
+    "cascade_vs_raw_pnet",
+    "analyze_vs_facenet_pytorch",
+    "insert_vs_analysis",
+    "insert_vs_raw_sessions",
+}
+
 
 @pytest.mark.xdist_group("bench")
 def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
+    report, history = tmp_path / "report.json", tmp_path / "history.jsonl"
     result = subprocess.run(
-        [sys.executable, "-m", "bench", "all", "--rounds", "1", "--json", str(report)],
+        [
+            *(sys.executable, "-m", "bench", "all", "--quick", "--rounds", "1"),
+            *("--json", str(report), "--history", str(history)),
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -25,13 +41,27 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     document = json.loads(report.read_text(encoding="utf-8"))
-    assert set(document["results"]) == {"embed", "detect", "insert"}
-    assert set(document["ratios"]) == {
-        "batcher_vs_raw_session",
-        "cascade_vs_raw_pnet",
-        "insert_vs_analysis",
-        "insert_vs_raw_sessions",
-    }
+    assert set(document["ratios"]) == RATIOS
     assert all(value > 0 for value in document["ratios"].values())
-    assert document["results"]["insert"]["memory_mb"]["idle"] > 0
     assert document["machine"]["usable_cores"] >= 1
+
+    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    assert [line["bench"] for line in lines] == BENCHES
+    assert document["results"] == {line["bench"]: line for line in lines}
+    for line in lines:
+        assert line["quick"]
+        assert line["commit"]
+        assert line["measured_at"]
+        assert {"processor", "flags", "usable_cores"} <= line["machine"].keys()
+        assert {"python", "onnxruntime", "torch", "facenet-pytorch"} <= line["versions"].keys()
+        assert line["configuration"]["settings"]["workers"] >= 1
+        assert line["configuration"]["models"]["facenet"]["provider"]
+        assert line["notes"]
+        for rate in line["rates"].values():
+            assert len(rate["samples"]) == 1
+            assert rate["min"] <= rate["percentiles"]["p50"] <= rate["max"]
+        assert set(line["ratios"]) == set(line["compared"])
+    *_, insert, scaling = lines
+    assert insert["memory_mb"]["the service's process, idle"] > 0
+    assert set(scaling["curves"]) == {"embed_batch", "embed_threads", "image_size", "faces"}
+    assert all(peak > 0 for peak in scaling["memory_mb"].values())

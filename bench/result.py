@@ -1,0 +1,77 @@
+"""What a bench is asked for, and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.measure import Samples, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much a bench works.
+
+    rounds: measured rounds. quick: a small load that only shows that the bench runs; its figures
+        mean nothing.
+    """
+
+    rounds: int
+    quick: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A figure against one quantity, for several lines of a plot.
+
+    points: line -> quantity -> samples.
+    """
+
+    x_label: str
+    y_label: str
+    points: Mapping[str, Mapping[float, Samples]]
+
+    def document(self) -> dict[str, Any]:
+        """The same for a file."""
+        return {
+            "x_label": self.x_label,
+            "y_label": self.y_label,
+            "lines": {
+                line: [{"x": x, **samples.document()} for x, samples in sorted(points.items())]
+                for line, points in self.points.items()
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The figures of one bench.
+
+    unit: of the rates. compared: for each ratio the contestant on top and the one below.
+    configuration: what was run, and how. details: figures that are no rates, by name.
+    """
+
+    unit: str
+    rates: Mapping[str, Samples]
+    compared: Mapping[str, tuple[str, str]]
+    configuration: Mapping[str, Any]
+    notes: Sequence[str]
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The same for a file, with the ratios: medians over rounds, higher is better."""
+        return {
+            "unit": self.unit,
+            "ratios": {
+                key: round(ratio(self.rates[over], self.rates[under]), 4)
+                for key, (over, under) in self.compared.items()
+            },
+            "compared": {key: list(pair) for key, pair in self.compared.items()},
+            "rates": {name: samples.document() for name, samples in self.rates.items()},
+            "curves": {name: curve.document() for name, curve in self.curves.items()},
+            **self.details,
+            "configuration": dict(self.configuration),
+            "notes": list(self.notes),
+        }
