@@ -58,14 +58,9 @@ def measure(model: bytes, space: str, faces: FaceSet) -> Calibration:
     finer steps gave back.
 
     Raises:
-        CalibrationError: there are fewer than `MIN_FACES` labelled faces.
+        CalibrationError: see `require_enough`.
     """
-    count = faces.labelled_faces
-    if count < MIN_FACES:
-        raise CalibrationError(
-            f"calibration needs at least {MIN_FACES} labelled faces and there are {count}: "
-            "set FACES_DIR to a folder of photos with reference.json"
-        )
+    require_enough(faces)
     watched = onnx.load_from_string(model)
     names = activations(watched.graph)
     for tensor in names:
@@ -83,7 +78,7 @@ def measure(model: bytes, space: str, faces: FaceSet) -> Calibration:
     return Calibration(
         space=space,
         method=_METHOD,
-        faces=count,
+        faces=faces.labelled_faces,
         inputs=faces.description,
         tools={tool: version(tool) for tool in ("torch", "onnx", "onnxruntime")},
         ranges={
@@ -91,6 +86,19 @@ def measure(model: bytes, space: str, faces: FaceSet) -> Calibration:
             for tensor, name in names.items()
         },
     )
+
+
+def require_enough(faces: FaceSet) -> None:
+    """Refuse faces that cannot calibrate anything.
+
+    Raises:
+        CalibrationError: there are fewer than `MIN_FACES` labelled faces.
+    """
+    if faces.labelled_faces < MIN_FACES:
+        raise CalibrationError(
+            f"calibration needs at least {MIN_FACES} labelled faces, and there are "
+            f"{faces.labelled_faces}: set FACES_DIR to a folder of photos with reference.json"
+        )
 
 
 def tracked(space: str) -> Calibration | None:

@@ -89,6 +89,7 @@ def calibrate(choice: WeightsChoice, progress: Progress) -> Path:
         ExportError: there are too few labelled faces, or a step failed.
     """
     found = faces.gather(photos.find())
+    calibration.require_enough(found)
     embedder = networks.inception_resnet_v1()
     loaded = weights.load(choice, embedder)
     progress(f"facenet: weights read, space {loaded.space}; calibrating on {found.description}")

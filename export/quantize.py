@@ -13,9 +13,10 @@ nodes into one integer kernel, runs of them in NHWC:
 - The last residual sum, the mean, the linear layer and the unit length stay in float32: they are
   one part in a hundred of the time and stand closest to the embedding.
 
-uint8 times int8 needs VNNI or AMX. Without them ONNX Runtime adds pairs of products in 16 bits,
-which saturate (AVX2's VPMADDUBSW): embeddings then drift without any error. Seven-bit weights would
-avoid that and cost accuracy everywhere; the service runs this file only where it is exact.
+uint8 times int8 needs VNNI or AMX. On x86 without them, AVX2 and AVX-512 alike, ONNX Runtime adds
+pairs of products in 16 bits (VPMADDUBSW), which saturate: embeddings then drift without any error.
+Seven-bit weights would avoid that at a cost in accuracy, so the service runs this file only where
+it is exact. https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
 from __future__ import annotations
@@ -115,21 +116,25 @@ class _Writer:
         self._bytes[node.output[0]] = node.input[0], grid
 
     def _convolution(self, node: NodeProto) -> None:
-        source, weight_name, bias_name = node.input
+        # torch leaves out a bias that is zero, and lets equal weights share one constant: so what
+        # is written here is called after the layer, never after the constant it was made from.
+        source, weight_name, *bias_names = node.input
+        layer = self._names[self._target(node)]
         weight = numpy_helper.to_array(self._weights[weight_name]).astype(np.float64)
-        bias = numpy_helper.to_array(self._weights[bias_name]).astype(np.float64)
         largest = np.abs(weight).max((1, 2, 3))
         scale = np.where(largest > 0, largest / _MAX_WEIGHT, 1.0).astype(np.float32)
         whole = np.rint(weight / scale.astype(np.float64)[:, None, None, None])
-        _, grid = self._bytes[source]
-        product = scale * grid.scale
-        limit = np.iinfo(np.int32)
-        whole_bias = np.clip(np.rint(bias / product.astype(np.float64)), limit.min, limit.max)
         inputs = [
             self._dequantized(source),
-            self._whole_numbers(weight_name, whole.astype(np.int8), scale),
-            self._whole_numbers(bias_name, whole_bias.astype(np.int32), product),
+            self._whole_numbers(f"{layer}.weight", whole.astype(np.int8), scale),
         ]
+        for name in bias_names:
+            bias = numpy_helper.to_array(self._weights[name]).astype(np.float64)
+            _, grid = self._bytes[source]
+            product = scale * grid.scale
+            limit = np.iinfo(np.int32)
+            whole = np.clip(np.rint(bias / product.astype(np.float64)), limit.min, limit.max)
+            inputs.append(self._whole_numbers(f"{layer}.bias", whole.astype(np.int32), product))
         self._emit(node, inputs, node.output[0])
         self._quantize(node)
 
@@ -165,10 +170,14 @@ class _Writer:
         copy.input[:], copy.output[:] = inputs, [output]
         self.nodes.append(copy)
 
-    def _quantize(self, node: NodeProto) -> None:
-        """Round what a node computes to its activation's grid; a ReLU behind it is skipped."""
+    def _target(self, node: NodeProto) -> str:
+        """The tensor whose grid a node's result is rounded to: behind its ReLU, if it has one."""
         relu = closing_relu(node, self._readers)
-        tensor = node.output[0] if relu is None else relu.output[0]
+        last = node if relu is None else relu
+        return str(last.output[0])
+
+    def _quantize(self, node: NodeProto) -> None:
+        tensor = self._target(node)
         name, grid = self._names[tensor], self._grids[tensor]
         inputs = [node.output[0], *self._grid_constants(grid)]
         self.nodes.append(

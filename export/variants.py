@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 
 from export import calibration, facts
-from export.errors import CalibrationError
+from export.errors import CalibrationError, ConversionError
 from export.faces import FaceSet
 from export.fidelity import Baseline
 from export.half import to_half
@@ -14,11 +14,6 @@ from export.quantize import quantize
 from service.runtime.manifest import Precision, Variant
 
 Progress = Callable[[str], None]
-
-_HALF_RECIPE = (
-    "weights and activations rounded to float16, unit length in float32; for GPUs: "
-    "on CPUs it is slower than fp32"
-)
 
 
 def make(
@@ -28,22 +23,21 @@ def make(
 
     model: the verified fp32 file of weights with this embedding space.
 
+    A variant that cannot be made of these weights, for which there are too few faces, or which
+    loses accuracy is left out, and progress says why.
+
     Raises:
-        ExportError: a file cannot be made, or has another signature. A variant that cannot be
-            calibrated here or loses accuracy is no error: progress says so.
+        NamesError, ShapesError, DtypesError: a variant has another signature.
     """
     baseline = Baseline.of(model, faces)
-    made: list[tuple[Precision, bytes, str]] = []
-    try:
-        ranges = calibration.tracked(space) or calibration.measure(model, space, faces)
-    except CalibrationError as error:
-        progress(f"facenet int8: not offered: no calibration of these weights is recorded; {error}")
-    else:
-        made.append(("int8", quantize(model, ranges.ranges), _int8_recipe(ranges)))
-    made.append(("fp16", to_half(model), _HALF_RECIPE))
     files: dict[str, bytes] = {}
     variants: list[Variant] = []
-    for precision, data, recipe in made:
+    for precision, convert in _CONVERSIONS.items():
+        try:
+            data, recipe = convert(model, space, faces)
+        except (CalibrationError, ConversionError) as error:
+            progress(f"facenet {precision}: not offered: {error}")
+            continue
         found = baseline.measure(data)
         if objection := baseline.objection(found):
             progress(f"facenet {precision}: not offered: {objection}")
@@ -66,9 +60,31 @@ def make(
     return files, tuple(variants)
 
 
-def _int8_recipe(ranges: calibration.Calibration) -> str:
-    return (
+def _int8(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
+    """The recorded ranges of these weights, else ranges measured on the faces at hand."""
+    ranges = calibration.tracked(space)
+    if ranges is None:
+        try:
+            ranges = calibration.measure(model, space, faces)
+        except CalibrationError as error:
+            raise CalibrationError(
+                f"no activation ranges are recorded for these weights, and {error}"
+            ) from error
+    recipe = (
         "static QDQ: uint8 activations, int8 weights per output channel; ranges: "
-        f"{ranges.method} ({ranges.inputs}); for CPUs with VNNI or AMX: elsewhere 16-bit sums "
-        "saturate and the vectors drift"
+        f"{ranges.method} ({ranges.inputs}); for CPUs with VNNI or AMX: on x86 without them "
+        "16-bit sums can saturate"
     )
+    return quantize(model, ranges.ranges), recipe
+
+
+def _fp16(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
+    recipe = (
+        "weights and activations rounded to float16, unit length in float32; for GPUs: "
+        "x86 CPUs compute it in float32"
+    )
+    return to_half(model), recipe
+
+
+_Conversion = Callable[[bytes, str, FaceSet], tuple[bytes, str]]
+_CONVERSIONS: dict[Precision, _Conversion] = {"int8": _int8, "fp16": _fp16}

@@ -93,6 +93,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
             detection.min_face_size,
             detection.thresholds,
             detection.factor,
+            detection.max_side,
             detection.max_candidates,
         ),
         sessions=SessionSettings(

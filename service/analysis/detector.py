@@ -175,7 +175,13 @@ class CascadeDetector:
     async def detect(self, photo: PreparedPhoto) -> list[Detection]:
         """Every face of a photo, best score first."""
         settings = self._settings
-        levels = pyramid_levels(photo.width, photo.height, settings.min_face_size, settings.factor)
+        levels = pyramid_levels(
+            photo.width,
+            photo.height,
+            settings.min_face_size,
+            settings.factor,
+            settings.max_side,
+        )
         tiles = cut_into_tiles(levels, self._calls.tile_side)
         if not tiles:
             return []

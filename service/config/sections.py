@@ -102,6 +102,13 @@ class DetectionConfig(Section):
     factor: float = Field(
         0.709, gt=0.1, lt=0.95, description="ratio of neighbouring scales of the image pyramid"
     )
+    max_side: int = Field(
+        2048,
+        ge=0,
+        description="photos with a longer side, in pixels, are not searched for their smallest "
+        "faces: the smallest found grows with the photo, by up to 1.41 times their ratio; 0 = no "
+        "limit, as in facenet-pytorch",
+    )
     min_confidence: float = Field(
         0.90, ge=0, le=1, description="smallest final probability of what is stored as a face"
     )

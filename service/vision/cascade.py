@@ -33,6 +33,8 @@ class CascadeSettings:
     min_face_size: smallest face looked for, in pixels of the upright photo.
     thresholds: smallest face probability after P-Net, R-Net and O-Net.
     factor: ratio between neighbouring pyramid scales, 0 to 1.
+    max_side: pixels; longer photos are searched without their finest pyramid levels. 0 = never,
+        which is facenet-pytorch's way.
     max_candidates: at most so many boxes go on from P-Net, the best ones; a guard against photos
         made to be expensive.
     """
@@ -40,6 +42,7 @@ class CascadeSettings:
     min_face_size: int = 20
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
     factor: float = 0.709
+    max_side: int = 0
     max_candidates: int = 4096
 
 

@@ -76,14 +76,27 @@ class Cells:
         )
 
 
-def pyramid_levels(width: int, height: int, min_face_size: int, factor: float) -> list[Level]:
-    """Levels at which a 12-pixel cell sees faces from `min_face_size` to the whole photo."""
+def pyramid_levels(
+    width: int, height: int, min_face_size: int, factor: float, max_side: int = 0
+) -> list[Level]:
+    """Levels at which a 12-pixel cell sees faces from `min_face_size` to the whole photo.
+
+    Args:
+        min_face_size: in pixels of the photo.
+        factor: ratio of neighbouring scales.
+        max_side: a photo with a longer side goes without the finest levels, those that are larger
+            than the finest one of a photo of that size; 0 keeps them all. What is left are the
+            very levels it would have anyway, so larger faces are found as before.
+    """
     scale = CELL_SIZE / min_face_size
-    shorter = min(width, height) * scale
+    shorter, longer = min(width, height) * scale, max(width, height) * scale
+    largest = max_side * scale if max_side else longer
     levels = []
     while shorter >= CELL_SIZE:
-        levels.append(Level(scale, int(height * scale + 1), int(width * scale + 1)))
+        if longer <= largest:
+            levels.append(Level(scale, int(height * scale + 1), int(width * scale + 1)))
         scale *= factor
+        longer *= factor
         shorter *= factor
     return levels
 
@@ -185,7 +198,7 @@ def _find_cells(
     for row in range(rows):
         for column in range(columns):
             # No branch, so that it is compiled to vector instructions: hardly any cell passes.
-            count += np.int64(probability[row, column] >= threshold)
+            count += int(probability[row, column] >= threshold)
     places = np.empty((count, 3), dtype=np.int32)
     scores = np.empty(count, dtype=np.float32)
     moves = np.empty((count, 4), dtype=np.float32)

@@ -13,7 +13,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True)
 def summed_area_table(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Sums of all pixels above and to the left.
 
@@ -24,9 +23,19 @@ def summed_area_table(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
         uint32 [height + 1, width + 1, 3], modulo 2**32. Differences are exact as long as one
         window sums to less than 2**32, that is below 16.8 megapixels a window.
     """
+    # NumPy asks for huge pages where compiled code would get small ones, each with its own fault:
+    # 2.9 instead of 7.0 ms a megapixel, and quicker look-ups.
+    table = np.empty((pixels.shape[0] + 1, pixels.shape[1] + 1, 3), dtype=np.uint32)
+    _fill(pixels, table)
+    return table
+
+
+@njit(cache=True, nogil=True)
+def _fill(pixels: NDArray[np.uint8], table: NDArray[np.uint32]) -> None:
     height, width = pixels.shape[0], pixels.shape[1]
-    table = np.zeros((height + 1, width + 1, 3), dtype=np.uint32)
+    table[0] = np.uint32(0)
     for y in range(height):
+        table[y + 1, 0] = np.uint32(0)
         r = np.uint32(0)
         g = np.uint32(0)
         b = np.uint32(0)
@@ -37,7 +46,6 @@ def summed_area_table(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
             table[y + 1, x + 1, 0] = table[y, x + 1, 0] + r
             table[y + 1, x + 1, 1] = table[y, x + 1, 1] + g
             table[y + 1, x + 1, 2] = table[y, x + 1, 2] + b
-    return table
 
 
 @njit(cache=True, nogil=True)

@@ -15,6 +15,7 @@ from service.vision.boxes import (
     square,
     suppress_by_smaller,
     suppress_by_union,
+    suppress_within,
     windows,
 )
 
@@ -233,3 +234,16 @@ def test_every_window_covers_pixels_of_the_photo_and_nothing_else(
     y1, x1, y2, x2 = cut.T
     assert ((y1 >= 0) & (y1 < y2) & (y2 <= height)).all()
     assert ((x1 >= 0) & (x1 < x2) & (x2 <= width)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups=st.lists(whole_boxes(), max_size=4))
+def test_suppression_within_groups_is_that_of_each_group_alone(groups: list[list[Box]]) -> None:
+    boxes = array([box for group in groups for box in group])
+    numbers = np.repeat(np.arange(len(groups), dtype=np.int32), [len(group) for group in groups])
+    alone, start = [], 0
+    for group in groups:
+        falling = np.linspace(1, 0.5, len(group), dtype=np.float32)
+        alone += [start + row for row in suppress_by_union(array(group), falling, 0.5)]
+        start += len(group)
+    assert suppress_within(boxes, numbers, 0.5).tolist() == alone

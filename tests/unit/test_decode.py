@@ -105,6 +105,35 @@ def test_a_lossy_file_gives_back_nearly_its_pixels(form: str) -> None:
     np.testing.assert_allclose(decoded.astype(int), pixels, atol=4)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_gives_the_pixels_that_pillow_gives(
+    mode: str, subsampling: int, progressive: bool
+) -> None:
+    picture = Image.fromarray(noise(37, 53)).convert(mode)
+    data = save(picture, "JPEG", quality=80, subsampling=subsampling, progressive=progressive)
+    wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(decode(data, ENOUGH).pixels, wanted)
+
+
+def test_a_jpeg_that_only_pillow_reads_is_read() -> None:
+    picture = save(noise(40, 60), "JPEG")
+    # Stray bytes before the end: libjpeg-turbo warns, which counts as an error, Pillow does not.
+    end = picture.rindex(b"\xff\xd9")
+    odd = picture[:end] + b"\x00" * 7 + picture[end:]
+    assert module._fast_jpeg(Image.open(io.BytesIO(odd)), odd) is None
+    wanted = np.asarray(Image.open(io.BytesIO(odd)).convert("RGB"))
+    np.testing.assert_array_equal(decode(odd, ENOUGH).pixels, wanted)
+
+
+def test_only_the_size_that_was_checked_is_decoded() -> None:
+    data = save(noise(40, 60), "JPEG")
+    larger = save(noise(400, 600), "JPEG")
+    assert module._fast_jpeg(Image.open(io.BytesIO(data)), larger) is None
+    assert module._fast_jpeg(Image.open(io.BytesIO(data)), data) is not None
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_pixels_are_contiguous_bytes_that_outlive_the_file(form: str) -> None:
     pixels = decode(save(noise(9, 14), form), ENOUGH).pixels

@@ -34,7 +34,7 @@ def raw(images: Tensor) -> Tensor:
 
 
 def test_frozen_graph_weights_agree_with_opencvs_run_of_that_graph(facenet: nn.Module) -> None:
-    images = fold.standardise(random_pixels(2, 160))
+    images = fold.standardise(raw(random_pixels(2, 160)))
     with torch.inference_mode():
         ours = facenet(images).numpy()
     graph = cv2.dnn.readNetFromTensorflow(str(frozen_graph.graph_path()))
@@ -51,17 +51,56 @@ def test_folded_mtcnn_stage_gives_the_outputs_of_the_unfolded_one(
     network = networks.mtcnn_stage(stage)
     images = random_pixels(4, side)
     with torch.inference_mode():
-        *others, probabilities = network(fold.standardise(images))
+        *others, probabilities = network(fold.standardise(raw(images)))
         *folded_others, folded_probability = fold_mtcnn.fold_mtcnn_stage(network)(raw(images))
     for folded, original in zip(folded_others, others, strict=True):
         assert torch.allclose(folded, original, rtol=0, atol=1e-5)
     assert torch.allclose(folded_probability[:, 0], probabilities[:, 1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("channels", [3, 14, 16, 37])
+def test_a_prelu_behind_its_pool_is_the_prelu_before_it(kernel: int, channels: int) -> None:
+    torch.manual_seed(channels)
+    convolution = nn.Conv2d(3, channels, 3).double()
+    prelu = nn.PReLU(channels).double()
+    # Below zero, zero, up to one, above one: each takes another way through the rewrite.
+    prelu.weight.data = torch.linspace(-1.5, 1.5, channels, dtype=torch.float64)
+    prelu.weight.data[0] = 0.0
+    pool = nn.MaxPool2d(kernel, 2, ceil_mode=True)
+    rewritten = fold_mtcnn.PooledPReLU(convolution, prelu, pool)
+    images = torch.randn(2, 3, 17, 22, dtype=torch.float64)
+    with torch.inference_mode():
+        wanted = pool(prelu(convolution(images)))
+        found = rewritten(images)
+    assert found.shape[1] == rewritten.channels
+    assert rewritten.channels < 16 or rewritten.channels % 16 == 0
+    signed = found[:, :channels] * rewritten.sign.reshape(1, -1, 1, 1)
+    assert torch.allclose(signed, wanted, rtol=0, atol=1e-5)
+    assert not found[:, channels:].any()
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4, 3), (2, 5)])
+def test_a_prelu_as_a_sum_is_the_prelu(shape: tuple[int, ...]) -> None:
+    prelu = nn.PReLU(5)
+    prelu.weight.data = torch.tensor([-1.5, -0.1, 0.0, 0.6, 1.0])
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        rewritten = fold_mtcnn.SplitPReLU(prelu, len(shape))(x)
+        assert torch.allclose(rewritten, prelu(x), rtol=0, atol=1e-5)
+
+
+def test_a_slope_above_one_is_no_sum() -> None:
+    prelu = nn.PReLU(2)
+    prelu.weight.data = torch.tensor([0.5, 1.01])
+    with pytest.raises(ValueError, match="above 1"):
+        fold_mtcnn.SplitPReLU(prelu, 4)
+
+
 def test_folded_facenet_gives_the_embeddings_of_the_unfolded_one(facenet: nn.Module) -> None:
     images = random_pixels(2, 160)
     with torch.inference_mode():
-        original = facenet(fold.standardise(images))
+        original = facenet(fold.standardise(raw(images)))
         folded = fold.fold_facenet(facenet)(raw(images))
     assert torch.allclose(folded, original, rtol=0, atol=1e-5)
 

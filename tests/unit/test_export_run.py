@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from export import fold_mtcnn, networks, pipeline, recipe, verify
-from export.__main__ import main
+from export import fold_mtcnn, networks, pipeline, publish, recipe, verify
+from export.__main__ import _print_table, main
 from service.runtime.manifest import Manifest, check_file, load_manifest
 
 
@@ -39,12 +40,14 @@ def test_a_run_publishes_four_models_that_match_their_manifest(
 ) -> None:
     assert sorted(manifest.models) == ["facenet", "onet", "pnet", "rnet"]
     for spec in manifest.models.values():
-        check_file(models_dir, spec)
+        for file in spec.files:
+            check_file(models_dir, file)
         figures = spec.verification
         assert set(figures.max_abs_difference) == {output.name for output in spec.outputs}
         assert max(figures.max_abs_difference.values()) <= figures.tolerance
     assert sorted(path.name for path in models_dir.iterdir()) == [
-        "facenet.onnx", "manifest.json", "onet.onnx", "pnet.onnx", "rnet.onnx",
+        "facenet-fp16.onnx", "facenet-int8.onnx", "facenet.onnx",
+        "manifest.json", "onet.onnx", "pnet.onnx", "rnet.onnx",
     ]  # fmt: skip
 
 
@@ -92,18 +95,58 @@ def test_another_version_of_a_package_makes_the_models_stale(
     assert not recipe.is_fresh(models_dir, choice)
 
 
+@pytest.mark.parametrize("file", ["rnet.onnx", "facenet-int8.onnx"])
 def test_a_damaged_or_missing_model_file_makes_the_models_stale(
-    models_dir: Path, tmp_path: Path
+    models_dir: Path, tmp_path: Path, file: str
 ) -> None:
     choice = recipe.parse_weights("casia-webface", download=False)
     for path in models_dir.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     assert recipe.is_fresh(tmp_path, choice)
-    (tmp_path / "rnet.onnx").write_bytes(b"")
+    (tmp_path / file).write_bytes(b"")
     assert not recipe.is_fresh(tmp_path, choice)
-    (tmp_path / "rnet.onnx").unlink()
+    (tmp_path / file).unlink()
     assert not recipe.is_fresh(tmp_path, choice)
     assert not recipe.is_fresh(tmp_path / "empty", choice)
+
+
+def test_another_calibration_makes_the_models_stale(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = recipe.parse_weights("casia-webface", download=False)
+    sources = shutil.copytree(Path(recipe.__file__).parent, tmp_path / "export")
+    monkeypatch.setattr(recipe, "__file__", str(sources / "recipe.py"))
+    assert recipe.is_fresh(models_dir, choice)
+    path = sources / "calibration" / "casia-webface.json"
+    path.write_text(path.read_text() + "\n")
+    assert not recipe.is_fresh(models_dir, choice)
+
+
+def test_a_variant_that_is_no_longer_offered_is_removed(
+    models_dir: Path, tmp_path: Path, manifest: Manifest
+) -> None:
+    for path in models_dir.iterdir():
+        shutil.copy(path, tmp_path)
+    (tmp_path / "notes.txt").touch()
+    facenet = manifest.models["facenet"].model_copy(update={"variants": ()})
+    without = manifest.model_copy(update={"models": {**manifest.models, "facenet": facenet}})
+    files = {spec.file: (tmp_path / spec.file).read_bytes() for spec in without.models.values()}
+    with publish.staging(tmp_path) as stage:
+        publish.publish(stage, tmp_path, files, without)
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "manifest.json", "notes.txt"}
+
+
+def test_the_table_shows_every_variant_with_its_figures(
+    models_dir: Path, manifest: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _print_table(models_dir, manifest)
+    lines = capsys.readouterr().out.splitlines()
+    variants = manifest.models["facenet"].variants
+    assert [variant.precision for variant in variants] == ["int8", "fp16"]
+    for variant in variants:
+        (line,) = (line for line in lines if line.startswith(variant.file))
+        assert f"{variant.fidelity.min_cosine:.4f}" in line
+        assert f"{(models_dir / variant.file).stat().st_size:,}" in line
 
 
 def test_stale_models_without_the_export_extra_give_one_line(

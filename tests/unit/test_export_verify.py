@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export import convert, fold_mtcnn, networks, samples, verify
+from export import convert, fold_mtcnn, networks, photos, samples, verify
 from export.errors import DtypesError, NamesError, NumbersError, ShapesError
 from export.samples import Samples
 
@@ -34,9 +35,12 @@ def rename_output(model: ModelProto, old: str, new: str) -> None:
         node.output[:] = [new if name == old else name for name in node.output]
 
 
-def shift_bias(model: ModelProto, name: str, by: float) -> None:
+def shift_regression(model: ModelProto, by: float) -> None:
+    """Shift the first output of the heads' common layer."""
+    name = "network.head.bias"
     tensor = next(t for t in model.graph.initializer if t.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + by, name))
+    shifted = numpy_helper.to_array(tensor) + np.array([by, 0, 0, 0, 0], np.float32)
+    tensor.CopyFrom(numpy_helper.from_array(shifted.astype(np.float32), name))
 
 
 def test_the_exported_graph_passes_with_one_difference_per_output(
@@ -65,7 +69,7 @@ def test_a_byte_input_is_a_dtypes_error(rnet: tuple[bytes, verify.Reference]) ->
     model = loaded(rnet)
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     first = model.graph.node[0]
-    assert list(first.input) == ["image"]
+    assert first.input[0] == "image"
     first.input[0] = "image_as_floats"
     cast = helper.make_node("Cast", ["image"], ["image_as_floats"], to=TensorProto.FLOAT)
     model.graph.node.insert(0, cast)
@@ -75,7 +79,7 @@ def test_a_byte_input_is_a_dtypes_error(rnet: tuple[bytes, verify.Reference]) ->
 
 def test_a_shifted_weight_is_a_numbers_error(rnet: tuple[bytes, verify.Reference]) -> None:
     model = loaded(rnet)
-    shift_bias(model, "network.dense5_2.bias", 2e-4)
+    shift_regression(model, 2e-4)
     with pytest.raises(NumbersError) as caught:
         check(model, rnet)
     assert caught.value.output == "regression"
@@ -84,7 +88,7 @@ def test_a_shifted_weight_is_a_numbers_error(rnet: tuple[bytes, verify.Reference
 
 def test_a_nan_is_a_numbers_error(rnet: tuple[bytes, verify.Reference]) -> None:
     model = loaded(rnet)
-    shift_bias(model, "network.dense5_2.bias", float("nan"))
+    shift_regression(model, float("nan"))
     with pytest.raises(NumbersError):
         check(model, rnet)
 
@@ -101,14 +105,15 @@ def test_the_graph_carries_no_trace_of_the_machine_that_made_it(
 
 def test_samples_hold_every_listed_kind_for_every_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACES_DIR", "/nowhere")
-    found = samples.gather()
+    found = samples.gather(photos.find())
     assert found.description.startswith("random pixels and 2 public-domain portraits")
     assert len(found.faces) == len(found.photos) == 2
-    assert {batch.shape[1] % 2 for batch in found.batches("pnet")} == {0, 1}
+    assert {batch.shape[2] % 2 for batch in found.batches("pnet")} == {0, 1}
+    assert all(batch.shape[1] == 3 for batch in found.batches("pnet"))
     assert {len(batch) for batch in found.batches("facenet")} == {1, 2, 3, 8}
 
 
 def test_without_any_photograph_the_description_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACES_DIR", "/nowhere")
-    monkeypatch.setattr(samples, "_PORTRAITS", ())
-    assert samples.gather().description.startswith("random pixels only")
+    monkeypatch.setattr(photos, "_PORTRAITS", ())
+    assert samples.gather(photos.find()).description.startswith("random pixels only")

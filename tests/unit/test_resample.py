@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.vision.resample import resample_windows, summed_area_table
+from service.vision.resample import resample_tile, resample_windows, summed_area_table
 
 sizes = st.integers(1, 70)
 
@@ -23,7 +23,7 @@ def torch_area(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np
 
     tensor = torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1)[None]
     result: NDArray[np.float32] = interpolate(tensor, size=(height, width), mode="area")[0].numpy()
-    return result.transpose(1, 2, 0)
+    return result
 
 
 def window(y1: int, x1: int, y2: int, x2: int) -> NDArray[np.int32]:
@@ -62,16 +62,32 @@ def test_each_window_is_resampled_as_pytorch_does_with_the_cut_out_pixels(
         np.testing.assert_allclose(one, torch_area(cut, out_size, out_size + 3), atol=1e-3)
 
 
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), height=sizes, width=sizes, out_height=sizes, out_width=sizes)
+def test_a_tile_is_its_part_of_the_whole_level(
+    data: st.DataObject, height: int, width: int, out_height: int, out_width: int
+) -> None:
+    table = summed_area_table(noise(height, width))
+    (level,) = resample_windows(table, window(0, 0, height, width), out_height, out_width)
+    top = data.draw(st.integers(0, out_height - 1))
+    left = data.draw(st.integers(0, out_width - 1))
+    bottom = data.draw(st.integers(top + 1, out_height))
+    right = data.draw(st.integers(left + 1, out_width))
+    tile = np.full((3, bottom - top, right - left), np.nan, np.float32)
+    resample_tile(table, out_height, out_width, top, left, tile)
+    np.testing.assert_array_equal(tile, level[:, top:bottom, left:right])
+
+
 def test_a_window_at_its_own_size_is_unchanged() -> None:
     pixels = noise(20, 30)
     (ours,) = resample_windows(summed_area_table(pixels), window(3, 5, 13, 25), 10, 20)
-    np.testing.assert_allclose(ours, pixels[3:13, 5:25], atol=1e-4)
+    np.testing.assert_allclose(ours, pixels[3:13, 5:25].transpose(2, 0, 1), atol=1e-4)
 
 
 def test_means_are_not_rounded() -> None:
     pixels = np.array([[[0, 10, 255], [1, 20, 254]]], np.uint8)
     (ours,) = resample_windows(summed_area_table(pixels), window(0, 0, 1, 2), 1, 1)
-    np.testing.assert_array_equal(ours, [[[0.5, 15.0, 254.5]]])
+    np.testing.assert_array_equal(ours, [[[0.5]], [[15.0]], [[254.5]]])
 
 
 def test_the_table_holds_the_sums_above_and_to_the_left() -> None:
@@ -84,7 +100,7 @@ def test_the_table_holds_the_sums_above_and_to_the_left() -> None:
 
 def test_no_windows_give_no_images() -> None:
     table = summed_area_table(noise(8, 8))
-    assert resample_windows(table, np.empty((0, 4), np.int32), 24, 24).shape == (0, 24, 24, 3)
+    assert resample_windows(table, np.empty((0, 4), np.int32), 24, 24).shape == (0, 3, 24, 24)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +119,9 @@ def test_sums_stay_exact_where_the_table_wraps(
     white_table: NDArray[np.uint32], y1: int, x1: int, y2: int, x2: int
 ) -> None:
     (ours,) = resample_windows(white_table, window(y1, x1, y2, x2), 1, 1)
-    np.testing.assert_allclose(ours, np.full((1, 1, 3), 255.0), rtol=1e-6)
+    np.testing.assert_allclose(ours, np.full((3, 1, 1), 255.0), rtol=1e-6)
 
 
 def test_a_level_of_a_photo_whose_table_wraps_is_exact(white_table: NDArray[np.uint32]) -> None:
     (ours,) = resample_windows(white_table, window(0, 0, 2000, 8500), 12, 51)
-    np.testing.assert_allclose(ours, np.full((12, 51, 3), 255.0), rtol=1e-6)
+    np.testing.assert_allclose(ours, np.full((3, 12, 51), 255.0), rtol=1e-6)
