@@ -96,7 +96,9 @@ def analysis_settings(config: Config) -> AnalysisSettings:
             detection.max_side,
             detection.max_candidates,
         ),
-        sessions=SessionSettings(inference.provider, inference.intra_op_threads),
+        sessions=SessionSettings(
+            inference.provider, inference.precision, workers, inference.intra_op_threads
+        ),
         min_confidence=detection.min_confidence,
         max_detections=detection.max_detections,
         max_pixels=config.images.max_pixels,

@@ -89,6 +89,12 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self.model = Gauge(
+            "facette_model",
+            "1 for each model, with the execution provider and precision it runs in.",
+            ("model", "provider", "precision"),
+            registry=self.registry,
+        )
         self.orphan_blobs = Counter(
             "facette_orphan_blobs",
             "Blobs that could not be removed after their row was gone.",

@@ -37,8 +37,8 @@ class AnalysisSettings:
     max_pixels: largest width x height that is decoded.
     max_photos: photos in work at once; the bytes of others are not even read, so that memory is
         bounded by this number of decoded photos.
-    workers: threads that run the stages. The other numbers bound one batch, and how long crops
-        may wait for one to fill.
+    workers: threads that run the stages. The other numbers bound one batch (0: as many as suit
+        the provider), and how long crops may wait for one to fill.
     """
 
     cascade: CascadeSettings
@@ -70,6 +70,9 @@ class Analyzer:
 
     def __init__(self, models: Path, settings: AnalysisSettings, metrics: Metrics) -> None:
         sessions = open_sessions(models, load_manifest(models), settings.sessions)
+        for name, session in sessions.items():
+            place = session.placement
+            metrics.model.labels(name, place.provider, place.precision).set(1)
         self._settings = settings
         self._closing = False
         self._in_work = 0

@@ -45,17 +45,21 @@ class CallSizes:
     """How much the networks see in one call.
 
     tile_side: about the largest side of a P-Net tile, in pixels. rnet_crops, onet_crops: crops.
+    job_crops: crops that one R-Net or O-Net job takes from the requests in flight.
     """
 
     tile_side: int
     rnet_crops: int
     onet_crops: int
+    job_crops: int
 
 
 # Activations of one call should stay in a core's second-level cache (2 MB where this was measured):
 # P-Net in tiles of 160 pixels takes 46 ms a megapixel on one core, in whole levels 70; R-Net takes
 # 39 us a crop in calls of 8 to 16, 50 us in calls of 128; O-Net 259 us in calls of 4, 323 in 32.
-CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4)
+CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
+# A GPU has no such cache to stay in, and each call costs it a trip there and back. Not measured.
+CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +129,8 @@ class CascadeDetector:
 
     Args:
         pnet, rnet, onet: float32 planes in.
-        calls: how much the networks see in one call.
-        max_batch_crops: crops that one R-Net or O-Net job takes from the requests in flight.
+        calls: how much the networks see in one call; None for what suits P-Net's provider.
+        max_batch_crops: in the place of `calls.job_crops`; 0 to keep that.
         max_queue_delay_s: how long crops may wait for such a job to fill.
     """
 
@@ -138,21 +142,22 @@ class CascadeDetector:
         settings: CascadeSettings,
         *,
         pool: WorkerPool,
-        calls: CallSizes = CPU_CALLS,
+        calls: CallSizes | None = None,
         max_batch_crops: int,
         max_queue_delay_s: float,
         report: Callable[[BatchReport], None],
     ) -> None:
         self._sessions = {"pnet": pnet, "rnet": rnet, "onet": onet}
         self._settings = settings
-        self._calls = calls
+        on_cuda = pnet.placement.provider == "cuda"
+        self._calls = calls = calls or (CUDA_CALLS if on_cuda else CPU_CALLS)
         self._scratch = _Scratch()
         self._pnet = MicroBatcher(self._run_tiles, pool=pool, name="pnet", report=report)
         self._rnet = MicroBatcher(
             self._run_rnet,
             pool=pool,
             name="rnet",
-            max_batch_cost=max_batch_crops,
+            max_batch_cost=max_batch_crops or calls.job_crops,
             max_queue_delay_s=max_queue_delay_s,
             cost=len,
             report=report,
@@ -161,7 +166,7 @@ class CascadeDetector:
             self._run_onet,
             pool=pool,
             name="onet",
-            max_batch_cost=max_batch_crops,
+            max_batch_cost=max_batch_crops or calls.job_crops,
             max_queue_delay_s=max_queue_delay_s,
             cost=len,
             report=report,

@@ -152,8 +152,15 @@ class MatchConfig(Section):
 class InferenceConfig(Section):
     """How the models run."""
 
-    provider: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="auto takes CUDA when ONNX Runtime offers it; cpu or cuda force one"
+    precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
+        "auto",
+        description="of FaceNet: fp32, int8 or fp16; auto measures at start which of those that "
+        "suit the processor is fastest. Vectors of all precisions can be compared",
+    )
+    provider: Literal["auto", "cpu", "cuda", "openvino"] = Field(
+        "auto",
+        description="cpu, cuda or openvino; auto takes CUDA where it works, else what is measured "
+        "to be fastest at start. openvino leaves P-Net to the cpu",
     )
     workers: int = Field(
         0, ge=0, le=1024, description="threads that decode and run models; 0 = the usable cores"
@@ -166,8 +173,12 @@ class InferenceConfig(Section):
         ge=0,
         description="photos held decoded at once, which bounds memory; 0 = two for each worker",
     )
-    max_batch_faces: int = Field(8, ge=1, description="faces in one FaceNet call")
-    max_batch_crops: int = Field(128, ge=1, description="crops in one R-Net or O-Net call")
+    max_batch_faces: int = Field(
+        0, ge=0, description="faces in one FaceNet call; 0 = 8, or 64 on CUDA"
+    )
+    max_batch_crops: int = Field(
+        0, ge=0, description="crops in one R-Net or O-Net job; 0 = 128, or 512 on CUDA"
+    )
     max_queue_delay_ms: float = Field(
         0.0,
         ge=0,

@@ -3,6 +3,7 @@
 FacetteError
 ├── ConfigError                 the configuration cannot be used
 ├── ModelError                  a model file or its manifest cannot be used
+│   └── ProviderError           an execution provider is offered, but does not run a model
 ├── InputError                  the caller sent something that cannot be served
 │   ├── ParameterError          a parameter is missing or malformed
 │   ├── UnsupportedImageError   not an image, or not of a supported type
@@ -48,6 +49,12 @@ class ModelError(FacetteError):
     """A model file or its manifest cannot be used."""
 
     code = "model_invalid"
+
+
+class ProviderError(ModelError):
+    """An execution provider is offered, but does not run a model."""
+
+    code = "provider_failed"
 
 
 class InputError(FacetteError):

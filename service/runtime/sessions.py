@@ -1,59 +1,113 @@
-"""ONNX Runtime sessions for the models of a manifest."""
+"""The models of a manifest, each running where it runs best here."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.errors import ModelError
-from service.runtime.manifest import Manifest, ModelName, ModelSpec, TensorSpec, check_file
+from service.domain.errors import ProviderError
+from service.runtime.choice import (
+    PrecisionSetting,
+    ProviderSetting,
+    candidates,
+    fastest,
+    files_by_precision,
+)
+from service.runtime.cpu import adds_int8_exactly, cpu_flags
+from service.runtime.engine import available_providers, open_graph, sample
+from service.runtime.manifest import Manifest, ModelName, ModelSpec, check_file
+from service.runtime.memory import release_free_memory
+from service.runtime.providers import ADVICE, Placement, Provider, missing_providers
+from service.runtime.trial import time_calls
 
 if TYPE_CHECKING:
     import onnxruntime
 
 _logger = logging.getLogger(__name__)
 
-Provider = Literal["auto", "cpu", "cuda"]
-_CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
+Pixels = NDArray[np.uint8] | NDArray[np.float32]
+
+# Calls of about the service's sizes; candidates of FaceNet on CUDA see 64 faces.
+_TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "facenet": 4}
+_CUDA_TRIAL_FACTOR = 16
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
     """How sessions run.
 
-    provider: where; `auto` takes CUDA when ONNX Runtime offers it.
-    intra_op_threads: threads within one call; the worker pool runs several calls side by side.
+    provider, precision: `auto` lets the machine decide, by its features and a short measurement.
+    workers: threads that call the sessions at once.
+    intra_op_threads: threads within one call.
     """
 
-    provider: Provider = "auto"
+    provider: ProviderSetting = "auto"
+    precision: PrecisionSetting = "auto"
+    workers: int = 1
     intra_op_threads: int = 1
 
 
 class ModelSession:
     """One model, ready to run; safe to call from several threads."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, spec: ModelSpec, placement: Placement
+    ) -> None:
         self.spec = spec
+        self.placement = placement
         self._session = session
         self._output_names = [output.name for output in spec.outputs]
 
-    def run(self, image: NDArray[np.uint8] | NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Outputs in the manifest's order for images [n, height, width, 3], of its dtype."""
+    def run(self, image: Pixels) -> list[NDArray[np.float32]]:
+        """Outputs in the manifest's order for a batch of images of its layout and dtype."""
+        if self.placement.provider == "cuda":
+            return self._run_bound(image)
         outputs: list[NDArray[np.float32]] = self._session.run(
             self._output_names, {self.spec.input.name: image}
         )
         return outputs
 
-    @property
-    def provider(self) -> str:
-        """The execution provider that runs the model."""
-        return str(self._session.get_providers()[0])
+    def _run_bound(self, image: Pixels) -> list[NDArray[np.float32]]:
+        """Through an IOBinding, so that data moves to the device and back once.
+
+        Rows are padded to a power of two and cut off again: cuDNN chooses an algorithm for each
+        new shape, so it should see few.
+        """
+        padded = pad_to_bucket(image)  # the binding does not keep its memory alive
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self.spec.input.name, padded)
+        for name in self._output_names:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        outputs: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
+        return [output[: len(image)] for output in outputs]
+
+
+def pad_to_bucket(image: NDArray[Any]) -> NDArray[Any]:
+    """The rows of a batch, followed by zeros up to the next power of two (at least one row)."""
+    rows = len(image)
+    bucket = 1 << max(0, rows - 1).bit_length()
+    if rows == bucket:
+        return image
+    padded = np.zeros_like(image, shape=(bucket, *image.shape[1:]))
+    padded[:rows] = image
+    return padded
+
+
+@dataclass(slots=True)
+class _Report:
+    """What the log line about the choice says."""
+
+    excluded: dict[str, str] = field(default_factory=dict)
+    measured_ms: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def open_sessions(
@@ -61,83 +115,104 @@ def open_sessions(
 ) -> dict[ModelName, ModelSession]:
     """Open every model of a manifest after checking its hash and its declared shapes.
 
+    Where the settings and the machine leave several placements, each is opened and measured with
+    the service's threads, and all but the winner are let go. One log line tells the choice.
+
     Raises:
         ModelError: a file is not the manifest's, a graph is not what the manifest says, no ONNX
-            Runtime is installed, or it lacks the provider asked for.
+            Runtime is installed, or what the settings ask for by name cannot be had.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ModelError(
-            "ONNX Runtime is not installed: install the extra facette[cpu] or facette[gpu]"
-        ) from None
-    providers = choose_providers(settings.provider, onnxruntime.get_available_providers())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.intra_op_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Cores are shared with decoding, PostgreSQL and the event loop: a spinning thread robs them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    missing = missing_providers(available_providers())
+    not_offered = set(missing)
+    report = _Report()
     sessions: dict[ModelName, ModelSession] = {}
     for name, spec in manifest.models.items():
-        path = check_file(directory, spec)
-        # The arena keeps its largest buffers for good. MTCNN's are small, and reusing them saves a
-        # tenth of the time; FaceNet's are large, and reusing them saves nothing.
-        options.enable_cpu_mem_arena = spec.embedding is None
-        try:
-            session = onnxruntime.InferenceSession(path, options, providers=providers)
-        except Exception as error:
-            raise ModelError(f"{path} cannot be loaded by ONNX Runtime: {error}") from error
-        _check_graph(name, session, spec)
-        sessions[name] = ModelSession(session, spec)
-        if sessions[name].provider != providers[0]:
-            _logger.warning(
-                "%s fell back from %s to %s", name, providers[0], sessions[name].provider
-            )
+        sessions[name] = _open_best(directory, name, spec, settings, missing, report)
+    release_free_memory()  # what the losers, and the graphs before their optimization, took
+    placements: dict[str, str] = {
+        name: str(session.placement) for name, session in sessions.items()
+    }
+    for provider in missing.keys() - not_offered:
+        _logger.warning(
+            "%s is offered but does not work here: models run elsewhere",
+            provider,
+            extra={"fields": {"why": missing[provider], "check": ADVICE[provider], **placements}},
+        )
     _logger.info(
         "models loaded",
         extra={
-            "fields": {"provider": next(iter(sessions.values())).provider, "models": len(sessions)}
+            "fields": {
+                **placements,
+                "reasons": report.reasons,
+                "measured_ms": report.measured_ms,
+                "excluded": report.excluded,
+            }
         },
     )
     return sessions
 
 
-def choose_providers(wanted: Provider, available: list[str]) -> list[str]:
-    """Execution providers in order of preference, CPU always last.
-
-    Raises:
-        ModelError: CUDA was asked for by name and is not available.
-    """
-    if wanted == "cpu":
-        return [_CPU]
-    if _CUDA in available:
-        return [_CUDA, _CPU]
-    if wanted == "cuda":
-        raise ModelError(
-            "inference.provider is 'cuda', but ONNX Runtime offers no CUDA here: "
-            "install the extra facette[gpu] on a machine with an NVIDIA driver, or set 'auto'"
+def _open_best(
+    directory: Path,
+    name: ModelName,
+    spec: ModelSpec,
+    settings: SessionSettings,
+    missing: dict[Provider, str],
+    report: _Report,
+) -> ModelSession:
+    """The fastest candidate of one model; a provider that fails goes to `missing`, for all."""
+    opened: dict[Placement, ModelSession] = {}
+    while not opened:
+        found = candidates(
+            name,
+            spec,
+            settings.provider,
+            settings.precision,
+            missing=missing,
+            int8_is_exact=adds_int8_exactly(cpu_flags()),
         )
-    return [_CPU]
+        for placement in found.placements:
+            try:
+                opened[placement] = _open(directory, spec, placement, settings)
+            except ProviderError as error:
+                # A provider asked for by name is then an error of `candidates`.
+                missing[placement.provider] = str(error)
+                opened.clear()
+                break
+    report.excluded |= found.excluded
+    taken, report.reasons[name] = _pick(name, opened, settings.workers, report)
+    if doubt := found.doubts.get(taken):
+        _logger.warning("%s runs as %s, as asked for, although %s", name, taken, doubt)
+    return opened[taken]
 
 
-def _check_graph(name: str, session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
-    declared = [_signature(spec.input), *(_signature(output) for output in spec.outputs)]
-    found = [
-        (node.name, node.type, _static_shape(node.shape))
-        for node in [*session.get_inputs(), *session.get_outputs()]
-    ]
-    if declared != found:
-        raise ModelError(
-            f"{spec.file}: the {name} graph has {found}, its manifest says {declared}: "
-            "run `facette export` again"
-        )
+def _pick(
+    name: ModelName, opened: Mapping[Placement, ModelSession], workers: int, report: _Report
+) -> tuple[Placement, str]:
+    if len(opened) == 1:
+        return next(iter(opened)), "the only candidate"
+    batch = _TRIAL_BATCH[name]
+    if all(placement.provider == "cuda" for placement in opened):
+        batch *= _CUDA_TRIAL_FACTOR
+    seconds = time_calls(
+        {
+            placement: partial(session.run, sample(session.spec, batch))
+            for placement, session in opened.items()
+        },
+        workers,
+    )
+    report.measured_ms |= {f"{name} {p}": round(s * 1e3, 3) for p, s in seconds.items()}
+    return fastest(seconds)
 
 
-def _signature(tensor: TensorSpec) -> tuple[str, str, list[int | None]]:
-    kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[tensor.dtype]
-    return tensor.name, kind, _static_shape(list(tensor.shape))
-
-
-def _static_shape(shape: list[int | str | None]) -> list[int | None]:
-    return [size if isinstance(size, int) else None for size in shape]
+def _open(
+    directory: Path, spec: ModelSpec, placement: Placement, settings: SessionSettings
+) -> ModelSession:
+    session = open_graph(
+        check_file(directory, files_by_precision(spec)[placement.precision]),
+        spec,
+        placement.provider,
+        workers=settings.workers,
+        intra_op_threads=settings.intra_op_threads,
+    )
+    return ModelSession(session, spec, placement)

@@ -36,6 +36,16 @@ def test_metrics_are_in_prometheus_text_format(service: ServiceProcess) -> None:
     assert [line for line in lines if not sample.fullmatch(line)] == []
 
 
+def test_metrics_tell_where_each_model_runs(service: ServiceProcess) -> None:
+    text = httpx.get(f"{service.url}/metrics").text
+    found = re.findall(
+        r'^facette_model\{model="(\w+)",precision="(\w+)",provider="(\w+)"\} 1\.0$', text, re.M
+    )
+    assert sorted(model for model, _, _ in found) == ["facenet", "onet", "pnet", "rnet"]
+    for model, precision, provider in found:
+        assert f"{model}={provider}/{precision} " in service.log
+
+
 def test_requests_are_counted_by_route_method_and_status(
     client: httpx.Client, tenant: str, photos: Photos
 ) -> None:

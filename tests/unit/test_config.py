@@ -31,6 +31,7 @@ OTHER_VALUES = {
     "database.user": "writer",
     "database.password": "s3cret",
     "detection.thresholds": "0.5, 0.6,0.65",
+    "inference.precision": "fp32",
     "inference.provider": "cpu",
 }
 SETTINGS = [(section, key) for section, model in SECTIONS.items() for key in model.model_fields]

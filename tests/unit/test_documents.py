@@ -26,7 +26,13 @@ from service.config import (
     Config,
     render_example,
 )
-from service.domain.errors import ConfigError, FacetteError, MissingParameterError, ModelError
+from service.domain.errors import (
+    ConfigError,
+    FacetteError,
+    MissingParameterError,
+    ModelError,
+    ProviderError,
+)
 from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +40,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/README.md")
 SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
 # Raised while the service starts or the command line runs; no request is open then.
-NEVER_ANSWERED = {ConfigError, ModelError}
+NEVER_ANSWERED = {ConfigError, ModelError, ProviderError}
 VARIABLES = {
     f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
     for section, model in SECTIONS.items()

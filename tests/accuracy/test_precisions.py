@@ -1,0 +1,126 @@
+"""Vectors written under one precision stay comparable with those written under another."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench.accuracy import ReferenceFace, load_reference
+from service.runtime.cpu import adds_int8_exactly, cpu_flags
+from service.runtime.manifest import EmbeddingFacts, Precision, load_manifest
+from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
+from service.vision.crop import crop_face
+from service.vision.decode import decode
+
+pytestmark = pytest.mark.xdist_group("accuracy")
+
+needs_exact_sums = pytest.mark.skipif(
+    not adds_int8_exactly(cpu_flags()), reason="8-bit sums saturate on this CPU"
+)
+# On CPUs fp16 takes several times as long.
+_FP16_FACES = 12
+
+Crops = list[tuple[str, NDArray[np.uint8]]]
+Vectors = NDArray[np.float32]
+
+
+def facenet(models_dir: Path, precision: Precision) -> ModelSession:
+    manifest = load_manifest(models_dir)
+    alone = manifest.model_copy(update={"models": {"facenet": manifest.models["facenet"]}})
+    settings = SessionSettings(provider="cpu", precision=precision)
+    return open_sessions(models_dir, alone, settings)["facenet"]
+
+
+def embed(models_dir: Path, precision: Precision, crops: list[NDArray[np.uint8]]) -> Vectors:
+    session = facenet(models_dir, precision)
+    parts = [session.run(np.stack(crops[i : i + 8]))[0] for i in range(0, len(crops), 8)]
+    return np.concatenate(parts)
+
+
+@pytest.fixture(scope="module")
+def facts(models_dir: Path) -> EmbeddingFacts:
+    found = load_manifest(models_dir).models["facenet"].embedding
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def crops(faces_dir: Path) -> Crops:
+    """Every reference face with its photo's name, the largest of a photo first."""
+
+    def area(face: ReferenceFace) -> float:
+        return (face.box.x2 - face.box.x1) * (face.box.y2 - face.box.y1)
+
+    found = []
+    for name, faces in load_reference(faces_dir).items():
+        pixels = decode((faces_dir / name).read_bytes(), 100_000_000).pixels
+        for face in sorted(faces, key=area, reverse=True):
+            crop = crop_face(pixels, face.box, 160)
+            assert crop is not None
+            found.append((name, crop))
+    return found
+
+
+@pytest.fixture(scope="module")
+def vectors(models_dir: Path, crops: Crops) -> Mapping[str, Vectors]:
+    faces = [crop for _, crop in crops]
+    return {
+        "fp32": embed(models_dir, "fp32", faces),
+        "int8": embed(models_dir, "int8", faces),
+        "fp16": embed(models_dir, "fp16", faces[:_FP16_FACES]),
+    }
+
+
+@needs_exact_sums
+def test_8_bits_move_no_face_far(vectors: Mapping[str, Vectors]) -> None:
+    cosines = (vectors["fp32"] * vectors["int8"]).sum(axis=1)
+    assert len(cosines) == 82
+    assert cosines.min() >= 0.995
+
+
+def test_half_precision_moves_no_face_at_all(vectors: Mapping[str, Vectors]) -> None:
+    cosines = (vectors["fp32"][:_FP16_FACES] * vectors["fp16"]).sum(axis=1)
+    assert len(cosines) == _FP16_FACES
+    assert cosines.min() >= 0.9999
+
+
+@needs_exact_sums
+@pytest.mark.parametrize(("known", "new"), [("fp32", "int8"), ("int8", "fp32")])
+def test_people_are_told_apart_across_precisions(
+    vectors: Mapping[str, Vectors],
+    crops: Crops,
+    faces_dir: Path,
+    facts: EmbeddingFacts,
+    known: str,
+    new: str,
+) -> None:
+    largest: dict[str, int] = {}
+    for row, (name, _) in enumerate(crops):
+        largest.setdefault(name, row)
+    distances: dict[str, list[float]] = {"Yes": [], "No": []}
+    with (faces_dir / "pairs.csv").open(encoding="utf-8", newline="") as stream:
+        for pair in csv.DictReader(stream):
+            one = vectors[known][largest[pair["file_x"]]]
+            other = vectors[new][largest[pair["file_y"]]]
+            distances[pair["Decision"]].append(1 - float(one @ other))
+    same, strangers = distances["Yes"], distances["No"]
+    assert len(same) + len(strangers) == 300
+    # A threshold between them exists: all 300 pairs are separated.
+    assert max(same) < min(strangers)
+    assert sum(distance <= facts.recommended_max_distance for distance in same) >= 36
+    assert min(strangers) >= facts.recommended_max_distance + 0.1
+
+
+def test_every_precision_has_the_one_space_of_its_weights(models_dir: Path) -> None:
+    spaces = set()
+    for precision in get_args(Precision):
+        embedding = facenet(models_dir, precision).spec.embedding
+        assert embedding is not None
+        spaces.add(embedding.space)
+    assert len(spaces) == 1
