@@ -48,8 +48,8 @@ def describe(settings: AnalysisSettings, models: Sessions) -> dict[str, Any]:
         "models": {
             name: {
                 "file": session.spec.file,
-                "provider": session.provider,
-                "precision": getattr(session, "precision", "fp32"),
+                "provider": session.placement.provider,
+                "precision": session.placement.precision,
             }
             for name, session in models.items()
         },

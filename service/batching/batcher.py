@@ -68,8 +68,9 @@ class _Batch(Generic[T, R]):
 class MicroBatcher(Generic[T, R]):
     """Groups the items of concurrent callers into calls of one batch function.
 
-    A batch is formed when a worker is free to run it, from what waits at that moment: a lone item
-    never waits for company unless `max_queue_delay_s` says so. Items whose caller has gone are
+    A batch is formed when a worker is free to run it, from what waits at that moment, shared among
+    all workers that are free: a lone item never waits for company unless `max_queue_delay_s` says
+    so. Items whose caller has gone are
     skipped. When a batch fails its items are run one by one, so that only the poisonous one fails.
 
     Args:
@@ -169,8 +170,11 @@ class MicroBatcher(Generic[T, R]):
         self._pool.dispatch()
         await self._idle.wait()
 
-    def take(self) -> _Batch[T, R] | None:
-        """Form the next batch; called by the pool when a worker is free."""
+    def take(self, idle: int) -> _Batch[T, R] | None:
+        """Form the next batch; called by the pool when `idle` workers are free.
+
+        What waits is spread over them: two half batches side by side end sooner than a whole one.
+        """
         self._drop_abandoned()
         if not self._queue:
             return None
@@ -179,11 +183,14 @@ class MicroBatcher(Generic[T, R]):
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(wait, self._delay_over)
             return None
+        limit = self._max_batch_cost
+        if not self._max_queue_delay_s:  # a delay asks for full batches
+            limit = min(limit, -(-self._waiting_cost() // idle))
         entries: list[_Entry[T, R]] = []
         cost = 0
         while self._queue:
             head = self._queue[0]
-            if entries and not head.future.done() and cost + head.cost > self._max_batch_cost:
+            if entries and not head.future.done() and cost + head.cost > limit:
                 break
             self._queue.popleft()
             self._room.release()
@@ -191,6 +198,9 @@ class MicroBatcher(Generic[T, R]):
                 entries.append(head)
                 cost += head.cost
         return _Batch(self, entries, now)
+
+    def _waiting_cost(self) -> int:
+        return sum(entry.cost for entry in self._queue if not entry.future.done())
 
     def _drop_abandoned(self) -> None:
         while self._queue and self._queue[0].future.done():
@@ -200,8 +210,7 @@ class MicroBatcher(Generic[T, R]):
     def _remaining_delay(self, now: float) -> float:
         if not self._max_queue_delay_s:
             return 0.0
-        waiting = sum(entry.cost for entry in self._queue if not entry.future.done())
-        if waiting >= self._max_batch_cost:
+        if self._waiting_cost() >= self._max_batch_cost:
             return 0.0
         return self._queue[0].since + self._max_queue_delay_s - now
 

@@ -24,8 +24,11 @@ class Job(Protocol):
 class Source(Protocol):
     """Where a free worker finds its next job."""
 
-    def take(self) -> Job | None:
-        """The next batch, formed now from what waits, or None when nothing is due."""
+    def take(self, idle: int) -> Job | None:
+        """The next batch, formed now from what waits, or None when nothing is due.
+
+        idle: workers that are free, the one that will run this batch among them.
+        """
         ...
 
 
@@ -44,6 +47,7 @@ class WorkerPool:
         self._idle = workers
         self._sources: list[Source] = []
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="facette-worker")
+        self._dispatching = False
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -52,7 +56,17 @@ class WorkerPool:
         self._sources.insert(0, source)
 
     def dispatch(self) -> None:
-        """Give every idle worker a job, as long as a source has one."""
+        """Give every idle worker a job, once the callers that are awake have had their turn.
+
+        The callers of a finished batch wake together and often come back at once: the first of
+        them must not take a worker for itself.
+        """
+        if not self._dispatching:
+            self._dispatching = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._dispatching = False
         while self._idle and (job := self._next_job()) is not None:
             self._idle -= 1
             self._quiet.clear()
@@ -66,7 +80,7 @@ class WorkerPool:
 
     def _next_job(self) -> Job | None:
         for source in self._sources:
-            if (job := source.take()) is not None:
+            if (job := source.take(self._idle)) is not None:
                 return job
         return None
 

@@ -76,7 +76,7 @@ async def test_every_free_worker_gets_a_batch() -> None:
         batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
         tasks = await begin(batcher, 0, 1, 2, 3, 4)
         await gate.started(3)
-        assert sorted(gate.batches) == [[0], [1], [2]]
+        assert sorted(gate.batches) == [[0, 1], [2, 3], [4]]
         gate.open()
         await outcomes(tasks)
 

@@ -44,9 +44,10 @@ class Model:
     gone: set[int] = field(default_factory=set)
     ended: set[int] = field(default_factory=set)
 
-    def submit(self, item: Item) -> None:
-        self.door.append(item)
-        self._let_in()
+    def submit(self, items: list[Item]) -> None:
+        """Callers of one moment: all whom there is room for are in before a worker looks."""
+        self.door.extend(items)
+        self._settle()
 
     def cancel(self, item: Item) -> None:
         self.gone.add(item.number)
@@ -58,25 +59,32 @@ class Model:
         self.ended.update(item.number for item in batch)
         self.finished += 1
         self.idle += 1
-        self._dispatch()
-        self._let_in()
+        self._settle()
 
     def waiting(self) -> list[Item]:
         return [item for item in self.queue if item.number not in self.gone]
+
+    def _settle(self) -> None:
+        self._let_in()
+        self._dispatch()
+        while self.door and self.room:
+            self._let_in()
+            self._dispatch()
 
     def _let_in(self) -> None:
         while self.door and self.room:
             self.room -= 1
             self.queue.append(self.door.popleft())
-            self._dispatch()
 
     def _dispatch(self) -> None:
         while self.idle:
             batch: list[Item] = []
+            share = -(-sum(item.cost for item in self.waiting()) // self.idle)
+            limit = min(self.max_cost, share)
             while self.queue:
                 item = self.queue[0]
                 wanted = item.number not in self.gone
-                if wanted and batch and sum(i.cost for i in batch) + item.cost > self.max_cost:
+                if wanted and batch and sum(i.cost for i in batch) + item.cost > limit:
                     break
                 self.queue.popleft()
                 self.room += 1
@@ -129,7 +137,7 @@ class BatcherMachine(RuleBasedStateMachine):
         )
     )
     def callers_submit(self, arrivals: list[tuple[int, bool]]) -> None:
-        refused = []
+        refused, accepted = [], []
         for cost, poisonous in arrivals:
             item = Item(len(self.items), cost, poisonous)
             task = self.loop.create_task(self.batcher.submit(item))
@@ -138,7 +146,8 @@ class BatcherMachine(RuleBasedStateMachine):
                 continue
             self.items.append(item)
             self.tasks[item.number] = task
-            self.model.submit(item)
+            accepted.append(item)
+        self.model.submit(accepted)
         self.settle()
         for task in refused:
             assert isinstance(task.exception(), StoppingError)
