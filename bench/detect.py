@@ -21,7 +21,8 @@ from bench.measure import interleave
 from bench.peer import NAME, STAND_IN, FacenetPytorch
 from bench.photos import LONG_SIDE, load, never_seen
 from bench.result import Effort, Result
-from service.analysis.detector import CPU_CALLS, PreparedPhoto
+from service.analysis.detector import CPU_CALLS
+from service.analysis.scan import PreparedPhoto
 from service.runtime.cpu import usable_cores
 from service.vision.cascade import CascadeSettings
 from service.vision.pyramid import cut_into_tiles, pyramid_levels

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.analyzer import AnalysisSettings, Analyzer
-from service.analysis.detector import CascadeDetector, PreparedPhoto
+from service.analysis.detector import CascadeDetector
+from service.analysis.scan import PreparedPhoto, open_screen
 from service.app import analysis_settings
 from service.batching import MicroBatcher, WorkerPool
 from service.config import AuthConfig, Config
@@ -83,6 +84,9 @@ async def running_detector(
         models["onet"],
         settings.cascade,
         pool=pool,
+        screen=(
+            open_screen(MODELS, load_manifest(MODELS), models["pnet"]) if settings.screen else None
+        ),
         max_batch_crops=settings.max_batch_crops,
         max_queue_delay_s=settings.max_queue_delay_s,
         report=lambda _: None,

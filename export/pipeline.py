@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +20,22 @@ from export import (
     photos,
     publish,
     samples,
+    screen,
     variants,
     verify,
     weights,
 )
+from export.photos import Album
 from export.recipe import WeightsChoice, fingerprint, versions
 from export.samples import Samples
-from service.runtime.manifest import Manifest, ModelName, ModelSpec, Source, file_sha256
+from service.runtime.manifest import (
+    Manifest,
+    ModelName,
+    ModelSpec,
+    ScreenSpec,
+    Source,
+    file_sha256,
+)
 
 Progress = Callable[[str], None]
 
@@ -62,6 +72,8 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
                 progress,
             )
             files[spec.file], specs[name] = data, spec
+        screened = _screen(album, progress)
+        files |= {} if screened is None else {screened[1].file: screened[0]}
         source = facts.facenet_source(choice, loaded)
         data, spec = _export(
             "facenet", embedder, fold.fold_facenet(embedder), source, inputs, loaded.space, progress
@@ -76,6 +88,7 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
             fingerprint=recipe,
             tools=_tool_versions(),
             models=specs,
+            screen=None if screened is None else screened[1],
         )
         publish.publish(stage, models_dir, files, manifest)
     progress(f"published {len(files)} model files and their manifest in {models_dir}")
@@ -98,6 +111,25 @@ def calibrate(choice: WeightsChoice, progress: Progress) -> Path:
     path = calibration.save(measured)
     progress(f"ranges of {len(measured.ranges)} activations recorded in {path}")
     return path
+
+
+def _screen(album: Album, progress: Progress) -> tuple[bytes, ScreenSpec] | None:
+    """The file and manifest entry of P-Net's screen, if it leaves out nothing that matters."""
+    network = networks.mtcnn_stage("pnet")
+    quantized = screen.quantize(network)
+    data = screen.to_bytes(quantized)
+    found = screen.measure(
+        network, quantized, album, "pnet-screen.npz", hashlib.sha256(data).hexdigest()
+    )
+    if objection := screen.objection(found):
+        progress(f"pnet screen: not offered: {objection}")
+        return None
+    progress(
+        f"pnet screen: passes {found.looked_at / found.cells:.1%} of {found.cells:,} cells; "
+        f"{found.passing_cells:,} are P-Net's, the lowest {found.worst_shortfall:.2f} logits under "
+        f"its threshold, margin {found.margin}"
+    )
+    return data, found
 
 
 def _export(

@@ -71,7 +71,7 @@ def _listed(models_dir: Path) -> set[str]:
         manifest = load_manifest(models_dir)
     except ModelError:
         return set()
-    names = {file.file for spec in manifest.models.values() for file in spec.files}
+    names = {file.file for file in manifest.files}
     # Plain names only: a manifest that was tampered with must not reach other folders.
     return {name for name in names if Path(name).name == name}
 

@@ -106,7 +106,9 @@ def fingerprint(choice: WeightsChoice) -> str:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     sources = [*sorted(folder.glob("*.py")), *sorted(folder.glob(CALIBRATIONS))]
-    for path in [*sources, Path(contract.__file__)]:
+    # The screen's kernel reads what the export lays out for it.
+    kernel = Path(contract.__file__).parents[1] / "vision" / "screen.py"
+    for path in [*sources, Path(contract.__file__), kernel]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)
@@ -125,9 +127,8 @@ def is_fresh(models_dir: Path, choice: WeightsChoice) -> bool:
         manifest = contract.load_manifest(models_dir)
         if manifest.fingerprint != current:
             return False
-        for spec in manifest.models.values():
-            for file in spec.files:
-                contract.check_file(models_dir, file)
+        for file in manifest.files:
+            contract.check_file(models_dir, file)
     except ModelError:
         return False
     return True

@@ -103,6 +103,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         max_detections=detection.max_detections,
         max_pixels=config.images.max_pixels,
         max_photos=inference.max_photos_in_work or 2 * workers,
+        screen=inference.screen == "auto",
         workers=workers,
         max_batch_faces=inference.max_batch_faces,
         max_batch_crops=inference.max_batch_crops,

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.detector import CascadeDetector, PreparedPhoto
+from service.analysis.detector import CascadeDetector
 from service.analysis.embedder import FaceEmbedder
+from service.analysis.scan import PreparedPhoto, open_screen
 from service.batching import BatchReport, MicroBatcher, WorkerPool
 from service.domain.errors import StoppingError
 from service.domain.types import AnalyzedPhoto, Detection, EmbeddedFace, PhotoSource
@@ -37,6 +38,7 @@ class AnalysisSettings:
     max_pixels: largest width x height that is decoded.
     max_photos: photos in work at once; the bytes of others are not even read, so that memory is
         bounded by this number of decoded photos.
+    screen: whether cells for P-Net are chosen by its eight-bit screen where that runs.
     workers: threads that run the stages. The other numbers bound one batch (0: as many as suit
         the provider), and how long crops may wait for one to fill.
     """
@@ -47,6 +49,7 @@ class AnalysisSettings:
     max_detections: int
     max_pixels: int
     max_photos: int
+    screen: bool
     workers: int
     max_batch_faces: int
     max_batch_crops: int
@@ -69,7 +72,8 @@ class Analyzer:
     """Finds and embeds the faces of photos; every stage runs in the shared worker pool."""
 
     def __init__(self, models: Path, settings: AnalysisSettings, metrics: Metrics) -> None:
-        sessions = open_sessions(models, load_manifest(models), settings.sessions)
+        manifest = load_manifest(models)
+        sessions = open_sessions(models, manifest, settings.sessions)
         for name, session in sessions.items():
             place = session.placement
             metrics.model.labels(name, place.provider, place.precision).set(1)
@@ -90,6 +94,7 @@ class Analyzer:
             sessions["onet"],
             settings.cascade,
             pool=self._pool,
+            screen=open_screen(models, manifest, sessions["pnet"]) if settings.screen else None,
             max_batch_crops=settings.max_batch_crops,
             max_queue_delay_s=settings.max_queue_delay_s,
             report=report,

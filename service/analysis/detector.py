@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.analysis.scan import FullScanner, PreparedPhoto, Scanner, ScreenedScanner
 from service.batching import BatchReport, MicroBatcher, WorkerPool
 from service.domain.types import Box, Detection
 from service.runtime.sessions import ModelSession
@@ -28,12 +27,12 @@ from service.vision.pyramid import (
     Level,
     Tile,
     cut_into_tiles,
-    find_cells,
     group_tiles,
     propose,
     pyramid_levels,
 )
-from service.vision.resample import resample_tile, resample_windows
+from service.vision.resample import resample_windows
+from service.vision.screen import Screen
 
 # Enough for one job of a few milliseconds: less, and handing jobs out costs; more, and the photo
 # of a lone caller does not keep every worker busy.
@@ -60,15 +59,6 @@ class CallSizes:
 CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
 # A GPU has no such cache to stay in, and each call costs it a trip there and back. Not measured.
 CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedPhoto:
-    """What the cascade looks at: a photo's summed-area table and its size in pixels."""
-
-    table: NDArray[np.uint32]
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,29 +96,12 @@ class _Proposals:
         return len(self.boxes)
 
 
-class _Scratch(threading.local):
-    """One buffer a thread, used again for every tile.
-
-    A fresh one each time comes from the operating system as pages still to be zeroed, which cost
-    as much as filling them did.
-    """
-
-    def __init__(self) -> None:
-        self._buffer = np.empty(0, dtype=np.float32)
-
-    def array(self, *shape: int) -> NDArray[np.float32]:
-        """float32 of this shape with any contents, valid until the thread's next call."""
-        size = math.prod(shape)
-        if self._buffer.size < size:
-            self._buffer = np.empty(size, dtype=np.float32)
-        return self._buffer[:size].reshape(shape)
-
-
 class CascadeDetector:
     """The cascade; its stages share the worker pool, the later network first.
 
     Args:
         pnet, rnet, onet: float32 planes in.
+        screen: what chooses the cells that P-Net looks at; None for all of them.
         calls: how much the networks see in one call; None for what suits P-Net's provider.
         max_batch_crops: in the place of `calls.job_crops`; 0 to keep that.
         max_queue_delay_s: how long crops may wait for such a job to fill.
@@ -142,16 +115,22 @@ class CascadeDetector:
         settings: CascadeSettings,
         *,
         pool: WorkerPool,
+        screen: Screen | None,
         calls: CallSizes | None = None,
         max_batch_crops: int,
         max_queue_delay_s: float,
         report: Callable[[BatchReport], None],
     ) -> None:
-        self._sessions = {"pnet": pnet, "rnet": rnet, "onet": onet}
+        self._sessions = {"rnet": rnet, "onet": onet}
         self._settings = settings
         on_cuda = pnet.placement.provider == "cuda"
         self._calls = calls = calls or (CUDA_CALLS if on_cuda else CPU_CALLS)
-        self._scratch = _Scratch()
+        threshold = settings.thresholds[0]
+        self._scanner: Scanner = (
+            FullScanner(pnet, threshold, calls.tile_side)
+            if screen is None
+            else ScreenedScanner(pnet, threshold, screen)
+        )
         self._pnet = MicroBatcher(self._run_tiles, pool=pool, name="pnet", report=report)
         self._rnet = MicroBatcher(
             self._run_rnet,
@@ -182,7 +161,7 @@ class CascadeDetector:
             settings.factor,
             settings.max_side,
         )
-        tiles = cut_into_tiles(levels, self._calls.tile_side)
+        tiles = cut_into_tiles(levels, self._scanner.tile_side)
         if not tiles:
             return []
         parts = await self._pnet.submit_all(
@@ -212,7 +191,7 @@ class CascadeDetector:
     def warm_up(self, photo: PreparedPhoto) -> None:
         """Run each network and compile each kernel once, on a photo of 40 pixels or more."""
         levels = [Level(0.6, *(int(side * 0.6) for side in (photo.height, photo.width)))]
-        self._run_tiles([_Tiles(photo, levels, cut_into_tiles(levels, self._calls.tile_side))])
+        self._run_tiles([_Tiles(photo, levels, cut_into_tiles(levels, self._scanner.tile_side))])
         places = np.array([[0, 0, 0], [0, 2, 2]], dtype=np.int32)
         cells = Cells(places, np.ones(2, np.float32), np.zeros((2, 4), np.float32))
         scan = _Scan(photo, levels, cells)
@@ -220,17 +199,7 @@ class CascadeDetector:
         self._run_onet([self._proposals(scan)])
 
     def _run_tiles(self, batch: Sequence[_Tiles]) -> list[Cells]:
-        return [
-            Cells.joined([self._run_tile(item.photo, item.levels, tile) for tile in item.tiles])
-            for item in batch
-        ]
-
-    def _run_tile(self, photo: PreparedPhoto, levels: Sequence[Level], tile: Tile) -> Cells:
-        level = levels[tile.level]
-        pixels = self._scratch.array(3, tile.bottom - tile.top, tile.right - tile.left)
-        resample_tile(photo.table, level.rows, level.columns, tile.top, tile.left, pixels)
-        regression, probability = self._sessions["pnet"].run(pixels[np.newaxis])
-        return find_cells(tile, probability[0], regression[0], self._settings.thresholds[0])
+        return [self._scanner.find(item.photo, item.levels, item.tiles) for item in batch]
 
     def _proposals(self, scan: _Scan) -> _Proposals:
         boxes = propose(scan.cells, scan.levels, self._settings.max_candidates)

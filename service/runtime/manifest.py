@@ -129,6 +129,24 @@ class ModelSpec(_Frozen):
         return (self, *self.variants)
 
 
+class ScreenSpec(_Frozen):
+    """The eight-bit P-Net that chooses cells for P-Net, and what it was measured to leave out.
+
+    margin: in logits; cells further below P-Net's threshold are left out. worst_shortfall: how far
+    below it the lowest of the `passing_cells` was among all `cells`, which has to be well within
+    the margin; None where no photograph was at hand.
+    """
+
+    file: str
+    sha256: str
+    margin: float
+    cells: int
+    passing_cells: int
+    looked_at: int
+    worst_shortfall: float | None
+    inputs: str
+
+
 class Manifest(_Frozen):
     """`models/manifest.json`: the four models and the recipe that made them."""
 
@@ -139,6 +157,13 @@ class Manifest(_Frozen):
     fingerprint: str
     tools: dict[str, str]
     models: dict[ModelName, ModelSpec]
+    screen: ScreenSpec | None = None
+
+    @property
+    def files(self) -> list[ModelSpec | Variant | ScreenSpec]:
+        """Everything that has a file of its own."""
+        screens = [] if self.screen is None else [self.screen]
+        return [*(file for spec in self.models.values() for file in spec.files), *screens]
 
     @field_validator("models")
     @classmethod
@@ -169,7 +194,7 @@ def load_manifest(directory: Path) -> Manifest:
         raise ModelError(f"{path} cannot be used ({error}): run `facette export` again") from error
 
 
-def check_file(directory: Path, spec: ModelSpec | Variant) -> Path:
+def check_file(directory: Path, spec: ModelSpec | Variant | ScreenSpec) -> Path:
     """Path of a model file whose hash is the manifest's.
 
     Raises:

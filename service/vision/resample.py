@@ -92,6 +92,69 @@ def resample_tile(
 
 
 @njit(cache=True, nogil=True)
+def resample_bytes(
+    table: NDArray[np.uint32],
+    out_height: int,
+    out_width: int,
+    top: int,
+    left: int,
+    out: NDArray[np.uint8],
+) -> None:
+    """`resample_tile`, rounded to whole numbers, pixel by pixel.
+
+    Args:
+        out: uint8 [rows, columns, 3], filled with the part.
+    """
+    height, width = table.shape[0] - 1, table.shape[1] - 1
+    columns = out.shape[1]
+    starts = np.empty(columns, dtype=np.int64)
+    ends = np.empty(columns, dtype=np.int64)
+    for j in range(columns):
+        starts[j] = (left + j) * width // out_width
+        ends[j] = ((left + j + 1) * width + out_width - 1) // out_width
+    for i in range(out.shape[0]):
+        above = (top + i) * height // out_height
+        below = ((top + i + 1) * height + out_height - 1) // out_height
+        for j in range(columns):
+            a, b = starts[j], ends[j]
+            scale = np.float32(1.0) / np.float32((below - above) * (b - a))
+            for c in range(3):
+                total = np.uint32(
+                    table[below, b, c]
+                    - table[above, b, c]
+                    - table[below, a, c]
+                    + table[above, a, c]
+                )
+                out[i, j, c] = np.uint8(np.float32(total) * scale + np.float32(0.5))
+
+
+@njit(cache=True, nogil=True)
+def resample_patches(
+    table: NDArray[np.uint32],
+    out_height: int,
+    out_width: int,
+    corners: NDArray[np.int32],
+    rows: int,
+    columns: int,
+) -> NDArray[np.float32]:
+    """Parts of one size of the whole photo resampled to one size, by area.
+
+    Args:
+        out_height, out_width: size of the whole output in pixels.
+        corners: int32 [n, 2], row and column in it where each part begins.
+        rows, columns: size of a part.
+
+    Returns:
+        float32 [n, 3, rows, columns], 0 to 255, not rounded.
+    """
+    out = np.empty((len(corners), 3, rows, columns), dtype=np.float32)
+    window = np.array([0, 0, table.shape[0] - 1, table.shape[1] - 1], dtype=np.int32)
+    for k in range(len(corners)):
+        _resample(table, window, out_height, out_width, corners[k, 0], corners[k, 1], out[k])
+    return out
+
+
+@njit(cache=True, nogil=True)
 def _resample(
     table: NDArray[np.uint32],
     window: NDArray[np.int32],

@@ -1,0 +1,269 @@
+"""An eight-bit P-Net that says which cells the exact one has to look at.
+
+Nine hundred and ninety-seven in a thousand cells of a photo are far from being a face. This network
+has P-Net's own weights as signed bytes and its activations as bytes, so that a processor with
+AVX512-VNNI does four products at once; its logit is off by a quarter on average. A cell below the
+threshold by more than a margin is left out; all others are judged by P-Net itself, in float32, so
+what comes out is P-Net's own value. The margin and what it was measured on stand in the manifest.
+
+The arithmetic: Jacob et al., https://arxiv.org/abs/1712.05877. PReLU is max(x, a x), which holds
+for slopes up to 1 (one of P-Net's is 1.01, which is within the margin), and is taken behind the
+pool, as in the exported graph: channels 10 to 15 of the first convolution are those with a negative
+slope, times it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from service.vision.vectors import (
+    as_real,
+    dot,
+    four_bytes,
+    lanes,
+    larger,
+    larger_whole,
+    load_real,
+    load_whole,
+    plus,
+    store_bytes,
+    times,
+    total,
+)
+
+# What a compiled loop may read or write beyond the last column, in cells and in bytes.
+_SPARE_CELLS = 8
+_SPARE_BYTES = 64
+_CHANNELS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScreenWeights:
+    """The network's numbers, laid out for the kernel; sixteen values to a vector.
+
+    Weights are int32 that each hold four signed bytes: weights1 [9 * 16] over rows of three RGB
+    pixels and three zeros, weights2 [27 * 16] over twelve channels of nine cells, weights3
+    [36 * 32] over sixteen channels. bias1..3: int32 in units of the products. scale1, scale2:
+    float32 [32], sixteen factors and sixteen offsets to the next layer's bytes; scale3 [32].
+    order, slope1: which lane, times what, is the other side of the first PReLU; slope2 [16],
+    slope3 [32]. head: float32 [33], the logit's weights and its bias.
+    """
+
+    weights1: NDArray[np.int32]
+    bias1: NDArray[np.int32]
+    scale1: NDArray[np.float32]
+    order: NDArray[np.int32]
+    slope1: NDArray[np.float32]
+    weights2: NDArray[np.int32]
+    bias2: NDArray[np.int32]
+    scale2: NDArray[np.float32]
+    slope2: NDArray[np.float32]
+    weights3: NDArray[np.int32]
+    bias3: NDArray[np.int32]
+    scale3: NDArray[np.float32]
+    slope3: NDArray[np.float32]
+    head: NDArray[np.float32]
+
+    @classmethod
+    def read(cls, path: Path) -> ScreenWeights:
+        """Read what the export program wrote.
+
+        Raises:
+            KeyError, OSError, ValueError: it is no such file.
+        """
+        with np.load(path, allow_pickle=False) as file:
+            return cls(**{field.name: file[field.name] for field in fields(cls)})
+
+
+class _Buffers(threading.local):
+    """Memory that a thread uses again for every tile."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, NDArray[np.uint8]] = {}
+
+    def bytes(self, name: str, size: int) -> NDArray[np.uint8]:
+        if name not in self._made or self._made[name].size < size:
+            self._made[name] = np.zeros(size, dtype=np.uint8)
+        return self._made[name]
+
+
+class Screen:
+    """The network, for tiles of any size from 12 x 12 pixels up; safe to call from several threads.
+
+    Args:
+        margin: how far below a threshold, in logits, a cell is still looked at.
+    """
+
+    def __init__(self, weights: ScreenWeights, margin: float) -> None:
+        self._weights = weights
+        self._margin = margin
+        self._buffers = _Buffers()
+
+    def pixels(self, rows: int, columns: int) -> NDArray[np.uint8]:
+        """A buffer for a tile, uint8 [rows, columns, 3], valid until the thread's next call."""
+        size = rows * columns * 3
+        spare = self._buffers.bytes("pixels", size + _SPARE_BYTES)
+        return spare[:size].reshape(rows, columns, 3)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network makes of a tile: float32 [rows, columns] of P-Net's output.
+
+        pixels: what `pixels` returned, filled. The result is valid until the thread's next call.
+        """
+        rows, columns = pixels.shape[0], pixels.shape[1]
+        pooled_rows, pooled_columns = (rows - 1) // 2, (columns - 1) // 2
+        width = pooled_columns + _SPARE_CELLS
+        size = (pooled_rows + 1) * width * _CHANNELS
+        first, second = (self._buffers.bytes(name, size) for name in ("first", "second"))
+        out = self._buffers.bytes("out", pooled_rows * width * 4).view(np.float32)
+        out = out[: (pooled_rows - 4) * width].reshape(pooled_rows - 4, width)
+        source = self._buffers.bytes("pixels", rows * columns * 3 + _SPARE_BYTES)
+        w = self._weights
+        _run(
+            source, rows, columns,
+            w.weights1, w.bias1, w.scale1, w.order, w.slope1,
+            w.weights2, w.bias2, w.scale2, w.slope2,
+            w.weights3, w.bias3, w.scale3, w.slope3, w.head,
+            width, first, second, out,
+        )  # fmt: skip
+        return out[:, : pooled_columns - 4]
+
+    def places(self, pixels: NDArray[np.uint8], threshold: float) -> NDArray[np.int32]:
+        """Cells of a tile that P-Net has to look at: int32 [n, 2], row and column.
+
+        threshold: the smallest probability that P-Net's own output will have to reach.
+        """
+        least = math.log(threshold / (1 - threshold)) - self._margin
+        return _at_least(self.logits(pixels), np.float32(least))
+
+
+@njit(cache=True, nogil=True)
+def _at_least(logits: NDArray[np.float32], least: np.float32) -> NDArray[np.int32]:
+    rows, columns = logits.shape
+    count = 0
+    for row in range(rows):
+        for column in range(columns):
+            count += int(logits[row, column] >= least)
+    places = np.empty((count, 2), dtype=np.int32)
+    if not count:
+        return places
+    n = 0
+    for row in range(rows):
+        for column in range(columns):
+            if logits[row, column] >= least:
+                places[n, 0] = row
+                places[n, 1] = column
+                n += 1
+    return places
+
+
+@njit(cache=True, nogil=True)
+def _run(  # type: ignore[no-untyped-def]
+    pixels, rows, columns,
+    weights1, bias1, scale1, order, slope1,
+    weights2, bias2, scale2, slope2,
+    weights3, bias3, scale3, slope3, head,
+    width, first, second, out,
+):  # fmt: skip
+    """Fill `out`; `width` cells a row in `first`, `second` and `out`, sixteen bytes a cell."""
+    pooled_rows, pooled_columns = (rows - 1) // 2, (columns - 1) // 2
+    stride = 3 * columns
+    # The first convolution's weights stay in registers.
+    a0, a1, a2 = load_whole(weights1, 0), load_whole(weights1, 16), load_whole(weights1, 32)
+    a3, a4, a5 = load_whole(weights1, 48), load_whole(weights1, 64), load_whole(weights1, 80)
+    a6, a7, a8 = load_whole(weights1, 96), load_whole(weights1, 112), load_whole(weights1, 128)
+    bias, scale, offset = load_whole(bias1, 0), load_real(scale1, 0), load_real(scale1, 16)
+    other, slope = load_whole(order, 0), load_real(slope1, 0)
+    for i in range(pooled_rows):
+        # Where the pool's window hangs over the edge, its inner half counts twice.
+        down = stride if 2 * i + 4 <= rows else 0
+        for j in range(pooled_columns):
+            right = 3 if 2 * j + 4 <= columns else 0
+            best = bias
+            for corner in range(4):
+                o = 2 * i * stride + 6 * j
+                if corner % 2:
+                    o += right
+                if corner >= 2:
+                    o += down
+                x = dot(bias, four_bytes(pixels, o), a0)
+                x = dot(x, four_bytes(pixels, o + 4), a1)
+                x = dot(x, four_bytes(pixels, o + 8), a2)
+                o += stride
+                x = dot(x, four_bytes(pixels, o), a3)
+                x = dot(x, four_bytes(pixels, o + 4), a4)
+                x = dot(x, four_bytes(pixels, o + 8), a5)
+                o += stride
+                x = dot(x, four_bytes(pixels, o), a6)
+                x = dot(x, four_bytes(pixels, o + 4), a7)
+                x = dot(x, four_bytes(pixels, o + 8), a8)
+                best = larger_whole(best, x) if corner else x
+            y = times(as_real(best), scale)
+            y = larger(y, times(lanes(y, other), slope))
+            store_bytes(first, (i * width + j) * 16, plus(y, offset))
+    bias, scale, offset = load_whole(bias2, 0), load_real(scale2, 0), load_real(scale2, 16)
+    slope = load_real(slope2, 0)
+    # Four cells at a time; the last four may begin past the edge, where there is room for them.
+    for i in range(pooled_rows - 2):
+        for j in range(0, pooled_columns - 2, 4):
+            x0, x1, x2, x3 = bias, bias, bias, bias
+            w = 0
+            for row in range(3):
+                for column in range(3):
+                    o = ((i + row) * width + j + column) * 16
+                    for _ in range(3):
+                        weight = load_whole(weights2, w)
+                        x0 = dot(x0, four_bytes(first, o), weight)
+                        x1 = dot(x1, four_bytes(first, o + 16), weight)
+                        x2 = dot(x2, four_bytes(first, o + 32), weight)
+                        x3 = dot(x3, four_bytes(first, o + 48), weight)
+                        w += 16
+                        o += 4
+            o = (i * width + j) * 16
+            y = times(as_real(x0), scale)
+            store_bytes(second, o, plus(larger(y, times(y, slope)), offset))
+            y = times(as_real(x1), scale)
+            store_bytes(second, o + 16, plus(larger(y, times(y, slope)), offset))
+            y = times(as_real(x2), scale)
+            store_bytes(second, o + 32, plus(larger(y, times(y, slope)), offset))
+            y = times(as_real(x3), scale)
+            store_bytes(second, o + 48, plus(larger(y, times(y, slope)), offset))
+    low_bias, high_bias = load_whole(bias3, 0), load_whole(bias3, 16)
+    low_scale, high_scale = load_real(scale3, 0), load_real(scale3, 16)
+    low_slope, high_slope = load_real(slope3, 0), load_real(slope3, 16)
+    low_head, high_head = load_real(head, 0), load_real(head, 16)
+    for i in range(pooled_rows - 4):
+        for j in range(0, pooled_columns - 4, 4):
+            x0, x1, x2, x3 = low_bias, low_bias, low_bias, low_bias
+            z0, z1, z2, z3 = high_bias, high_bias, high_bias, high_bias
+            w = 0
+            for row in range(3):
+                for column in range(3):
+                    o = ((i + row) * width + j + column) * 16
+                    for _ in range(4):
+                        low, high = load_whole(weights3, w), load_whole(weights3, w + 16)
+                        four = four_bytes(second, o)
+                        x0, z0 = dot(x0, four, low), dot(z0, four, high)
+                        four = four_bytes(second, o + 16)
+                        x1, z1 = dot(x1, four, low), dot(z1, four, high)
+                        four = four_bytes(second, o + 32)
+                        x2, z2 = dot(x2, four, low), dot(z2, four, high)
+                        four = four_bytes(second, o + 48)
+                        x3, z3 = dot(x3, four, low), dot(z3, four, high)
+                        w += 32
+                        o += 4
+            for cell in range(4):
+                x = x0 if cell == 0 else x1 if cell == 1 else x2 if cell == 2 else x3
+                z = z0 if cell == 0 else z1 if cell == 1 else z2 if cell == 2 else z3
+                y = times(as_real(x), low_scale)
+                v = times(as_real(z), high_scale)
+                y = times(larger(y, times(y, low_slope)), low_head)
+                v = times(larger(v, times(v, high_slope)), high_head)
+                out[i, j + cell] = head[32] + total(plus(y, v))

@@ -1,0 +1,196 @@
+"""512-bit vectors for compiled functions: what Numba's own types cannot say.
+
+Only for processors with AVX512-VNNI: compiling a function that uses `dot` elsewhere ends the
+process. A `Whole` is sixteen int32, a `Real` sixteen float32; both live in registers.
+
+Source of the instruction: VPDPBUSD in Intel's Intrinsics Guide: sixteen sums of four products of an
+unsigned and a signed byte, added to an int32 without saturation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import models, register_model
+
+# What it makes is called from compiled code only, with arguments that Python does not see.
+intrinsic: Callable[[Callable[..., Any]], Any] = _intrinsic
+_declare: Any = cgutils.get_or_insert_function
+
+_LANES = 16
+_I8, _I32, _F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
+_WHOLE, _REAL = ir.VectorType(_I32, _LANES), ir.VectorType(_F32, _LANES)
+
+
+class _Whole(types.Type):
+    def __init__(self) -> None:
+        super().__init__("Whole")
+
+
+class _Real(types.Type):
+    def __init__(self) -> None:
+        super().__init__("Real")
+
+
+_whole, _real = _Whole(), _Real()
+
+
+@register_model(_Whole)
+class _WholeModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _WHOLE)  # type: ignore[no-untyped-call]
+
+
+@register_model(_Real)
+class _RealModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _REAL)  # type: ignore[no-untyped-call]
+
+
+def _at(context: Any, builder: Any, signature: Any, args: Any, target: Any) -> Any:
+    """Pointer of a type to element args[1] of the array args[0]."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), target.as_pointer())
+
+
+@intrinsic
+def load_whole(typing: Any, array: Any, index: Any) -> Any:
+    """Sixteen int32 of an array from an index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_at(context, builder, signature, args, _WHOLE), align=4)
+
+    return _whole(array, types.intp), generate
+
+
+@intrinsic
+def load_real(typing: Any, array: Any, index: Any) -> Any:
+    """Sixteen float32 of an array from an index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_at(context, builder, signature, args, _REAL), align=4)
+
+    return _real(array, types.intp), generate
+
+
+@intrinsic
+def four_bytes(typing: Any, array: Any, index: Any) -> Any:
+    """Four bytes of a uint8 array from an index on, in every lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = builder.load(_at(context, builder, signature, args, _I32), align=1)
+        undefined = ir.Constant(_WHOLE, ir.Undefined)
+        first = builder.insert_element(undefined, word, _I32(0))
+        return builder.shuffle_vector(first, undefined, ir.Constant(_WHOLE, [_I32(0)] * _LANES))
+
+    return _whole(array, types.intp), generate
+
+
+@intrinsic
+def dot(typing: Any, sums: Any, unsigned: Any, signed: Any) -> Any:
+    """The sums plus the products of four unsigned with four signed bytes, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_WHOLE, (_WHOLE, _WHOLE, _WHOLE))
+        name = "llvm.x86.avx512.vpdpbusd.512"
+        return builder.call(_declare(builder.module, kind, name), args)
+
+    return _whole(_whole, _whole, _whole), generate
+
+
+@intrinsic
+def larger_whole(typing: Any, one: Any, other: Any) -> Any:
+    """The larger of two int32, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", *args), *args)
+
+    return _whole(_whole, _whole), generate
+
+
+@intrinsic
+def larger(typing: Any, one: Any, other: Any) -> Any:
+    """The larger of two float32, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return _real(_real, _real), generate
+
+
+@intrinsic
+def as_real(typing: Any, whole: Any) -> Any:
+    """int32 to float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sitofp(args[0], _REAL)
+
+    return _real(_whole), generate
+
+
+@intrinsic
+def times(typing: Any, one: Any, other: Any) -> Any:
+    """Product, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fmul(*args)
+
+    return _real(_real, _real), generate
+
+
+@intrinsic
+def plus(typing: Any, one: Any, other: Any) -> Any:
+    """Sum, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args)
+
+    return _real(_real, _real), generate
+
+
+@intrinsic
+def lanes(typing: Any, real: Any, order: Any) -> Any:
+    """Lane order[i] of a vector in lane i."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_REAL, (_REAL, _WHOLE))
+        name = "llvm.x86.avx512.permvar.sf.512"
+        return builder.call(_declare(builder.module, kind, name), args)
+
+    return _real(_real, _whole), generate
+
+
+@intrinsic
+def store_bytes(typing: Any, array: Any, index: Any, real: Any) -> Any:
+    """Write sixteen float32, cut to whole numbers and to 0 to 255, into a uint8 array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = builder.fptosi(args[2], _WHOLE)
+        lowest, highest = (ir.Constant(_WHOLE, [_I32(n)] * _LANES) for n in (0, 255))
+        whole = builder.select(builder.icmp_signed(">", whole, lowest), whole, lowest)
+        whole = builder.select(builder.icmp_signed("<", whole, highest), whole, highest)
+        kind = ir.VectorType(_I8, _LANES)
+        builder.store(
+            builder.trunc(whole, kind), _at(context, builder, signature, args, kind), align=1
+        )
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, _real), generate
+
+
+@intrinsic
+def total(typing: Any, real: Any) -> Any:
+    """The sum of all lanes, in any order."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_F32, (_F32, _REAL))
+        name = "llvm.vector.reduce.fadd.v16f32"
+        function = _declare(builder.module, kind, name)
+        return builder.call(function, [_F32(0.0), args[0]], fastmath=("reassoc",))
+
+    return types.float32(_real), generate
