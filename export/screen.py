@@ -24,11 +24,19 @@ from service.vision.screen import ScreenWeights
 
 Floats = NDArray[np.float64]
 
-# Ranges of the pooled first and of the second layer over 150 tiles of 60 photos, cut to 0.8: what
-# lies outside is rare and far from the threshold, and the finer grid brings the logits closer.
-_RANGES = ((-2.32, 8.44), (-6.71, 11.58))
+# Smallest and largest value of each channel behind the first pool and behind the second PReLU, over
+# the pyramids of 60 photos; a little is cut off, since the extremes are rare and far from any face.
+_FIRST = (
+    (0.0, 0.0, -2.8, -2.8, 0.0, -2.0, 0.0, -1.9, 0.0, 0.0),
+    (6.7, 7.7, 4.1, 7.8, 8.8, 9.7, 7.4, 11.1, 9.7, 6.0),
+)
+_SECOND = (
+    (-1.6, -3.5, -4.6, -1.0, -3.6, -8.6, -6.3, -8.2, -6.2, 0.0, -4.9, -3.0, 0.0, 0.0, 0.0, 0.0),
+    (10.6, 6.7, 7.5, 13.1, 7.4, 12.8, 7.1, 5.8, 12.8, 12.5, 13.0, 10.9, 12.5, 12.5, 13.9, 8.1),
+)
+_KEPT = 0.9
 # In logits. The export refuses a screen whose worst cell used more than its share of it.
-_MARGIN = 1.5
+_MARGIN = 1.0
 _LARGEST_SHARE = 0.75
 _THRESHOLD = 0.6
 _BYTE, _SIGNED = 255, 127
@@ -40,7 +48,6 @@ _SCALES = (0.6, 0.3)
 def quantize(network: nn.Module) -> ScreenWeights:
     """The screen of facenet-pytorch's P-Net."""
     weight, bias = _numbers(network, "conv1")
-    bias = bias - PIXEL_MEAN / PIXEL_SCALE * weight.sum((1, 2, 3))
     weight = weight / PIXEL_SCALE
     slope = _slope(network, "prelu1")
     bent = np.flatnonzero(slope < 0)
@@ -51,32 +58,41 @@ def quantize(network: nn.Module) -> ScreenWeights:
     order, slope1 = np.arange(wide), np.ones(wide)
     slope1[:channels] = np.where(slope < 0, 1, slope)
     order[bent] = channels + np.arange(len(bent))
-    (step1, zero1), (step2, zero2) = (_grid(*ends) for ends in _RANGES)
+    (step1, zero1), (step2, zero2) = (_grids(*ends) for ends in (_FIRST, _SECOND))
     whole1, scale1 = _whole(weight)
+    # The standardisation's mean times the weights as they are, not as they were.
+    bias = bias - PIXEL_MEAN * scale1 * whole1.sum((1, 2, 3))
     # A row of three RGB pixels is nine bytes; three zeros make it three words.
     rows = np.zeros((wide, 3, 12))
     rows[:, :, :9] = whole1.transpose(0, 2, 3, 1).reshape(wide, 3, 9)
+    # Each channel's step goes into the weights that it meets: its grid is its own for nothing.
     weight2, bias2 = _numbers(network, "conv2")
-    whole2, scale2 = _whole(weight2)
+    whole2, scale2 = _whole(weight2 * step1[:, None, None])
     cells = np.zeros((wide, 3, 3, 12))
     cells[..., :channels] = whole2.transpose(0, 2, 3, 1)
     weight3, bias3 = _numbers(network, "conv3")
-    whole3, scale3 = _whole(weight3)
+    whole3, scale3 = _whole(weight3 * step2[:, None, None])
     classes, class_bias = _numbers(network, "conv4_1")
     head = np.append(classes[1, :, 0, 0] - classes[0, :, 0, 0], class_bias[1] - class_bias[0])
     return ScreenWeights(
         weights1=_words(rows),
         bias1=_rounded(bias / scale1),
-        scale1=_floats([*(scale1 / step1), *[zero1 + 0.5] * wide]),
+        # The other side of a PReLU is compared with its channel, so on that channel's grid.
+        scale1=_floats(
+            [
+                *(scale1 / _filled(np.concatenate([step1, step1[bent]]), wide, 1.0)),
+                *(_filled(zero1, wide) + 0.5),
+            ]
+        ),
         order=order.astype(np.int32),
         slope1=_floats(slope1),
         weights2=_words(cells),
-        bias2=_rounded(bias2 / (scale2 * step1) - zero1 * whole2.sum((1, 2, 3))),
-        scale2=_floats([*(scale2 * step1 / step2), *[zero2 + 0.5] * wide]),
+        bias2=_rounded(bias2 / scale2 - (whole2 * zero1[:, None, None]).sum((1, 2, 3))),
+        scale2=_floats([*(scale2 / step2), *(zero2 + 0.5)]),
         slope2=_floats(_slope(network, "prelu2")),
         weights3=_words(whole3.transpose(0, 2, 3, 1)),
-        bias3=_rounded(bias3 / (scale3 * step2) - zero2 * whole3.sum((1, 2, 3))),
-        scale3=_floats(scale3 * step2),
+        bias3=_rounded(bias3 / scale3 - (whole3 * zero2[:, None, None]).sum((1, 2, 3))),
+        scale3=_floats(scale3),
         slope3=_floats(_slope(network, "prelu3")),
         head=_floats(head),
     )
@@ -173,17 +189,27 @@ def _slope(network: nn.Module, name: str) -> Floats:
     return slope
 
 
-def _grid(lowest: float, highest: float) -> tuple[float, int]:
-    """Step and zero point of a byte that spans a range."""
-    step = (highest - lowest) / _BYTE
-    return step, round(-lowest / step)
+def _grids(lowest: tuple[float, ...], highest: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Step and zero point of the byte of each channel."""
+    low = _KEPT * np.asarray(lowest, dtype=np.float64)
+    step = (_KEPT * np.asarray(highest, dtype=np.float64) - low) / _BYTE
+    return step, np.rint(-low / step)
 
 
 def _whole(weight: Floats) -> tuple[Floats, Floats]:
-    """Weights as whole numbers up to 127, and the step of each output channel."""
+    """Weights [out, in, 3, 3] as whole numbers up to 127, and the step of each output channel.
+
+    Rounded so that the sum of each kernel's nine is kept as nearly as it can be: neighbouring
+    pixels are much alike, and then their rounding errors cancel.
+    """
     largest = np.abs(weight).max((1, 2, 3))
     scale = np.where(largest > 0, largest / _SIGNED, 1.0)
-    return np.rint(weight / scale[:, None, None, None]), scale
+    kernels = (weight / scale[:, None, None, None]).reshape(*weight.shape[:2], -1)
+    below = np.floor(kernels)
+    missing = np.rint(kernels.sum(2) - below.sum(2))[..., None]
+    # The largest fractions are rounded up, as many as are missing.
+    rank = np.argsort(np.argsort(below - kernels, axis=2, kind="stable"), axis=2)
+    return (below + (rank < missing)).reshape(weight.shape), scale
 
 
 def _words(whole: Floats) -> NDArray[np.int32]:
@@ -199,8 +225,9 @@ def _unpacked(words: NDArray[np.int32], channels: int) -> Floats:
     return np.ascontiguousarray(values).reshape(channels, -1).astype(np.float64)
 
 
-def _filled(values: Floats, rows: int) -> Floats:
-    return np.concatenate([values, np.zeros((rows - len(values), *values.shape[1:]))])
+def _filled(values: Floats, rows: int, filling: float = 0.0) -> Floats:
+    shape = rows - len(values), *values.shape[1:]
+    return np.concatenate([values, np.full(shape, filling)])
 
 
 def _rounded(values: Floats) -> NDArray[np.int32]:

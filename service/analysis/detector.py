@@ -34,10 +34,6 @@ from service.vision.pyramid import (
 from service.vision.resample import resample_windows
 from service.vision.screen import Screen
 
-# Enough for one job of a few milliseconds: less, and handing jobs out costs; more, and the photo
-# of a lone caller does not keep every worker busy.
-_GROUP_PIXELS = 1 << 16
-
 
 @dataclass(frozen=True, slots=True)
 class CallSizes:
@@ -165,7 +161,7 @@ class CascadeDetector:
         if not tiles:
             return []
         parts = await self._pnet.submit_all(
-            [_Tiles(photo, levels, group) for group in group_tiles(tiles, _GROUP_PIXELS)]
+            [_Tiles(photo, levels, group) for group in group_tiles(tiles, self._scanner.job_pixels)]
         )
         scan = _Scan(photo, levels, Cells.joined(parts))
         if not len(scan):

@@ -49,6 +49,14 @@ class Scanner(Protocol):
         """About the largest side of a tile, in pixels."""
         ...
 
+    @property
+    def job_pixels(self) -> int:
+        """How much one job should have of them: a few milliseconds.
+
+        Less, and handing jobs out costs; more, and a lone photo does not keep every worker busy.
+        """
+        ...
+
     def find(self, photo: PreparedPhoto, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
         """Those of some tiles, at least one."""
         ...
@@ -61,6 +69,8 @@ class FullScanner:
         threshold: smallest probability of a cell.
         tile_side: about the largest side of a tile, in pixels.
     """
+
+    job_pixels = 1 << 16
 
     def __init__(self, pnet: ModelSession, threshold: float, tile_side: int) -> None:
         self.tile_side = tile_side
@@ -83,6 +93,7 @@ class ScreenedScanner:
     """P-Net at the cells that its screen does not leave out; finds what `FullScanner` finds."""
 
     tile_side = _SCREEN_SIDE
+    job_pixels = 1 << 18
 
     def __init__(self, pnet: ModelSession, threshold: float, screen: Screen) -> None:
         self._pnet = pnet
@@ -165,6 +176,7 @@ class _Scratch(threading.local):
         return self._buffer[:size].reshape(shape)
 
 
+_PATCH_SIZES = [(rows, columns) for rows in (CELL_SIZE, 11) for columns in (CELL_SIZE, 11)]
 _NO_CELLS = Cells(
     np.empty((0, 3), dtype=np.int32),
     np.empty(0, dtype=np.float32),
@@ -179,22 +191,10 @@ def _patches(
 
     A cell at the end of a level with an odd side sees one row or column less.
     """
-    corners = places[:, 1:] * STRIDE
     whole = np.array([(level.rows, level.columns) for level in levels], dtype=np.int32)
-    sizes = np.minimum(whole[places[:, 0]] - corners, CELL_SIZE)
-    for size in np.unique(sizes, axis=0):
-        alike = (sizes == size).all(axis=1)
-        patches = [
-            resample_patches(
-                photo.table,
-                level.rows,
-                level.columns,
-                corners[alike & (places[:, 0] == number)],
-                int(size[0]),
-                int(size[1]),
-            )
-            for number, level in enumerate(levels)
-        ]
-        # By level, as the patches are; within one the order stays.
-        order = np.argsort(places[alike, 0], kind="stable")
-        yield places[alike][order], np.concatenate(patches)
+    parts = np.concatenate([whole[places[:, 0]], places[:, 1:] * STRIDE], axis=1)
+    sizes = np.minimum(parts[:, :2] - parts[:, 2:], CELL_SIZE)
+    for rows, columns in _PATCH_SIZES:
+        chosen = np.flatnonzero((sizes[:, 0] == rows) & (sizes[:, 1] == columns))
+        if len(chosen):
+            yield places[chosen], resample_patches(photo.table, parts[chosen], rows, columns)

@@ -131,26 +131,25 @@ def resample_bytes(
 @njit(cache=True, nogil=True)
 def resample_patches(
     table: NDArray[np.uint32],
-    out_height: int,
-    out_width: int,
-    corners: NDArray[np.int32],
+    parts: NDArray[np.int32],
     rows: int,
     columns: int,
 ) -> NDArray[np.float32]:
-    """Parts of one size of the whole photo resampled to one size, by area.
+    """Parts of one size of the whole photo resampled to various sizes, by area.
 
     Args:
-        out_height, out_width: size of the whole output in pixels.
-        corners: int32 [n, 2], row and column in it where each part begins.
+        parts: int32 [n, 4], the size of the whole output in rows and columns, and the row and
+            column in it where the part begins.
         rows, columns: size of a part.
 
     Returns:
         float32 [n, 3, rows, columns], 0 to 255, not rounded.
     """
-    out = np.empty((len(corners), 3, rows, columns), dtype=np.float32)
+    out = np.empty((len(parts), 3, rows, columns), dtype=np.float32)
     window = np.array([0, 0, table.shape[0] - 1, table.shape[1] - 1], dtype=np.int32)
-    for k in range(len(corners)):
-        _resample(table, window, out_height, out_width, corners[k, 0], corners[k, 1], out[k])
+    for k in range(len(parts)):
+        height, width, top, left = parts[k]
+        _resample(table, window, height, width, top, left, out[k])
     return out
 
 
