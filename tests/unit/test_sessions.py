@@ -17,9 +17,9 @@ from service.analysis.detector import (
     CUDA_CALLS,
     CallSizes,
     CascadeDetector,
-    PreparedPhoto,
 )
 from service.analysis.embedder import FaceEmbedder
+from service.analysis.scan import PreparedPhoto
 from service.batching import WorkerPool
 from service.domain.errors import ModelError
 from service.runtime import engine, sessions
@@ -315,8 +315,9 @@ async def test_tiles_are_as_large_as_suits_the_provider(
         pnet,  # type: ignore[arg-type]
         rnet,  # type: ignore[arg-type]
         onet,  # type: ignore[arg-type]
-        CascadeSettings(20, (0.6, 0.7, 0.7), 0.709, 4096),
+        CascadeSettings(),
         pool=pool,
+        screen=None,
         max_batch_crops=0,
         max_queue_delay_s=0,
         report=lambda _: None,
