@@ -33,6 +33,7 @@ OTHER_VALUES = {
     "detection.thresholds": "0.5, 0.6,0.65",
     "inference.precision": "fp32",
     "inference.provider": "cpu",
+    "inference.screen": "off",
 }
 SETTINGS = [(section, key) for section, model in SECTIONS.items() for key in model.model_fields]
 
