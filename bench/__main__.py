@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import history
+from bench import history, tables
 from bench.machine import describe
 from bench.result import Effort, Result
 
 _BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
+# They take minutes for what seldom changes, so `all` leaves them out.
+_BY_NAME = ("max_side", "soak")
 _ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one bench, or all that take time; `accuracy` needs the reference photos."""
+    """Run one bench, or all; `accuracy` and `max_side` need the reference photos."""
     options = _options(argv)
     if options.bench == "report":
         from bench import report
@@ -37,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "bench", choices=[*_BENCHES, "accuracy", "all", "report"], nargs="?", default="all"
+        "bench",
+        choices=[*_BENCHES, *_BY_NAME, "accuracy", "all", "report"],
+        nargs="?",
+        default="all",
+        help=f"all leaves out {', '.join(_BY_NAME)} and accuracy (default: all)",
     )
     parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default: 7)")
     parser.add_argument("--json", type=Path, help="write ratios and raw samples there as well")
@@ -83,7 +89,8 @@ def _run_accuracy(document: Path | None) -> None:
 
 
 def _print(record: history.Record) -> None:
-    print(f"\n  {'':<56} {'median':>9} {'min':>9} {'max':>9}   {record['unit']}")
+    if record["rates"]:
+        print(f"\n  {'':<56} {'median':>9} {'min':>9} {'max':>9}   {record['unit']}")
     for name, rate in record["rates"].items():
         print(f"  {name:<56} {rate['median']:>9.2f} {rate['min']:>9.2f} {rate['max']:>9.2f}")
     for curve in record["curves"].values():
@@ -97,6 +104,8 @@ def _print(record: history.Record) -> None:
         print(f"  latency, {clients}: {shown}")
     for name, value in record.get("memory_mb", {}).items():
         print(f"  memory, {name}: {value:.0f} MB")
+    if "max_side" in record:
+        print(tables.max_side(record["max_side"]))
     for note in record["notes"]:
         print(f"  - {note}")
     print(flush=True)

@@ -94,11 +94,11 @@ def compare(name: str, reference: Sequence[ReferenceFace], photo: AnalyzedPhoto)
     free = list(photo.faces)
     ious, cosines = [], []
     for face in reference:
-        best = max(free, key=lambda other: _iou(face.box, other.detection.box), default=None)
-        if best is None or (iou := _iou(face.box, best.detection.box)) < _SAME_FACE_IOU:
+        best = max(free, key=lambda other: iou(face.box, other.detection.box), default=None)
+        if best is None or (shared := iou(face.box, best.detection.box)) < _SAME_FACE_IOU:
             continue
         free.remove(best)
-        ious.append(iou)
+        ious.append(shared)
         cosines.append(float(face.embedding @ best.embedding))
     return PhotoParity(name, len(reference), len(photo.faces), tuple(ious), tuple(cosines))
 
@@ -197,6 +197,7 @@ def _area(box: Box) -> float:
     return max(box.x2 - box.x1, 0) * max(box.y2 - box.y1, 0)
 
 
-def _iou(a: Box, b: Box) -> float:
+def iou(a: Box, b: Box) -> float:
+    """What two boxes share of the area they cover together."""
     shared = _area(Box(max(a.x1, b.x1), max(a.y1, b.y1), min(a.x2, b.x2), min(a.y2, b.y2)))
     return shared / (_area(a) + _area(b) - shared)

@@ -50,6 +50,7 @@ class Result:
 
     unit: of the rates. compared: for each ratio the contestant on top and the one below.
     configuration: what was run, and how. details: figures that are no rates, by name.
+    other_ratios: of figures that are no rates; higher is better.
     """
 
     unit: str
@@ -59,6 +60,7 @@ class Result:
     notes: Sequence[str]
     curves: Mapping[str, Curve] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    other_ratios: Mapping[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The same for a file, with the ratios: medians over rounds, higher is better."""
@@ -67,7 +69,8 @@ class Result:
             "ratios": {
                 key: round(ratio(self.rates[over], self.rates[under]), 4)
                 for key, (over, under) in self.compared.items()
-            },
+            }
+            | {key: round(value, 4) for key, value in self.other_ratios.items()},
             "compared": {key: list(pair) for key, pair in self.compared.items()},
             "rates": {name: samples.document() for name, samples in self.rates.items()},
             "curves": {name: curve.document() for name, curve in self.curves.items()},

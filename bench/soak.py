@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import cv2
 import numpy as np
 
-from bench.harness import MODELS, by_callers
+from bench.harness import MODELS, by_callers, default_settings, describe, sessions
 from bench.photos import Photo, load
+from bench.result import Effort, Result
 from bench.server import ServiceProcess
 
+_PHOTOS = 2000
+_FEW_PHOTOS = 20
 _CLIENTS = 8
 _ORIGINALS = 24
 # Longer side in pixels, and how much of either side is cut away.
@@ -25,9 +27,12 @@ _SETTLE_S = 3.0
 _SEED = 2000
 
 
-async def run(photos: int) -> dict[str, Any]:
-    """Resident megabytes idle, after a tenth of the photos and after all of them."""
-    originals = load(_LONG_SIDES[1], _ORIGINALS)
+async def run(effort: Effort) -> Result:
+    """Measure resident MB idle, after a tenth of the photos and after all of them."""
+    photos = _FEW_PHOTOS if effort.quick else _PHOTOS
+    settle_s = 0.0 if effort.quick else _SETTLE_S
+    some = photos // 10
+    originals = load(_LONG_SIDES[1], 2 if effort.quick else _ORIGINALS)
     random = np.random.default_rng(_SEED)
     with tempfile.TemporaryDirectory(prefix="facette-bench-") as folder:
         service = ServiceProcess(Path(folder), MODELS, {"FACETTE_SERVER_LOG_LEVEL": "warning"})
@@ -46,23 +51,41 @@ async def run(photos: int) -> dict[str, Any]:
 
                 async def at_rest(count: int) -> float:
                     await by_callers(range(count), insert, _CLIENTS)
-                    await asyncio.sleep(_SETTLE_S)
+                    await asyncio.sleep(settle_s)
                     return service.resident_mb
 
-                megabytes = {
-                    "idle": await at_rest(0),
-                    "early": await at_rest(photos // 10),
-                    "late": await at_rest(photos - photos // 10),
-                }
+                idle = await at_rest(0)
+                early = await at_rest(some)
+                late = await at_rest(photos - some)
         finally:
             service.stop()
-    return {
-        "memory_mb": megabytes,
-        "ratios": {"memory_early_vs_late": megabytes["early"] / megabytes["late"]},
-        "notes": f"the service's process, without PostgreSQL; {photos} photos, longer side "
-        f"{_LONG_SIDES[0]} to {_LONG_SIDES[1]} px at random, {_CLIENTS} clients; early is after "
-        f"{photos // 10} of them, late after all",
-    }
+    settings = default_settings()
+    return Result(
+        unit="",
+        rates={},
+        compared={},
+        other_ratios={"memory_early_vs_late": early / late},
+        details={
+            "memory_mb": {
+                "idle": round(idle),
+                f"early, after {some:,} photos": round(early),
+                f"late, after {photos:,} photos": round(late),
+            }
+        },
+        configuration={
+            "photos": photos,
+            "long_sides": _LONG_SIDES,
+            "clients": _CLIENTS,
+            **describe(settings, sessions(settings)),
+        },
+        notes=[
+            (
+                f"Resident memory of the service's process at rest, without PostgreSQL. {photos:,} "
+                f"photos of random cuts, longer side {_LONG_SIDES[0]} to {_LONG_SIDES[1]} px, "
+                f"{_CLIENTS} clients."
+            )
+        ],
+    )
 
 
 def _random_size(photos: list[Photo], random: np.random.Generator) -> bytes:

@@ -14,13 +14,40 @@ def render(record: Record) -> str:
     """Every table of a measurement that it has figures for, its notes and its origin."""
     parts = [
         *(_rates(record) if record["rates"] else ()),
+        *_other_ratios(record),
         *(_curve(curve) for curve in record["curves"].values()),
         *(_latencies(record["latency_ms"]) if "latency_ms" in record else ()),
         *(_memory(record["memory_mb"]) if "memory_mb" in record else ()),
+        *((max_side(record["max_side"]),) if "max_side" in record else ()),
         "\n".join(f"- {note}" for note in record["notes"]),
         _origin(record),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def max_side(found: Mapping[str, Any]) -> str:
+    """What `bench max_side` found: for each limit the faces found again, and milliseconds."""
+    lower, upper = found["height_bins"]
+    heights = (f"under {lower} px", f"{lower} to {upper} px", f"over {upper} px")
+    rows = []
+    for limit, row in found["limits"].items():
+        photos, crowds = row["photos"], row["crowds"]
+        rows.append(
+            (
+                "0, no limit" if limit == "0" else limit,
+                f"{sum(photos['found'])} of {sum(photos['expected'])}",
+                *_detection_times(photos),
+                *(f"{a} of {b}" for a, b in zip(crowds["found"], crowds["expected"], strict=True)),
+                *_detection_times(crowds),
+            )
+        )
+    times = ("detect, ms", "all, ms")
+    head = ("`max_side`", "photos: faces", *times, f"crowds: {heights[0]}", *heights[1:], *times)
+    return _table(head, rows)
+
+
+def _detection_times(row: Mapping[str, Any]) -> Iterable[str]:
+    return (_figure(row[key]["median"]) for key in ("detect_ms", "whole_ms"))
 
 
 def _rates(record: Record) -> Iterable[str]:
@@ -35,6 +62,14 @@ def _rates(record: Record) -> Iterable[str]:
         low, high = found.spread
         rows.append((f"`{key}`", f"**{record['ratios'][key]:.2f}**", f"{low:.2f} to {high:.2f}"))
     yield _table(("ratio", "median over rounds", "smallest to largest"), rows)
+
+
+def _other_ratios(record: Record) -> Iterable[str]:
+    """Those of figures that are no rates."""
+    others = record["ratios"].keys() - record["compared"].keys()
+    if others:
+        rows = [(f"`{key}`", f"**{record['ratios'][key]:.2f}**") for key in sorted(others)]
+        yield _table(("ratio", ""), rows)
 
 
 def _curve(curve: Mapping[str, Any]) -> str:
@@ -65,20 +100,22 @@ def _origin(record: Record) -> str:
         for name, model in configuration["models"].items()
     )
     return (
-        f"{_rounds(record)} rounds; commit {record['commit']}, {record['measured_at'][:10]}; "
+        f"{_rounds(record)}commit {record['commit']}, {record['measured_at'][:10]}; "
         f"{machine['processor']}, {machine['usable_cores']} cores "
         f"({', '.join(machine['flags'])}); {versions}; {settings['workers']} workers; {precisions}."
     )
 
 
-def _rounds(record: Record) -> int:
+def _rounds(record: Record) -> str:
     points = (
         point
         for curve in record["curves"].values()
         for points in curve["lines"].values()
         for point in points
     )
-    return len(next(itertools.chain(record["rates"].values(), points))["samples"])
+    figure = next(itertools.chain(record["rates"].values(), points), None)
+    rounds = len(figure["samples"]) if figure else record["configuration"].get("rounds")
+    return f"{rounds} round{'s' * (rounds > 1)}; " if rounds else ""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -58,7 +58,7 @@ class Metrics:
         )
         self.batch_size = Histogram(
             "facette_batch_cost",
-            "Cost of dispatched batches: photos, pyramid levels, or crops.",
+            "Cost of dispatched batches: photos, groups of pyramid tiles, or crops.",
             ("stage",),
             buckets=_SIZE_BUCKETS,
             registry=self.registry,

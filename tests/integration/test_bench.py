@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,12 +26,12 @@ RATIOS = {
 }
 
 
-@pytest.mark.xdist_group("bench")
-def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
-    report, history = tmp_path / "report.json", tmp_path / "history.jsonl"
+def run_quickly(bench: str, folder: Path) -> tuple[Any, list[Any]]:
+    """The document and the history lines of one small run."""
+    report, history = folder / "report.json", folder / "history.jsonl"
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "bench", "all", "--quick", "--rounds", "1"),
+            *(sys.executable, "-m", "bench", bench, "--quick", "--rounds", "1"),
             *("--json", str(report), "--history", str(history)),
         ],
         cwd=ROOT,
@@ -40,12 +41,17 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    document = json.loads(report.read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    return json.loads(report.read_text(encoding="utf-8")), lines
+
+
+@pytest.mark.xdist_group("bench")
+def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
+    document, lines = run_quickly("all", tmp_path)
     assert set(document["ratios"]) == RATIOS
     assert all(value > 0 for value in document["ratios"].values())
     assert document["machine"]["usable_cores"] >= 1
 
-    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
     assert [line["bench"] for line in lines] == BENCHES
     assert document["results"] == {line["bench"]: line for line in lines}
     for line in lines:
@@ -65,3 +71,24 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
     assert insert["memory_mb"]["the service's process, idle"] > 0
     assert set(scaling["curves"]) == {"embed_batch", "embed_threads", "image_size", "faces"}
     assert all(peak > 0 for peak in scaling["memory_mb"].values())
+
+
+@pytest.mark.xdist_group("bench")
+def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("soak", tmp_path)
+    idle, early, late = line["memory_mb"].values()
+    assert min(idle, early, late) > 0
+    assert document["ratios"] == line["ratios"]
+    assert line["ratios"]["memory_early_vs_late"] == pytest.approx(early / late, abs=0.01)
+
+
+@pytest.mark.xdist_group("bench")
+@pytest.mark.usefixtures("faces_dir")
+def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
+    _, (line,) = run_quickly("max_side", tmp_path)
+    limits = line["max_side"]["limits"]
+    assert list(limits) == ["0", "2048"]
+    for row in limits["0"].values():
+        assert row["found"] == row["expected"]
+        assert sum(row["expected"]) > 0
+    assert limits["2048"]["crowds"]["detect_ms"]["median"] > 0

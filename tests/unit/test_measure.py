@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import history, plots, report
+from bench import history, max_side, plots, report, tables
 from bench.accuracy import ReferenceFace, compare, summarize
 from bench.measure import Samples, interleave, percentile, ratio
 from bench.photos import never_seen
@@ -110,6 +110,41 @@ def test_quick_runs_are_not_reported() -> None:
     assert history.latest(lines)["embed"]["commit"] == "a"
 
 
+def test_ratio_of_figures_that_are_no_rates_is_rendered() -> None:
+    record = measurement("abc", rate=20)
+    found = Result(
+        unit="",
+        rates={},
+        compared={},
+        configuration=record["configuration"],
+        notes=["As noted."],
+        details={"memory_mb": {"early": 90, "late": 100}},
+        other_ratios={"memory_early_vs_late": 0.9},
+    )
+    text = tables.render({**record, **found.document()})
+    assert "| `memory_early_vs_late` | **0.90** |" in text
+    assert "| early | 90 |" in text
+    assert "rounds;" not in text
+    assert "\n\ncommit abc, 2026-01-02;" in text
+
+
+def test_faces_lost_to_a_limit_are_counted_by_height() -> None:
+    heights = (20, 30, 60, 100, 200)
+    boxes = [Box(300 * n, 0, 300 * n + height, height) for n, height in enumerate(heights)]
+    unlimited = [max_side.Search(boxes, [9.0, 11.0], [20.0, 20.0])]
+    # The two smallest are lost, and another stands where there was none.
+    limited = [
+        max_side.Search([*boxes[2:4], Box(0, 500, 20, 520), boxes[4]], [4.0, 6.0], [10.0, 12.0])
+    ]
+    row = max_side.compare(unlimited, limited)
+    assert (row["expected"], row["found"]) == ([2, 1, 2], [0, 1, 2])
+    assert (row["detect_ms"]["median"], row["whole_ms"]["median"]) == (5, 11)
+    found = {"photos": row, "crowds": row}
+    assert "| 1024 | 3 of 5 | 5.00 | 11.0 | 0 of 2 | 1 of 1 | 2 of 2 | 5.00 | 11.0 |" in (
+        tables.max_side({"height_bins": (40, 80), "limits": {"1024": found}})
+    )
+
+
 def test_page_is_rendered_between_its_markers_only() -> None:
     page = (
         "before\n<!-- embed: written by `python -m bench report` -->\nold\n<!-- end of embed -->\n"
@@ -129,7 +164,7 @@ def test_page_is_rendered_between_its_markers_only() -> None:
 def test_page_shows_the_last_measurement_of_each_bench() -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.render_page(page, history.latest(history.read(history.PATH))) == page
-    for bench in ("embed", "detect", "analyze", "insert", "scaling"):
+    for bench in ("embed", "detect", "analyze", "insert", "scaling", "max_side", "soak"):
         assert f"<!-- {bench}: written by" in page
 
 
