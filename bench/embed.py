@@ -108,6 +108,10 @@ async def run(effort: Effort) -> Result:
                 "MTCNN makes them; channels-last is faster, and shown beside it."
             ),
             (
+                f"Facette's FaceNet is {models['facenet'].placement.precision}, which it chose at "
+                f"start; {NAME}'s is fp32, the only one it has. bench scaling has every precision."
+            ),
+            (
                 f"The raw sessions run in {settings.workers} threads, "
                 f"{settings.sessions.intra_op_threads} intra-op thread each; the best is: {best}."
             ),

@@ -86,7 +86,7 @@ def pyramid_levels(
         factor: ratio of neighbouring scales.
         max_side: a photo with a longer side goes without the finest levels, those that are larger
             than the finest one of a photo of that size; 0 keeps them all. What is left are the
-            very levels it would have anyway, so larger faces are found as before.
+            very levels it would have anyway, so faces well above the smallest are found as before.
     """
     scale = CELL_SIZE / min_face_size
     shorter, longer = min(width, height) * scale, max(width, height) * scale
