@@ -36,7 +36,7 @@ bench: setup $(VENV)/.installed-test ## run every bench (some 15 minutes) and re
 	$(BIN)/python -m bench report
 
 clean: ## remove the environment and the exported models; data and config.toml stay
-	rm -rf $(VENV) models/*.onnx models/manifest.json
+	rm -rf $(VENV) models/*.onnx models/*.npz models/manifest.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
