@@ -8,8 +8,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ from service.vision.resample import resample_bytes, resample_patches, resample_t
 from service.vision.screen import Screen, ScreenWeights
 
 _logger = logging.getLogger(__name__)
+_OF_NUMBA: Any = numba.config
 
 # What the screen's kernel is compiled to: vectors of 512 bits, four products of bytes at once.
 SCREEN_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
@@ -143,6 +145,9 @@ def open_screen(
         reason = f"P-Net runs on {pnet.placement.provider}"
     elif missing:
         reason = f"the processor lacks {', '.join(sorted(missing))}"
+    elif _OF_NUMBA.CPU_NAME is not None or _OF_NUMBA.CPU_FEATURES is not None:
+        # Told to compile for another processor, Numba would have no such instruction.
+        reason = "NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set"
     else:
         path = check_file(directory, manifest.screen)
         try:

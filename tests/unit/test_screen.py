@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -200,6 +201,21 @@ def test_no_screen_where_the_manifest_has_none(
     without = manifest.model_copy(update={"screen": None})
     assert open_screen(models_dir, without, pnet, SCREEN_FLAGS) is None
     assert caplog.records[0].fields["reason"] == "the manifest has none"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CPU_NAME", "generic"), ("CPU_FEATURES", "-avx512vnni")]
+)
+def test_no_screen_where_numba_compiles_for_another_processor(
+    models_dir: Path,
+    manifest: Manifest,
+    pnet: ModelSession,
+    name: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(numba.config, name, value)
+    assert open_screen(models_dir, manifest, pnet, SCREEN_FLAGS) is None
 
 
 def test_another_file_under_its_name_is_refused(
