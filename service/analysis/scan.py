@@ -30,6 +30,10 @@ SCREEN_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
 # Bytes take less room than activations in float32: larger tiles, which overlap less, still stay in
 # the second-level cache.
 _SCREEN_SIDE = 256
+# A patch costs P-Net as much as eighteen cells of a whole tile: a tile with more patches than that
+# share of its cells is looked at whole, so that no photo can be made to cost much more than
+# unscreened.
+_CELLS_FOR_A_PATCH = 18
 # Cells that P-Net looks at in one call: 2.8 us each from 32 to 256, 3.5 in calls of 16.
 _CALL_CELLS = 64
 
@@ -101,11 +105,20 @@ class ScreenedScanner:
         self._pnet = pnet
         self._threshold = threshold
         self._screen = screen
+        self._full = FullScanner(pnet, threshold, self.tile_side)
 
     def find(self, photo: PreparedPhoto, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
         """The screen tile by tile, then P-Net on the patches of all together."""
-        places = np.concatenate([self._places(photo, levels[tile.level], tile) for tile in tiles])
-        parts = [
+        sparse, crowded = [_NO_CELLS.places], []
+        for tile in tiles:
+            found = self._places(photo, levels[tile.level], tile)
+            if len(found) > max(_CALL_CELLS, tile.pixels // (_CELLS_FOR_A_PATCH * STRIDE**2)):
+                crowded.append(tile)
+            else:
+                sparse.append(found)
+        places = np.concatenate(sparse)
+        parts = [self._full.find(photo, levels, crowded)] if crowded else []
+        parts += [
             self._judge(chosen[start : start + _CALL_CELLS], patches[start : start + _CALL_CELLS])
             for chosen, patches in _patches(photo, levels, places)
             for start in range(0, len(chosen), _CALL_CELLS)

@@ -169,6 +169,35 @@ def test_without_a_margin_cells_are_lost(
         assert_same_cells(pnet, Screen(weights, -4.0), np.asarray(image, dtype=np.uint8))
 
 
+class CountingSession:
+    """P-Net, and how many pixels it was shown."""
+
+    def __init__(self, session: ModelSession) -> None:
+        self.spec, self.placement, self.pixels = session.spec, session.placement, 0
+        self._session = session
+
+    def run(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        self.pixels += image.shape[0] * image.shape[2] * image.shape[3]
+        return self._session.run(image)
+
+
+@needs_vnni
+def test_a_photo_full_of_near_faces_costs_little_more_than_unscreened(
+    pnet: ModelSession, weights: ScreenWeights
+) -> None:
+    picture = noise(300, 400)
+    photo = prepared(picture)
+    levels = pyramid_levels(photo.width, photo.height, 20, 0.709)
+    counting = CountingSession(pnet)
+    # A margin that lets every cell through stands for a photo made for it.
+    scanner = ScreenedScanner(counting, THRESHOLD, Screen(weights, 1e6))  # type: ignore[arg-type]
+    tiles = cut_into_tiles(levels, scanner.tile_side)
+    found = scanner.find(photo, levels, tiles)
+    assert counting.pixels < 1.5 * sum(tile.pixels for tile in tiles)
+    wanted = FullScanner(pnet, THRESHOLD, 160).find(photo, levels, cut_into_tiles(levels, 160))
+    np.testing.assert_array_equal(in_order(found)[0], in_order(wanted)[0])
+
+
 @needs_vnni
 def test_a_flat_picture_has_no_cells(pnet: ModelSession, screen: Screen) -> None:
     assert assert_same_cells(pnet, screen, np.full((70, 90, 3), 128, np.uint8)) == 0
