@@ -290,3 +290,20 @@ def test_without_photos_none_is_offered(
     monkeypatch.setattr(photos, "_PORTRAITS", ())
     found = exported.measure(networks.mtcnn_stage("pnet"), weights, photos.find(), "x", "y")
     assert exported.objection(found) == "no photograph was at hand to measure it on"
+
+
+def test_without_photos_the_recorded_file_is_offered(
+    weights: ScreenWeights, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert manifest.screen is not None
+    monkeypatch.setenv("FACES_DIR", "/nowhere")
+    monkeypatch.setattr(photos, "_PORTRAITS", ())
+    found = exported.measure(
+        networks.mtcnn_stage("pnet"),
+        weights,
+        photos.find(),
+        manifest.screen.file,
+        manifest.screen.sha256,
+    )
+    assert exported.objection(found) is None
+    assert found.inputs.startswith("recorded")
