@@ -49,5 +49,5 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
 	@echo "Installing what tests and benches need"
-	@$(PIP) --editable '.[cpu,export,embedded,bench,test]'
+	@$(PIP) --editable '.[cpu,export,embedded,tracing,bench,test]'
 	@touch $@

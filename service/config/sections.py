@@ -33,10 +33,50 @@ class ServerConfig(Section):
         256,
         ge=1,
         description="requests worked on or waiting at once; beyond it a request is refused "
-        "with 429 before its body is read",
+        "with 429 before its body is read. One tenant gets at most three quarters of them",
+    )
+    max_bytes_in_flight: int = Field(
+        256 * 1024 * 1024,
+        ge=1024,
+        description="bytes of request bodies held at once; beyond it a request is refused with 429",
+    )
+    max_wait_ms: float = Field(
+        5000.0,
+        gt=0,
+        description="milliseconds of predicted waiting that a burst of photos may build up; beyond "
+        "it a photo is refused with 429",
+    )
+    standing_wait_ms: float = Field(
+        300.0,
+        gt=0,
+        description="the same once waiting has not fallen below this for half a second: under "
+        "lasting overload photos are refused early instead of all being late. Eight photos for "
+        "each worker are always taken",
+    )
+    bulk_wait_ms: float = Field(
+        60_000.0, gt=0, description="the same for requests with 'X-Priority: bulk', at any time"
+    )
+    request_timeout_ms: int = Field(
+        60_000,
+        ge=1,
+        description="milliseconds from a request's head to its answer, unless it says another "
+        "number in X-Request-Timeout-Ms; what cannot be done in time is answered with 504",
     )
     upload_timeout_s: float = Field(
         60.0, gt=0, description="seconds that a request's body may take to arrive"
+    )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="service processes on the port, each with its own models; workers and limits "
+        "are divided among them",
+    )
+    shutdown_delay_s: float = Field(
+        0.0,
+        ge=0,
+        description="seconds between SIGTERM and closing the port, while /readyz answers 503, for "
+        "a load balancer to notice",
     )
     shutdown_timeout_s: int = Field(
         30, ge=1, description="seconds that requests in flight get to finish on shutdown"
@@ -178,18 +218,54 @@ class InferenceConfig(Section):
         ge=0,
         description="photos held decoded at once, which bounds memory; 0 = two for each worker",
     )
-    max_batch_faces: int = Field(
-        0, ge=0, description="faces in one FaceNet call; 0 = 8, or 64 on CUDA"
+    latency_objective_ms: float = Field(
+        0.0,
+        ge=0,
+        le=60_000,
+        description="milliseconds that a batch's oldest item may take in R-Net, O-Net or FaceNet, "
+        "waiting and running: batches are made as large as a model of their duration, measured "
+        "while serving, allows; 0 = up to their largest size",
     )
-    max_batch_crops: int = Field(
-        0, ge=0, description="crops in one R-Net or O-Net job; 0 = 128, or 512 on CUDA"
-    )
+
+
+class StageConfig(Section):
+    """How one network's batches are formed; sizes count crops."""
+
+    max_batch_size: int = Field(0, ge=0, description="crops in one batch; 0 = what suits the provider")
     max_queue_delay_ms: float = Field(
         0.0,
         ge=0,
         le=1000,
-        description="milliseconds that crops and faces may wait for a fuller call; 0 = a free "
-        "worker takes what is there at once",
+        description="milliseconds that crops may wait for a fuller batch; 0 = a free worker takes "
+        "what is there at once",
+    )
+    max_queue_size: int = Field(
+        1024, ge=1, description="items that may wait; further ones wait outside"
+    )
+
+
+class RnetConfig(StageConfig):
+    """How R-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
+
+
+class OnetConfig(StageConfig):
+    """How O-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
+
+
+class FacenetConfig(StageConfig):
+    """How FaceNet's batches are formed; sizes count faces (0 = 8, or 64 on CUDA)."""
+
+
+class TracingConfig(Section):
+    """OpenTelemetry traces; they need the extra facette[tracing]."""
+
+    endpoint: str = Field(
+        "",
+        description="where spans go by OTLP over HTTP, e.g. http://localhost:4318/v1/traces; empty "
+        "= no tracing",
+    )
+    sample_ratio: float = Field(
+        1.0, ge=0, le=1, description="share of the traces begun here that is kept"
     )
 
 
@@ -205,6 +281,10 @@ class Config(Section):
     images: ImagesConfig = ImagesConfig()
     match: MatchConfig = MatchConfig()
     inference: InferenceConfig = InferenceConfig()
+    stage_rnet: RnetConfig = RnetConfig()
+    stage_onet: OnetConfig = OnetConfig()
+    stage_facenet: FacenetConfig = FacenetConfig()
+    tracing: TracingConfig = TracingConfig()
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -217,4 +297,8 @@ SECTIONS: dict[str, type[Section]] = {
     "images": ImagesConfig,
     "match": MatchConfig,
     "inference": InferenceConfig,
+    "stage_rnet": RnetConfig,
+    "stage_onet": OnetConfig,
+    "stage_facenet": FacenetConfig,
+    "tracing": TracingConfig,
 }

@@ -14,6 +14,8 @@ FacetteError
 │   ├── MissingTokenError       no token was sent
 │   └── WrongTokenError         a token was sent that is not the right one
 ├── NotFoundError               no such thing in this tenant
+├── DeadlineError               the request's time is over, or too short for what is left to do
+├── WithdrawnError              the caller hung up; nobody is there to be told
 └── UnavailableError            the request may be repeated later
     ├── OverloadedError         more work in flight than the limit
     ├── StoppingError           the service is shutting down
@@ -144,6 +146,18 @@ class WrongTokenError(AccessError):
         super().__init__("The token is not valid for this service.")
 
 
+class DeadlineError(FacetteError):
+    """The request's time is over, or what remains of it is too short for what is left to do."""
+
+    code = "deadline_exceeded"
+
+
+class WithdrawnError(FacetteError):
+    """The caller hung up; nothing more is done for the request."""
+
+    code = "client_gone"
+
+
 class NotFoundError(FacetteError):
     """No such thing in this tenant (it may well exist in another: the caller is not told)."""
 
@@ -158,13 +172,17 @@ class UnavailableError(FacetteError):
     """The request may be repeated after `retry_after_s` seconds."""
 
     code = "unavailable"
-    retry_after_s: ClassVar[int] = 1
+    retry_after_s: int = 1
 
 
 class OverloadedError(UnavailableError):
-    """More work is in flight than the limit."""
+    """More work is in flight than the limit; `retry_after_s` is when it may be less."""
 
     code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class StoppingError(UnavailableError):
