@@ -1,0 +1,223 @@
+"""Every metric of the service: its name, labels and buckets, and how processes are added up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.process_collector import ProcessCollector
+
+from service import __version__
+
+# Where the processes of one service share their metrics; prometheus_client reads it when imported.
+_SHARED_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+# A crop is embedded in a few milliseconds, a large photo under load takes seconds, and a request
+# may be given a minute.
+_REQUEST_BUCKETS_S: Final = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+# The stages of a photo, and the waiting and running of a batch.
+_STAGE_BUCKETS_S: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+REFUSAL_REASONS: Final = ("requests", "bytes", "backlog", "tenant", "deadline")
+_SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+# The moment a series began is of no use to Prometheus, and a quarter of the text.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """Every metric of one service, in a registry of its own.
+
+    With PROMETHEUS_MULTIPROC_DIR in the environment, the processes of a service keep their numbers
+    in files of that folder, and each of them answers for all: counters and histograms are summed
+    over every process there was, gauges over those that live.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._shared_dir = _shared_dir()
+        if self._shared_dir is None:
+            ProcessCollector(registry=self.registry)
+        self._count_requests()
+        self._count_work()
+        self._count_outcomes()
+        self._build = Gauge(
+            "facette_build_info",
+            "1, with the version that runs.",
+            ("version",),
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self._build.labels(__version__).set(1)
+
+    def _count_requests(self) -> None:
+        self.requests = Counter(
+            "facette_http_requests",
+            "Requests answered, by route and status; 499 where the caller had gone.",
+            ("method", "route", "status"),
+            registry=self.registry,
+        )
+        self.request_seconds = Histogram(
+            "facette_http_request_seconds",
+            "Time from the request's head to the end of its answer.",
+            ("method", "route"),
+            buckets=_REQUEST_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.errors = Counter(
+            "facette_errors",
+            "Error answers, by stable code.",
+            ("code",),
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "facette_requests_in_flight",
+            "Requests let in at the door and not answered yet.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.bytes_in_flight = Gauge(
+            "facette_bytes_in_flight",
+            "Bytes of request bodies held now.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.refusals = Counter(
+            "facette_refusals",
+            "Requests refused before any work: requests, bytes, backlog, tenant or deadline.",
+            ("reason",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.refusals, REFUSAL_REASONS)
+        self.backlog_seconds = Gauge(
+            "facette_backlog_seconds",
+            "Predicted worker seconds of the work that was admitted and is not done.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.clients_gone = Counter(
+            "facette_clients_gone",
+            "Requests whose caller hung up before the answer.",
+            registry=self.registry,
+        )
+
+    def _count_work(self) -> None:
+        self.stage_seconds = Histogram(
+            "facette_stage_seconds",
+            "Time a photo spent in each stage.",
+            ("stage",),
+            buckets=_STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "facette_batch_cost",
+            "Cost of dispatched batches: photos, groups of pyramid tiles, or crops.",
+            ("stage",),
+            buckets=_SIZE_BUCKETS,
+            registry=self.registry,
+        )
+        self.batch_waiting = Gauge(
+            "facette_batch_waiting",
+            "Items in a stage's queue after its last batch.",
+            ("stage",),
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.batch_queue_seconds = Histogram(
+            "facette_batch_queue_seconds",
+            "How long the oldest item of a batch waited for a worker.",
+            ("stage",),
+            buckets=_STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.batch_run_seconds = Histogram(
+            "facette_batch_run_seconds",
+            "How long a batch ran.",
+            ("stage",),
+            buckets=_STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.photos_in_work = Gauge(
+            "facette_photos_in_work",
+            "Photos held decoded now.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.abandoned = Counter(
+            "facette_abandoned_items",
+            "Items skipped before a worker took them: the caller had gone, or its deadline passed.",
+            ("stage", "reason"),
+            registry=self.registry,
+        )
+
+    def _count_outcomes(self) -> None:
+        self.faces = Counter(
+            "facette_faces",
+            "Faces stored, by how they found their cluster.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.model = Gauge(
+            "facette_model",
+            "1 for each model, with the execution provider and precision it runs in.",
+            ("model", "provider", "precision"),
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.orphan_blobs = Counter(
+            "facette_orphan_blobs",
+            "Blobs that could not be removed after their row was gone.",
+            registry=self.registry,
+        )
+        self.reloads = Counter(
+            "facette_reloads",
+            "Reloads of configuration and models, by outcome: ok or failed.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.reloads, ("ok", "failed"))
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus's text format; of all processes, where there are several."""
+        if self._shared_dir is None:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone, path=self._shared_dir)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)
+
+
+def forget_process(pid: int) -> None:
+    """Leave a process that has ended out of the gauges; what it counted stays counted."""
+    folder = _shared_dir()
+    if folder is not None:
+        mark_process_dead(pid, path=folder)  # type: ignore[no-untyped-call]
+
+
+def _begin_at_zero(counter: Counter, labels: Iterable[str]) -> None:
+    """Show every value from the start: Prometheus sees no increase in what first appears as 1."""
+    for label in labels:
+        counter.labels(label)
+
+
+def _shared_dir() -> str | None:
+    folder = os.environ.get(_SHARED_DIR)
+    if folder and values.ValueClass is values.MutexValue:
+        # Each process would answer for itself alone, and nobody would notice.
+        raise RuntimeError(f"{_SHARED_DIR} was set after prometheus_client had been imported")
+    return folder or None
