@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.errors import error_response, routing_error
 from service.api.lifespan import run_lifespan
 from service.domain.errors import BodyTooLargeError, FacetteError, OverloadedError
-from service.telemetry import Metrics
+from service.telemetry import Metrics, RequestSpan, Tracing
 
 _logger = logging.getLogger("facette.request")
 
@@ -57,21 +57,36 @@ class Boundary:
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
         metrics: Metrics,
         max_body_bytes: int,
+        tracing: Tracing = Tracing.off(),  # noqa: B008
     ) -> None:
         self._app = app
         self._lifespan = lifespan
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "lifespan":
-            await run_lifespan(self._lifespan(), receive, send)
+            await run_lifespan(self._traced_lifespan(), receive, send)
             return
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         scope["app"] = self  # tells the router to raise what it cannot route
         exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+        headers = Headers(scope=scope)
+        with self._tracing.request(scope["method"], scope["path"], headers) as span:
+            await self._serve(scope, exchange, span)
+
+    @asynccontextmanager
+    async def _traced_lifespan(self) -> AsyncIterator[None]:
+        try:
+            async with self._lifespan():
+                yield
+        finally:
+            await asyncio.to_thread(self._tracing.close)
+
+    async def _serve(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         try:
             exchange.check_announced_length()
             await self._app(scope, exchange.receive, exchange.send)
@@ -86,7 +101,7 @@ class Boundary:
             failure.__cause__ = error
             await self._answer_error(exchange, failure)
         finally:
-            self._record(scope, exchange)
+            self._record(scope, exchange, span)
 
     async def _answer_error(
         self,
@@ -105,11 +120,14 @@ class Boundary:
             )
         await exchange.answer(response)
 
-    def _record(self, scope: Scope, exchange: _Exchange) -> None:
+    def _record(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         route = scope.get("route")
         path = getattr(route, "path", _UNMATCHED)
         method = scope["method"] if route is not None else _UNMATCHED
         elapsed = exchange.elapsed()
+        span.finish(
+            "" if route is None else path, exchange.status, exchange.code, exchange.request_id
+        )
         self._metrics.requests.labels(method, path, str(exchange.status)).inc()
         self._metrics.request_seconds.labels(method, path).observe(elapsed)
         fields = {

@@ -1,7 +1,17 @@
-"""What the service tells of itself: metrics, stage times and log lines."""
+"""What the service tells of itself: metrics, stage times, log lines and traces."""
 
 from service.telemetry.clock import StageClock
 from service.telemetry.logs import LogFormatter, configure_logging
 from service.telemetry.metrics import Metrics, forget_process
+from service.telemetry.tracing import RequestSpan, Tracing, open_tracing
 
-__all__ = ["LogFormatter", "Metrics", "StageClock", "configure_logging", "forget_process"]
+__all__ = [
+    "LogFormatter",
+    "Metrics",
+    "RequestSpan",
+    "StageClock",
+    "Tracing",
+    "configure_logging",
+    "forget_process",
+    "open_tracing",
+]

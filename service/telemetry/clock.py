@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import current_request
 
 
 class StageClock:
@@ -19,14 +20,15 @@ class StageClock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block; a stage entered again adds up."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
-            if self._metrics is not None:
-                self._metrics.stage_seconds.labels(name).observe(elapsed)
+        with current_request.get().stage(name):
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                elapsed = time.perf_counter() - started
+                self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+                if self._metrics is not None:
+                    self._metrics.stage_seconds.labels(name).observe(elapsed)
 
     def server_timing(self) -> str:
         """The value of a Server-Timing header (W3C), durations in milliseconds."""

@@ -6,7 +6,12 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, Final
+
+from service.telemetry.tracing import current_request
+
+_EXPORTER: Final = "opentelemetry"
+_EXPORTER_REPEATS_S: Final = 60.0
 
 
 class LogFormatter(logging.Formatter):
@@ -26,6 +31,8 @@ class LogFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
+        if trace_id := getattr(record, "trace_id", ""):
+            fields["trace_id"] = trace_id
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self._as_json:
             return json.dumps({**fields, **({"trace": trace} if trace else {})}, default=str)
@@ -34,10 +41,40 @@ class LogFormatter(logging.Formatter):
         return f"{head} {tail}".rstrip() + (f"\n{trace}" if trace else "")
 
 
+class _ExporterLines(logging.Filter):
+    """Makes what the exporter of traces says a warning without a traceback, once a minute.
+
+    A collector that is away harms no request, and must not fill the log.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_EXPORTER)
+        self._said_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not super().filter(record):
+            return True  # of another logger
+        said_at = self._said_at.get(str(record.msg))
+        if said_at is not None and record.created - said_at < _EXPORTER_REPEATS_S:
+            return False
+        self._said_at[str(record.msg)] = record.created
+        if record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = None
+        return True
+
+
+def _add_trace_id(record: logging.LogRecord) -> bool:
+    record.trace_id = current_request.get().trace_id
+    return True
+
+
 def configure_logging(level: str, *, as_json: bool) -> None:
     """Send every logger's records to standard error, one line each."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(as_json=as_json))
+    handler.addFilter(_add_trace_id)
+    handler.addFilter(_ExporterLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level != "debug":
         # Both narrate every step; what goes wrong they say as warnings and errors.

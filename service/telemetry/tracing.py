@@ -1,0 +1,86 @@
+"""OpenTelemetry traces: a span for each request and one for each of its stages, when configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from typing import Final
+
+from service.domain.errors import ConfigError
+
+
+class RequestSpan:
+    """The span of one request. This one, of a request that is not traced, records nothing."""
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits; empty where there is no trace."""
+        return ""
+
+    def finish(self, route: str, status: int, code: str = "", request_id: str = "") -> None:
+        """Say what the request was, once that is known.
+
+        Args:
+            route: the path's pattern; empty where no route took the request.
+            status: of the answer; 0 where there was none.
+            code: the error's stable code.
+            request_id: as told to the caller.
+        """
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Record a block as a child."""
+        return _UNRECORDED
+
+
+_UNRECORDED: Final = nullcontext()
+_NO_REQUEST: Final = RequestSpan()
+# The span of the request that the running task works for.
+current_request: ContextVar[RequestSpan] = ContextVar("current_request", default=_NO_REQUEST)
+
+
+class Tracing:
+    """Begins the spans of requests. This one is off: it costs a call."""
+
+    @staticmethod
+    def off() -> Tracing:
+        """No traces."""
+        return Tracing()
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str]
+    ) -> AbstractContextManager[RequestSpan]:
+        """A context in which one request is served.
+
+        Args:
+            headers: of the request, whatever their case; a W3C traceparent is continued.
+        """
+        return nullcontext(_NO_REQUEST)
+
+    def close(self) -> None:
+        """Send what is left, for some ten seconds at most where nobody takes it. It blocks."""
+
+
+def open_tracing(endpoint: str, sample_ratio: float) -> Tracing:
+    """Tracing to a collector that takes OTLP over HTTP; an empty endpoint for none.
+
+    Args:
+        endpoint: URL, e.g. http://localhost:4318/v1/traces.
+        sample_ratio: share of the traces begun here that is kept, 0 to 1; in a trace begun
+            elsewhere the caller's decision holds.
+
+    Raises:
+        ConfigError: the extra facette[tracing] is not installed.
+    """
+    if not endpoint:
+        return Tracing.off()
+    try:
+        from service.telemetry.otlp import OtlpTracing
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise ConfigError(
+            "tracing.endpoint is set, but OpenTelemetry is not installed: "
+            "pip install 'facette[tracing]'"
+        ) from error
+    return OtlpTracing(endpoint, sample_ratio)
