@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.harness import default_settings, running_analyzer
 from bench.photos import faces_folder
+from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto, Box, EmbeddedFace
 from service.telemetry import StageClock
 
@@ -81,7 +82,9 @@ async def analyze_folder(folder: Path, names: Sequence[str]) -> dict[str, Analyz
         photos = await asyncio.gather(
             *(
                 analyzer.analyze(
-                    partial(asyncio.to_thread, (folder / name).read_bytes), StageClock()
+                    partial(asyncio.to_thread, (folder / name).read_bytes),
+                    StageClock(),
+                    free_ticket(),
                 )
                 for name in names
             )

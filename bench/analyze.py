@@ -7,6 +7,7 @@ from bench.measure import interleave
 from bench.peer import NAME, STAND_IN, FacenetPytorch
 from bench.photos import LONG_SIDE, Photo, load, source
 from bench.result import Effort, Result
+from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto
 from service.runtime.cpu import usable_cores
 from service.telemetry import StageClock
@@ -26,7 +27,7 @@ async def run(effort: Effort) -> Result:
     async with running_analyzer(settings) as analyzer:
 
         async def analyze(photo: Photo) -> AnalyzedPhoto:
-            return await analyzer.analyze(source(photo.jpeg), StageClock())
+            return await analyzer.analyze(source(photo.jpeg), StageClock(), free_ticket())
 
         faces = sum([len((await analyze(photo)).faces) for photo in photos])
         ours = f"Facette, {_CALLERS} callers"

@@ -13,7 +13,8 @@ from bench.peer import NAME, FacenetPytorch, standardised
 from bench.photos import LONG_SIDE, load
 from bench.result import Effort, Result
 from service.analysis.embedder import FaceEmbedder
-from service.batching import WorkerPool
+from service.analysis.stages import StageFactory
+from service.batching import WorkerPool, free_ticket
 from service.runtime.cpu import usable_cores
 
 BATCH = 16
@@ -27,24 +28,20 @@ async def run(effort: Effort) -> Result:
     models = sessions(settings)
     session = models["facenet"]
     pool = WorkerPool(settings.workers)
-    embedder = FaceEmbedder(
-        session,
-        pool=pool,
-        max_batch_size=settings.max_batch_faces,
-        max_queue_delay_s=settings.max_queue_delay_s,
-        report=lambda _: None,
-    )
+    embedder = FaceEmbedder(session, StageFactory(pool, settings.stages))
     # Every worker gets whole batches, even of the largest size.
     crops = face_crops(embedder.crop_size, (1 if effort.quick else 2) * 32 * settings.workers)
     batches = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
     peer = FacenetPytorch(usable_cores())
 
     async def in_batches() -> int:
-        await by_callers(batches, embedder.embed, settings.workers)
+        await by_callers(
+            batches, lambda batch: embedder.embed(batch, free_ticket()), settings.workers
+        )
         return len(crops)
 
     async def one(crop: Pixels) -> None:
-        await embedder.embed([crop])
+        await embedder.embed([crop], free_ticket())
 
     async def through_batcher() -> int:
         return await by_callers(crops, one, _CALLERS)

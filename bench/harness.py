@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.analysis.detector import CascadeDetector
 from service.analysis.scan import PreparedPhoto, open_screen
+from service.analysis.stages import StageFactory
 from service.app import analysis_settings
-from service.batching import MicroBatcher, WorkerPool
+from service.batching import WorkerPool, free_ticket
 from service.config import AuthConfig, Config
 from service.domain.types import Detection
 from service.runtime.manifest import ModelName, load_manifest
@@ -77,23 +78,21 @@ async def running_detector(
     The summed-area table is a stage of its own in the same pool, as it is in the analyzer.
     """
     pool = WorkerPool(settings.workers)
-    preparer = MicroBatcher(_prepare_all, pool=pool, name="prepare")
+    stages = StageFactory(pool, settings.stages, settings.latency_objective_s)
+    preparer = stages.make("prepare", _prepare_all)
     detector = CascadeDetector(
         models["pnet"],
         models["rnet"],
         models["onet"],
         settings.cascade,
-        pool=pool,
+        stages=stages,
         screen=(
             open_screen(MODELS, load_manifest(MODELS), models["pnet"]) if settings.screen else None
         ),
-        max_batch_crops=settings.max_batch_crops,
-        max_queue_delay_s=settings.max_queue_delay_s,
-        report=lambda _: None,
     )
 
     async def detect(pixels: Pixels) -> list[Detection]:
-        return await detector.detect(await preparer.submit(pixels))
+        return await detector.detect(await preparer.submit(pixels), free_ticket())
 
     try:
         yield detect

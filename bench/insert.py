@@ -26,6 +26,7 @@ from bench.measure import interleave, percentile
 from bench.photos import LONG_SIDE, Photo, load, source
 from bench.result import Effort, Result
 from bench.server import ServiceProcess
+from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto
 from service.telemetry import StageClock
 
@@ -45,7 +46,7 @@ async def run(effort: Effort) -> Result:
         async with service.async_client() as client, running_analyzer(settings) as analyzer:
 
             async def analyze(photo: Photo) -> AnalyzedPhoto:
-                return await analyzer.analyze(source(photo.jpeg), StageClock())
+                return await analyzer.analyze(source(photo.jpeg), StageClock(), free_ticket())
 
             async def insert(photo: Photo, clients: int, tenant: str) -> None:
                 started = time.perf_counter()

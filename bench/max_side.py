@@ -20,6 +20,7 @@ from bench.measure import Samples
 from bench.photos import faces_folder, source
 from bench.result import Effort, Result
 from service.analysis.analyzer import Analyzer
+from service.batching import free_ticket
 from service.domain.types import Box
 from service.telemetry import StageClock
 
@@ -157,7 +158,7 @@ async def _search_in_turn(
 async def _search(analyzer: Analyzer, data: bytes) -> tuple[list[Box], float, float]:
     clock = StageClock()
     started = time.perf_counter()
-    photo = await analyzer.analyze(source(data), clock)
+    photo = await analyzer.analyze(source(data), clock, free_ticket())
     whole_ms = (time.perf_counter() - started) * 1e3
     boxes = [face.detection.box for face in photo.faces]
     return boxes, clock.seconds["detect"] * 1e3, whole_ms

@@ -57,7 +57,7 @@ def _facette(folder: Path) -> dict[str, int]:
             loaded = peak_mb()
 
             async def analyze(data: bytes) -> AnalyzedPhoto:
-                return await analyzer.analyze(source(data), StageClock())
+                return await analyzer.analyze(source(data), StageClock(), free_ticket())
 
             await by_callers(files, analyze, CALLERS)
             return {"loaded": loaded, "after the photos": peak_mb()}

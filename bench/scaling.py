@@ -28,6 +28,7 @@ from bench.peer import NAME, STAND_IN, FacenetPytorch
 from bench.photos import LONG_SIDE, load, source
 from bench.result import Curve, Effort, Result
 from service.analysis.analyzer import AnalysisSettings
+from service.batching import free_ticket
 from service.runtime.cpu import usable_cores
 from service.runtime.manifest import ModelSpec, load_manifest
 from service.runtime.sessions import ModelSession, open_sessions
@@ -198,7 +199,7 @@ async def _costs(
             return work
 
         async def analyzes(data: bytes) -> None:
-            await analyzer.analyze(source(data), StageClock())
+            await analyzer.analyze(source(data), StageClock(), free_ticket())
 
         async def peer_detects(pixels: Pixels) -> None:
             peer.detect(pixels)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.routing import Router
 
 from service.analysis.analyzer import AnalysisSettings, Analyzer
+from service.analysis.stages import StageSettings
 from service.api.auth import TokenGuard
 from service.api.boundary import Boundary, PermitOffice
 from service.api.routes import ApiServices, build_routes
@@ -102,12 +103,20 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         min_confidence=detection.min_confidence,
         max_detections=detection.max_detections,
         max_pixels=config.images.max_pixels,
-        max_photos=inference.max_photos_in_work or 2 * workers,
+        max_photos=inference.max_photos_in_work or 3 * workers,
         screen=inference.screen == "auto",
         workers=workers,
-        max_batch_faces=inference.max_batch_faces,
-        max_batch_crops=inference.max_batch_crops,
-        max_queue_delay_s=inference.max_queue_delay_ms / 1e3,
+        stages={
+            name: StageSettings(
+                stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
+            )
+            for name, stage in (
+                ("rnet", config.stage_rnet),
+                ("onet", config.stage_onet),
+                ("facenet", config.stage_facenet),
+            )
+        },
+        latency_objective_s=inference.latency_objective_ms / 1e3,
     )
 
 

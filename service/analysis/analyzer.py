@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.detector import CascadeDetector
-from service.analysis.embedder import FaceEmbedder
+from service.analysis.embedder import EncodedCrop, FaceEmbedder
 from service.analysis.scan import PreparedPhoto, open_screen
-from service.batching import BatchReport, MicroBatcher, WorkerPool
+from service.analysis.stages import StageFactory, StageSettings
+from service.batching import Gate, Ticket, WorkerPool
 from service.domain.errors import StoppingError
-from service.domain.types import AnalyzedPhoto, Detection, EmbeddedFace, PhotoSource
+from service.domain.types import (
+    AnalyzedPhoto,
+    Box,
+    DetectedPhoto,
+    Detection,
+    EmbeddedFace,
+    Embedding,
+    PhotoSource,
+)
 from service.runtime.manifest import EmbeddingFacts, load_manifest
 from service.runtime.memory import release_free_memory
 from service.runtime.sessions import SessionSettings, open_sessions
 from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings
 from service.vision.crop import crop_face
-from service.vision.decode import DecodedPhoto, blank_png, decode
+from service.vision.decode import DecodedPhoto, blank_png, decode, plain_jpeg_size
 from service.vision.resample import summed_area_table
 
 _QUIET_S = 1.0
+# A face file of up to so many pixels is decoded in the job that embeds it: half a millisecond,
+# less than handing it from one job to another.
+_CHEAP_CROP_PIXELS = 1 << 17
+_NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +50,11 @@ class AnalysisSettings:
     max_detections: at most so many faces a photo, the most probable ones.
     max_pixels: largest width x height that is decoded.
     max_photos: photos in work at once; the bytes of others are not even read, so that memory is
-        bounded by this number of decoded photos.
+        bounded by this number of decoded photos. One tenant gets all but one of them.
     screen: whether cells for P-Net are chosen by its eight-bit screen where that runs.
-    workers: threads that run the stages. The other numbers bound one batch (0: as many as suit
-        the provider), and how long crops may wait for one to fill.
+    workers: threads that run the stages.
+    stages: how batches are formed, by the name of the network.
+    latency_objective_s: how long a crop may take in a network, waiting and running; 0 for any time.
     """
 
     cascade: CascadeSettings
@@ -51,15 +65,31 @@ class AnalysisSettings:
     max_photos: int
     screen: bool
     workers: int
-    max_batch_faces: int
-    max_batch_crops: int
-    max_queue_delay_s: float
+    stages: Mapping[str, StageSettings]
+    latency_objective_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _EncodedPhoto:
+    """A file, and what is wanted of it besides its pixels: its hash, and to be searched."""
+
+    data: bytes
+    hashed: bool
+    searched: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OpenedPhoto:
     decoded: DecodedPhoto
     prepared: PreparedPhoto
+
+    @property
+    def width(self) -> int:
+        return int(self.decoded.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.decoded.pixels.shape[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +99,11 @@ class _CropRequest:
 
 
 class Analyzer:
-    """Finds and embeds the faces of photos; every stage runs in the shared worker pool."""
+    """Finds and embeds the faces of photos; every stage runs in the shared worker pool.
+
+    Every method that takes a ticket raises WithdrawnError or DeadlineError once that fails, and
+    StoppingError while the service is shutting down.
+    """
 
     def __init__(self, models: Path, settings: AnalysisSettings, metrics: Metrics) -> None:
         manifest = load_manifest(models)
@@ -78,35 +112,28 @@ class Analyzer:
             place = session.placement
             metrics.model.labels(name, place.provider, place.precision).set(1)
         self._settings = settings
+        self._metrics = metrics
         self._closing = False
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
         self._in_work = 0
         self._tidying: asyncio.TimerHandle | None = None
-        self._photos = asyncio.Semaphore(settings.max_photos)
+        self._places = Gate(settings.max_photos, max(1, settings.max_photos - 1))
         self._pool = WorkerPool(settings.workers)
-        report = _reporter(metrics)
-        # Registration order is priority order: what is nearest to its end goes first.
-        self._decoder = MicroBatcher(
-            self._open_photos, pool=self._pool, name="decode", report=report
-        )
+        stages = StageFactory(self._pool, settings.stages, settings.latency_objective_s, metrics)
+        # The order of the pipeline: what is nearest to its end goes first.
+        self._decoder = stages.make("decode", self._open_photos)
         self._detector = CascadeDetector(
             sessions["pnet"],
             sessions["rnet"],
             sessions["onet"],
             settings.cascade,
-            pool=self._pool,
+            stages=stages,
             screen=open_screen(models, manifest, sessions["pnet"]) if settings.screen else None,
-            max_batch_crops=settings.max_batch_crops,
-            max_queue_delay_s=settings.max_queue_delay_s,
-            report=report,
         )
-        self._cropper = MicroBatcher(self._crop, pool=self._pool, name="crop", report=report)
-        self._embedder = FaceEmbedder(
-            sessions["facenet"],
-            pool=self._pool,
-            max_batch_size=settings.max_batch_faces,
-            max_queue_delay_s=settings.max_queue_delay_s,
-            report=report,
-        )
+        self._cropper = stages.make("crop", self._crop)
+        self._embedder = FaceEmbedder(sessions["facenet"], stages)
 
     @property
     def embedding(self) -> EmbeddingFacts:
@@ -117,58 +144,118 @@ class Analyzer:
         """Run every stage once, so that the first photo is not the slow one."""
         await asyncio.to_thread(self._warm_up)
 
-    async def analyze(self, read: PhotoSource, clock: StageClock) -> AnalyzedPhoto:
-        """Find and embed the faces of a photo, largest first.
+    async def analyze(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> AnalyzedPhoto:
+        """Find and embed the faces of a photo, largest first, and take its perceptual hash.
 
         Times the stages queue (until a place is free), decode, detect and embed.
 
         Raises:
             InputError: the bytes are no usable photo.
-            StoppingError: the service is shutting down.
         """
-        async with self._place(clock):
-            with clock.stage("decode"):
-                photo = await self._decoder.submit(await read())
-            with clock.stage("detect"):
-                found = await self._detector.detect(photo.prepared)
-                kept = self._select(found)
+        async with self._place(clock, ticket):
+            photo = await self._open(read, clock, ticket, hashed=True)
+            kept = await self._find(photo, clock, ticket)
             with clock.stage("embed"):
-                faces = await self._embed(photo.decoded.pixels, kept)
+                faces = await self._embed(photo.decoded.pixels, kept, ticket)
             decoded = photo.decoded
-            height, width = decoded.pixels.shape[:2]
-            return AnalyzedPhoto(decoded.format, width, height, decoded.phash, faces)
+            return AnalyzedPhoto(decoded.format, photo.width, photo.height, decoded.phash, faces)
+
+    async def detect(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> DetectedPhoto:
+        """Find the faces of a photo, largest first; times queue, decode and detect.
+
+        Raises:
+            InputError: the bytes are no usable photo.
+        """
+        async with self._place(clock, ticket):
+            photo = await self._open(read, clock, ticket, hashed=False)
+            kept = await self._find(photo, clock, ticket)
+            return DetectedPhoto(photo.width, photo.height, tuple(kept))
+
+    async def embed_crop(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> Embedding:
+        """Embed an image that shows one face and nothing else; times embed.
+
+        It is resized to what the network takes, without regard to its proportions.
+
+        Raises:
+            InputError: the bytes are no usable image.
+        """
+        with self._in_use():
+            data = await read()
+            size = plain_jpeg_size(data)
+            if size is not None and size[0] * size[1] <= _CHEAP_CROP_PIXELS:
+                with clock.stage("embed"):
+                    crop = EncodedCrop(data, self._settings.max_pixels)
+                    (embedding,) = await self._embedder.embed([crop], ticket)
+                    return embedding
+        async with self._place(clock, ticket):
+            with clock.stage("decode"):
+                photo = await self._decoder.submit(
+                    _EncodedPhoto(data, hashed=False, searched=False), ticket
+                )
+            with clock.stage("embed"):
+                whole = Detection(Box(0.0, 0.0, photo.width, photo.height), (), 1.0)
+                (face,) = await self._embed(photo.decoded.pixels, [whole], ticket)
+                return face.embedding
 
     async def aclose(self) -> None:
         """Finish every photo in work, refuse the rest, then end the workers."""
         self._closing = True
         if self._tidying is not None:
             self._tidying.cancel()
-        for _ in range(self._settings.max_photos):
-            await self._photos.acquire()
+        await self._unused.wait()
         await self._decoder.drain()
         await self._detector.drain()
         await self._cropper.drain()
         await self._embedder.drain()
         await self._pool.aclose()
 
-    @asynccontextmanager
-    async def _place(self, clock: StageClock) -> AsyncIterator[None]:
-        with clock.stage("queue"):
-            await self._photos.acquire()
-        self._in_work += 1
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        if self._closing:
+            raise StoppingError("The service is shutting down.")
+        self._users += 1
+        self._unused.clear()
         try:
-            if self._closing:
-                raise StoppingError("The service is shutting down.")
             yield
         finally:
-            self._photos.release()
-            self._in_work -= 1
-            if not self._in_work:
-                self._tidy_up_later()
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    @asynccontextmanager
+    async def _place(self, clock: StageClock, ticket: Ticket) -> AsyncIterator[None]:
+        with self._in_use():
+            with clock.stage("queue"):
+                await self._places.enter(ticket)
+            self._in_work += 1
+            self._metrics.photos_in_work.inc()
+            try:
+                if self._closing:
+                    raise StoppingError("The service is shutting down.")
+                yield
+            finally:
+                self._places.leave(ticket)
+                self._metrics.photos_in_work.dec()
+                self._in_work -= 1
+                if not self._in_work:
+                    self._tidy_up_later()
+
+    async def _open(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool
+    ) -> _OpenedPhoto:
+        with clock.stage("decode"):
+            photo = _EncodedPhoto(await read(), hashed=hashed, searched=True)
+            return await self._decoder.submit(photo, ticket)
+
+    async def _find(
+        self, photo: _OpenedPhoto, clock: StageClock, ticket: Ticket
+    ) -> list[Detection]:
+        with clock.stage("detect"):
+            return self._select(await self._detector.detect(photo.prepared, ticket))
 
     def _warm_up(self) -> None:
         # A file, not an array: kernels are compiled for the kind of array that decoding makes.
-        (opened,) = self._open_photos([blank_png(64)])
+        (opened,) = self._open_photos([_EncodedPhoto(blank_png(64), hashed=True, searched=True)])
         self._detector.warm_up(opened.prepared)
         self._embedder.warm_up()
 
@@ -187,25 +274,25 @@ class Analyzer:
         return sorted(sure[: self._settings.max_detections], key=_area, reverse=True)
 
     async def _embed(
-        self, pixels: NDArray[np.uint8], detections: Sequence[Detection]
+        self, pixels: NDArray[np.uint8], detections: Sequence[Detection], ticket: Ticket
     ) -> tuple[EmbeddedFace, ...]:
         if not detections:
             return ()
-        cut = await self._cropper.submit(_CropRequest(pixels, detections))
-        embeddings = await self._embedder.embed([crop for _, crop in cut])
+        cut = await self._cropper.submit(_CropRequest(pixels, detections), ticket)
+        embeddings = await self._embedder.embed([crop for _, crop in cut], ticket)
         return tuple(
             EmbeddedFace(detection, embedding)
             for (detection, _), embedding in zip(cut, embeddings, strict=True)
         )
 
-    def _open_photos(self, batch: Sequence[bytes]) -> list[_OpenedPhoto]:
-        opened = []
-        for data in batch:
-            decoded = decode(data, self._settings.max_pixels)
-            height, width = decoded.pixels.shape[:2]
-            prepared = PreparedPhoto(summed_area_table(decoded.pixels), width, height)
-            opened.append(_OpenedPhoto(decoded, prepared))
-        return opened
+    def _open_photos(self, batch: Sequence[_EncodedPhoto]) -> list[_OpenedPhoto]:
+        return [self._open_photo(photo) for photo in batch]
+
+    def _open_photo(self, photo: _EncodedPhoto) -> _OpenedPhoto:
+        decoded = decode(photo.data, self._settings.max_pixels, hashed=photo.hashed)
+        height, width = decoded.pixels.shape[:2]
+        table = summed_area_table(decoded.pixels) if photo.searched else _NO_TABLE
+        return _OpenedPhoto(decoded, PreparedPhoto(table, width, height))
 
     def _crop(
         self, batch: Sequence[_CropRequest]
@@ -223,13 +310,3 @@ class Analyzer:
 
 def _area(face: Detection) -> float:
     return (face.box.x2 - face.box.x1) * (face.box.y2 - face.box.y1)
-
-
-def _reporter(metrics: Metrics) -> Callable[[BatchReport], None]:
-    def report(batch: BatchReport) -> None:
-        metrics.batch_size.labels(batch.stage).observe(batch.cost)
-        metrics.batch_waiting.labels(batch.stage).set(batch.waiting)
-        metrics.batch_queue_seconds.labels(batch.stage).observe(batch.queued_s)
-        metrics.batch_run_seconds.labels(batch.stage).observe(batch.run_s)
-
-    return report

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.scan import FullScanner, PreparedPhoto, Scanner, ScreenedScanner
-from service.batching import BatchReport, MicroBatcher, WorkerPool
+from service.analysis.stages import StageFactory
+from service.batching import Ticket
 from service.domain.types import Box, Detection
 from service.runtime.sessions import ModelSession
 from service.vision.boxes import Boxes
@@ -99,8 +100,7 @@ class CascadeDetector:
         pnet, rnet, onet: float32 planes in.
         screen: what chooses the cells that P-Net looks at; None for all of them.
         calls: how much the networks see in one call; None for what suits P-Net's provider.
-        max_batch_crops: in the place of `calls.job_crops`; 0 to keep that.
-        max_queue_delay_s: how long crops may wait for such a job to fill.
+        stages: makes the batchers, in the order of the pipeline.
     """
 
     def __init__(
@@ -110,12 +110,9 @@ class CascadeDetector:
         onet: ModelSession,
         settings: CascadeSettings,
         *,
-        pool: WorkerPool,
+        stages: StageFactory,
         screen: Screen | None,
         calls: CallSizes | None = None,
-        max_batch_crops: int,
-        max_queue_delay_s: float,
-        report: Callable[[BatchReport], None],
     ) -> None:
         self._sessions = {"rnet": rnet, "onet": onet}
         self._settings = settings
@@ -127,27 +124,11 @@ class CascadeDetector:
             if screen is None
             else ScreenedScanner(pnet, threshold, screen)
         )
-        self._pnet = MicroBatcher(self._run_tiles, pool=pool, name="pnet", report=report)
-        self._rnet = MicroBatcher(
-            self._run_rnet,
-            pool=pool,
-            name="rnet",
-            max_batch_cost=max_batch_crops or calls.job_crops,
-            max_queue_delay_s=max_queue_delay_s,
-            cost=len,
-            report=report,
-        )
-        self._onet = MicroBatcher(
-            self._run_onet,
-            pool=pool,
-            name="onet",
-            max_batch_cost=max_batch_crops or calls.job_crops,
-            max_queue_delay_s=max_queue_delay_s,
-            cost=len,
-            report=report,
-        )
+        self._pnet = stages.make("pnet", self._run_tiles)
+        self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_crops, cost=len)
+        self._onet = stages.make("onet", self._run_onet, full=calls.job_crops, cost=len)
 
-    async def detect(self, photo: PreparedPhoto) -> list[Detection]:
+    async def detect(self, photo: PreparedPhoto, ticket: Ticket) -> list[Detection]:
         """Every face of a photo, best score first."""
         settings = self._settings
         levels = pyramid_levels(
@@ -161,15 +142,19 @@ class CascadeDetector:
         if not tiles:
             return []
         parts = await self._pnet.submit_all(
-            [_Tiles(photo, levels, group) for group in group_tiles(tiles, self._scanner.job_pixels)]
+            [
+                _Tiles(photo, levels, group)
+                for group in group_tiles(tiles, self._scanner.job_pixels)
+            ],
+            ticket,
         )
         scan = _Scan(photo, levels, Cells.joined(parts))
         if not len(scan):
             return []
-        proposals = await self._rnet.submit(scan)
+        proposals = await self._rnet.submit(scan, ticket)
         if not len(proposals):
             return []
-        found = await self._onet.submit(proposals)
+        found = await self._onet.submit(proposals, ticket)
         return [
             Detection(
                 Box(*(float(value) for value in box)),

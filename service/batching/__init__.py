@@ -1,6 +1,24 @@
 """Micro-batching: many callers, few workers, one call for what waits together."""
 
-from service.batching.batcher import BatchReport, BatchSizeError, MicroBatcher
+from service.batching.admission import Admission, AdmissionLimits
+from service.batching.batcher import BatchPolicy, BatchReport, BatchSizeError, MicroBatcher
+from service.batching.fairness import FairShare
+from service.batching.gate import Gate
 from service.batching.pool import WorkerPool
+from service.batching.ticket import Lane, Priority, Ticket, free_ticket
 
-__all__ = ["BatchReport", "BatchSizeError", "MicroBatcher", "WorkerPool"]
+__all__ = [
+    "Admission",
+    "AdmissionLimits",
+    "BatchPolicy",
+    "BatchReport",
+    "BatchSizeError",
+    "FairShare",
+    "Gate",
+    "Lane",
+    "MicroBatcher",
+    "Priority",
+    "Ticket",
+    "WorkerPool",
+    "free_ticket",
+]

@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from service.batching.fit import LinearFit
+from service.batching.gate import Gate
 from service.batching.pool import WorkerPool
+from service.batching.queueing import Entry, FairQueue
+from service.batching.ticket import Order, Ticket, free_ticket
 from service.domain.errors import StoppingError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Share by which each gap between two items counts in the mean gap.
+_NEW_GAP = 0.1
+
 
 class BatchSizeError(RuntimeError):
     """The batch function returned another number of results than it was given items."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """How a stage forms its batches.
+
+    max_batch_cost: the cost at which a batch is full; an item that costs more runs alone.
+    max_queue_delay_s: how long the oldest item may wait for a batch to fill.
+    max_queue_size: items that may wait; further callers wait to enqueue.
+    latency_objective_s: how long an item may take in the stage, waiting and running: a batch is
+        made no larger than the fit of its duration, t = a n + b over what was measured, allows,
+        and waits for company while the next item is expected within b and the objective leaves
+        room. 0 for batches up to the largest cost.
+    """
+
+    max_batch_cost: int = 1
+    max_queue_delay_s: float = 0.0
+    max_queue_size: int = 1024
+    latency_objective_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.max_batch_cost < 1 or self.max_queue_size < 1:
+            raise ValueError("batch cost and queue size start at 1")
+        if self.max_queue_delay_s < 0 or self.latency_objective_s < 0:
+            raise ValueError("the queue delay and the latency objective start at 0")
+
+
+_ONE_BY_ONE = BatchPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +72,12 @@ class BatchReport:
 
 
 @dataclass(slots=True, eq=False)
-class _Entry(Generic[T, R]):
-    item: T
-    cost: int
-    future: asyncio.Future[R]
-    since: float
-
-
-@dataclass(slots=True, eq=False)
 class _Batch(Generic[T, R]):
     owner: MicroBatcher[T, R]
-    entries: list[_Entry[T, R]]
+    entries: list[Entry[T, R]]
     dispatched: float
     run_s: float = 0.0
-    outcomes: list[R | BaseException] = field(default_factory=list)
+    outcomes: Sequence[R | BaseException] = field(default_factory=list)
 
     def run(self) -> None:
         started = time.perf_counter()
@@ -69,91 +95,95 @@ class MicroBatcher(Generic[T, R]):
     """Groups the items of concurrent callers into calls of one batch function.
 
     A batch is formed when a worker is free to run it, from what waits at that moment, shared among
-    all workers that are free: a lone item never waits for company unless `max_queue_delay_s` says
-    so. Items whose caller has gone are
-    skipped. When a batch fails its items are run one by one, so that only the poisonous one fails.
+    all workers that are free: a lone item waits for company only where the policy says so. The
+    ticket's order decides who is in it. Items whose caller has gone, or whose deadline cannot be
+    met any more, are skipped. When a batch fails its items are run one by one, so that only the
+    poisonous one fails.
 
     Args:
-        function: takes a list of items, returns their results in order. It runs in a worker
-            thread, possibly in several at once.
+        function: takes a list of items, returns their results in order; a result that is an
+            exception is the error of its item alone. It runs in a worker thread, possibly in
+            several at once.
         pool: the workers, shared with other stages.
         name: the stage's name in reports.
-        max_batch_cost: the cost at which a batch is full; an item that costs more runs alone.
-        max_queue_size: items that may wait; further callers wait to enqueue.
-        max_queue_delay_s: how long the oldest item may wait for a batch to fill.
+        policy: how batches are formed.
         cost: an item's cost, 1 by default.
+        after_s: how long what follows this stage takes an item at least, in seconds.
         report: called on the event loop after each batch.
+        on_abandoned: told `gone` or `deadline` for each item that was skipped.
     """
 
     def __init__(
         self,
-        function: Callable[[Sequence[T]], Sequence[R]],
+        function: Callable[[Sequence[T]], Sequence[R | BaseException]],
         *,
         pool: WorkerPool,
         name: str,
-        max_batch_cost: int = 1,
-        max_queue_size: int = 1024,
-        max_queue_delay_s: float = 0.0,
+        policy: BatchPolicy = _ONE_BY_ONE,
         cost: Callable[[T], int] = lambda _: 1,
+        after_s: Callable[[], float] = lambda: 0.0,
         report: Callable[[BatchReport], None] = lambda _: None,
+        on_abandoned: Callable[[str], None] = lambda _: None,
     ) -> None:
-        if max_batch_cost < 1 or max_queue_size < 1 or max_queue_delay_s < 0:
-            raise ValueError("batch cost and queue size start at 1, the queue delay at 0")
         self.name = name
+        self.fit = LinearFit()
         self._function = function
         self._pool = pool
-        self._max_batch_cost = max_batch_cost
-        self._max_queue_delay_s = max_queue_delay_s
+        self._policy = policy
         self._cost = cost
+        self._after_s = after_s
         self._report = report
-        self._queue: deque[_Entry[T, R]] = deque()
-        self._room = asyncio.Semaphore(max_queue_size)
+        self._room = Gate(policy.max_queue_size)
+        self._queue: FairQueue[T, R] = FairQueue(self._needed_s, self._room.leave, on_abandoned)
+        self._anyone = free_ticket()
         self._timer: asyncio.TimerHandle | None = None
         self._pending = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._last_at = 0.0
+        self._gap_s = 1.0
         pool.register(self)
 
-    async def submit(self, item: T) -> R:
+    async def submit(self, item: T, ticket: Ticket | None = None) -> R:
         """Run one item and return its result.
 
         Raises:
             StoppingError: the batcher is draining.
+            WithdrawnError, DeadlineError: the ticket's caller has gone, or its time is too short.
             BatchSizeError: the function returned a wrong number of results.
             Exception: whatever the function raised for this item alone.
         """
         if self._closing:
             raise StoppingError("The service is shutting down.")
+        ticket = ticket or self._anyone
         cost = self._cost(item)
+        ticket.check(self._needed_s(cost))
         self._pending += 1
         self._idle.clear()
         try:
-            await self._room.acquire()
-            entry = _Entry(
-                item,
-                cost,
-                asyncio.get_running_loop().create_future(),
-                time.perf_counter(),
-            )
-            self._queue.append(entry)
+            await self._room.enter(ticket)
+            now = time.perf_counter()
+            self._gap_s += _NEW_GAP * (min(1.0, now - self._last_at) - self._gap_s)
+            self._last_at = now
+            future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            self._queue.append(Entry(item, cost, ticket, future, now))
             self._pool.dispatch()
-            result: R = await entry.future
-            return result
+            return await ticket.wait(future)
         finally:
             self._pending -= 1
             if not self._pending:
                 self._idle.set()
 
-    async def submit_all(self, items: Sequence[T]) -> list[R]:
+    async def submit_all(self, items: Sequence[T], ticket: Ticket | None = None) -> list[R]:
         """Run several items, as far as possible together; the first error cancels the rest."""
         if not items:
             return []
         if len(items) == 1:
-            return [await self.submit(items[0])]
+            return [await self.submit(items[0], ticket)]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self.submit(item)) for item in items]
+                tasks = [group.create_task(self.submit(item, ticket)) for item in items]
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return [task.result() for task in tasks]
@@ -161,64 +191,73 @@ class MicroBatcher(Generic[T, R]):
     @property
     def waiting(self) -> int:
         """Items in the queue whose caller is still there."""
-        return sum(not entry.future.done() for entry in self._queue)
+        return sum(1 for _ in self._queue.alive())
+
+    def needed_s(self) -> float:
+        """How long one item of this stage and all that follows takes at least, as measured."""
+        return self._needed_s(1)
 
     async def drain(self) -> None:
         """Refuse new items and wait until every accepted one has its result."""
         self._closing = True
-        self._max_queue_delay_s = 0.0
         self._pool.dispatch()
         await self._idle.wait()
+
+    def urgency(self) -> Order | None:
+        """The order of the item that goes next; called by the pool."""
+        return self._queue.urgency()
 
     def take(self, idle: int) -> _Batch[T, R] | None:
         """Form the next batch; called by the pool when `idle` workers are free.
 
         What waits is spread over them: two half batches side by side end sooner than a whole one.
         """
-        self._drop_abandoned()
-        if not self._queue:
-            return None
         now = time.perf_counter()
-        if (wait := self._remaining_delay(now)) > 0:
+        costs = [entry.cost for entry in self._queue.alive()]
+        if not costs:
+            return None
+        if (wait := self._remaining_delay(sum(costs), now)) > 0:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(wait, self._delay_over)
             return None
-        limit = self._max_batch_cost
-        if not self._max_queue_delay_s:  # a delay asks for full batches
-            limit = min(limit, -(-self._waiting_cost() // idle))
-        entries: list[_Entry[T, R]] = []
-        cost = 0
-        while self._queue:
-            head = self._queue[0]
-            if entries and not head.future.done() and cost + head.cost > limit:
-                break
-            self._queue.popleft()
-            self._room.release()
-            if not head.future.done():
-                entries.append(head)
-                cost += head.cost
-        return _Batch(self, entries, now)
+        entries = self._queue.take(self._limit(sum(costs), idle, now))
+        return _Batch(self, entries, now) if entries else None
 
-    def _waiting_cost(self) -> int:
-        return sum(entry.cost for entry in self._queue if not entry.future.done())
+    def _needed_s(self, cost: int) -> float:
+        return self.fit.predict(cost) + self._after_s()
 
-    def _drop_abandoned(self) -> None:
-        while self._queue and self._queue[0].future.done():
-            self._queue.popleft()
-            self._room.release()
+    def _limit(self, waiting_cost: int, idle: int, now: float) -> float:
+        policy = self._policy
+        limit: float = policy.max_batch_cost
+        if policy.latency_objective_s and self.fit.observed:
+            left = policy.latency_objective_s - (now - self._queue.oldest())
+            limit = min(limit, self.fit.largest(left))
+        if not policy.max_queue_delay_s:  # a delay asks for full batches
+            limit = min(limit, -(-waiting_cost // idle))
+        return limit
 
-    def _remaining_delay(self, now: float) -> float:
-        if not self._max_queue_delay_s:
+    def _remaining_delay(self, waiting_cost: int, now: float) -> float:
+        """How much longer to wait for company, in seconds."""
+        policy = self._policy
+        if self._closing or waiting_cost >= policy.max_batch_cost:
             return 0.0
-        if self._waiting_cost() >= self._max_batch_cost:
+        waited = now - self._queue.oldest()
+        if policy.max_queue_delay_s:
+            return policy.max_queue_delay_s - waited
+        if not policy.latency_objective_s:
             return 0.0
-        return self._queue[0].since + self._max_queue_delay_s - now
+        # Company saves a call's fixed time; waiting for it must take less than that.
+        slope, fixed = self.fit.terms()
+        if self._gap_s >= fixed:
+            return 0.0
+        slack = policy.latency_objective_s - slope * (waiting_cost + 1) - fixed
+        return min(fixed, slack) - waited
 
     def _delay_over(self) -> None:
         self._timer = None
         self._pool.dispatch()
 
-    def _outcomes(self, items: list[T]) -> list[R | BaseException]:
+    def _outcomes(self, items: list[T]) -> Sequence[R | BaseException]:
         """Results or errors of a batch, in order; runs in a worker thread."""
         try:
             results = self._function(items)
@@ -231,11 +270,13 @@ class MicroBatcher(Generic[T, R]):
                 f"stage {self.name}: {len(results)} results for {len(items)} items"
             )
             return [wrong] * len(items)
-        return list(results)
+        return results
 
     def _deliver(self, batch: _Batch[T, R]) -> None:
+        cost = sum(entry.cost for entry in batch.entries)
         failed = 0
         for entry, outcome in zip(batch.entries, batch.outcomes, strict=True):
+            entry.ticket.charge(batch.run_s * entry.cost / max(1, cost))
             failed += isinstance(outcome, BaseException)
             if entry.future.done():  # the caller left while the batch ran
                 continue
@@ -245,12 +286,14 @@ class MicroBatcher(Generic[T, R]):
                 entry.future.set_exception(outcome)
             else:
                 entry.future.set_result(outcome)
+        if not failed:
+            self.fit.observe(cost, batch.run_s)
         self._report(
             BatchReport(
                 self.name,
                 len(batch.entries),
-                sum(entry.cost for entry in batch.entries),
-                batch.dispatched - batch.entries[0].since,
+                cost,
+                batch.dispatched - min(entry.since for entry in batch.entries),
                 batch.run_s,
                 failed,
                 self.waiting,

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
 
+from service.batching.ticket import Order
+
 
 class Job(Protocol):
     """One dispatched batch: `run` happens in a thread, `finish` afterwards on the event loop."""
@@ -24,6 +26,10 @@ class Job(Protocol):
 class Source(Protocol):
     """Where a free worker finds its next job."""
 
+    def urgency(self) -> Order | None:
+        """The order of what it would take next, or None when nothing waits."""
+        ...
+
     def take(self, idle: int) -> Job | None:
         """The next batch, formed now from what waits, or None when nothing is due.
 
@@ -35,9 +41,9 @@ class Source(Protocol):
 class WorkerPool:
     """`workers` threads that pull from their sources whenever one is free.
 
-    Sources registered later are asked first: register the stages of a pipeline in its order, and
-    work that has begun is finished before new work is started, so what is in progress stays
-    bounded. Use it from one event loop only; close it with `aclose`.
+    The most urgent source goes first; among equals the one registered later: register the stages
+    of a pipeline in its order, and work that has begun is finished before new work is started, so
+    what is in progress stays bounded. Use it from one event loop only; close it with `aclose`.
     """
 
     def __init__(self, workers: int) -> None:
@@ -52,7 +58,7 @@ class WorkerPool:
         self._quiet.set()
 
     def register(self, source: Source) -> None:
-        """Add a source that goes before all registered so far."""
+        """Add a source that goes before equally urgent ones registered so far."""
         self._sources.insert(0, source)
 
     def dispatch(self) -> None:
@@ -79,7 +85,9 @@ class WorkerPool:
         self._executor.shutdown(wait=True)
 
     def _next_job(self) -> Job | None:
-        for source in self._sources:
+        waiting = [(order, source) for source in self._sources if (order := source.urgency())]
+        waiting.sort(key=lambda pair: pair[0])  # stable: equals stay in the order of stages
+        for _, source in waiting:
             if (job := source.take(self._idle)) is not None:
                 return job
         return None

@@ -216,7 +216,7 @@ class InferenceConfig(Section):
     max_photos_in_work: int = Field(
         0,
         ge=0,
-        description="photos held decoded at once, which bounds memory; 0 = two for each worker",
+        description="photos held decoded at once, which bounds memory; 0 = three for each worker. One tenant gets all but one of them",
     )
     latency_objective_ms: float = Field(
         0.0,
@@ -231,7 +231,9 @@ class InferenceConfig(Section):
 class StageConfig(Section):
     """How one network's batches are formed; sizes count crops."""
 
-    max_batch_size: int = Field(0, ge=0, description="crops in one batch; 0 = what suits the provider")
+    max_batch_size: int = Field(
+        0, ge=0, description="crops in one batch; 0 = what suits the provider"
+    )
     max_queue_delay_ms: float = Field(
         0.0,
         ge=0,

@@ -88,6 +88,15 @@ class AnalyzedPhoto:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectedPhoto:
+    """A photo's faces, found but not embedded, largest first; sizes as in `AnalyzedPhoto`."""
+
+    width: int
+    height: int
+    faces: tuple[Detection, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterDistance:
     """How far a face is from the nearest face of a cluster (cosine distance, 0 to 2)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import uuid4
 
+from service.batching import Ticket
 from service.domain.errors import StoreUnavailableError
 from service.domain.matching import assign_clusters
 from service.domain.types import (
@@ -54,18 +55,21 @@ class IngestPhoto:
         self._on_face = on_face
 
     async def __call__(
-        self, tenant_id: TenantId, read: PhotoSource, clock: StageClock
+        self, tenant_id: TenantId, read: PhotoSource, clock: StageClock, ticket: Ticket
     ) -> IngestedPhoto:
         """Store a photo with its faces, each in the cluster it matches or in a new one.
 
         The bytes are durable before the row that names them is visible, and both are there
-        before this returns.
+        before this returns. Once storing has begun it is finished, whether or not the ticket still
+        holds.
 
         Raises:
             InputError: the bytes are no usable photo.
+            WithdrawnError, DeadlineError: the ticket failed before storing began.
             UnavailableError: nothing was stored, or the commit's outcome is not known.
         """
-        photo = await self._analyzer.analyze(read, clock)
+        photo = await self._analyzer.analyze(read, clock, ticket)
+        ticket.check()
         with clock.stage("store"):
             stored = await self._store_photo(tenant_id, await read(), photo)
         for face in stored.faces:

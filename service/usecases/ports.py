@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from service.batching import Ticket
 from service.domain.types import (
     AnalyzedPhoto,
     ClusterDistance,
     ClusterId,
     ClusterSize,
+    DetectedPhoto,
     Embedding,
     FaceId,
     ImageId,
@@ -30,7 +32,17 @@ from service.telemetry import StageClock
 class PhotoAnalyzer(Protocol):
     """Finds and embeds the faces of a photo."""
 
-    async def analyze(self, read: PhotoSource, clock: StageClock) -> AnalyzedPhoto: ...
+    async def analyze(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+    ) -> AnalyzedPhoto: ...
+
+    async def detect(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+    ) -> DetectedPhoto: ...
+
+    async def embed_crop(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+    ) -> Embedding: ...
 
 
 class TenantReads(Protocol):

@@ -25,5 +25,17 @@ def crop_face(pixels: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint
     x2, y2 = int(min(box.x2, width)), int(min(box.y2, height))
     if x2 <= x1 or y2 <= y1:
         return None
-    resized = cv2.resize(pixels[y1:y2, x1:x2], (size, size), interpolation=cv2.INTER_AREA)
+    return resize_face(pixels[y1:y2, x1:x2], size)
+
+
+def resize_face(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """A picture that shows nothing but a face, resized by area.
+
+    Args:
+        pixels: uint8 [height, width, 3].
+        size: side of the square result in pixels.
+    """
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, dtype=np.uint8)

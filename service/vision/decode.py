@@ -32,6 +32,8 @@ _UPRIGHT = {
 # A JPEG with more pictures behind the first (many phones write them) has a name of its own.
 _SAME_FORMAT = {"mpo": "jpeg"}
 _JPEG_FORMATS = {"JPEG", "MPO"}
+_MAY_TURN = (b"Exif\0", b"rientation")
+_PLAIN_COLORS = {"YCbCr", "Gray", "RGB"}
 _SIXTEEN_BIT_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
 # Pillow's own bomb check knows only one fixed limit and warns below it; ours is stricter, is the
@@ -46,7 +48,8 @@ class DecodedPhoto:
     """An upright photo.
 
     pixels: uint8 [height, width, 3], RGB, contiguous.
-    phash: 16 hex digits, equal to ImageHash's `phash` of the file as stored.
+    phash: 16 hex digits, equal to ImageHash's `phash` of the file as stored; empty where it was
+        not asked for.
     format: lower-case name of the file format.
     """
 
@@ -55,7 +58,7 @@ class DecodedPhoto:
     format: str
 
 
-def decode(data: bytes, max_pixels: int) -> DecodedPhoto:
+def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto:
     """Decode the first frame of an image and turn it upright by its EXIF orientation.
 
     Transparency is laid over white; 16-bit samples keep their high byte.
@@ -63,6 +66,7 @@ def decode(data: bytes, max_pixels: int) -> DecodedPhoto:
     Args:
         data: the file's bytes: JPEG, PNG, WebP, BMP, TIFF or GIF.
         max_pixels: the largest width x height, checked on the header.
+        hashed: whether to take the perceptual hash, which takes longer than decoding does.
 
     Raises:
         UnsupportedImageError: no image of a supported type.
@@ -86,13 +90,42 @@ def decode(data: bytes, max_pixels: int) -> DecodedPhoto:
         if min(width, height) < 1:
             raise CorruptImageError("The image has no pixels.")
         try:
-            pixels, phash = _decode(image, data)
+            pixels, phash = _decode(image, data, hashed=hashed)
         except (MemoryError, UnsupportedImageError):
             raise
         except Exception as error:
             raise _corrupt(error) from error
         name = (image.format or "").lower()
         return DecodedPhoto(pixels, phash, _SAME_FORMAT.get(name, name))
+
+
+def decode_pixels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """The pixels that `decode` gives, uint8 [height, width, 3], and raises what it raises.
+
+    A plain JPEG file goes without Pillow, which takes longer to open a small one than it takes to
+    decode.
+    """
+    size = plain_jpeg_size(data)
+    if size is not None and size[0] * size[1] <= max_pixels:
+        try:
+            return np.asarray(simplejpeg.decode_jpeg(data, "RGB"))
+        except ValueError as error:
+            _logger.debug("libjpeg-turbo objects: %s", error)
+    return decode(data, max_pixels, hashed=False).pixels
+
+
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a grey or colour JPEG file that is stored upright; else None.
+
+    Nothing in it may speak of an orientation, which would be Pillow's to read.
+    """
+    if data[:3] != b"\xff\xd8\xff" or any(mark in data for mark in _MAY_TURN):
+        return None
+    try:
+        height, width, colorspace, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    return (width, height) if colorspace in _PLAIN_COLORS else None
 
 
 def blank_png(side: int) -> bytes:
@@ -107,7 +140,7 @@ def _corrupt(error: Exception) -> CorruptImageError:
     return CorruptImageError("The image is damaged or ends early and cannot be decoded.")
 
 
-def _decode(header: Image.Image, data: bytes) -> tuple[NDArray[np.uint8], str]:
+def _decode(header: Image.Image, data: bytes, *, hashed: bool) -> tuple[NDArray[np.uint8], str]:
     """Upright pixels, and the hash of those stored."""
     stored = _fast_jpeg(header, data)
     if stored is None:
@@ -115,7 +148,7 @@ def _decode(header: Image.Image, data: bytes) -> tuple[NDArray[np.uint8], str]:
         picture = header
     else:
         picture = Image.fromarray(stored)
-    phash = str(imagehash.phash(picture))
+    phash = str(imagehash.phash(picture)) if hashed else ""
     turn = _turn(header)  # only now: a PNG may say it behind its pixels
     if turn is not None:
         picture = picture.transpose(turn)

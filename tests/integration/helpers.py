@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from service.batching import Ticket
 from service.domain.types import AnalyzedPhoto, Box, Detection, EmbeddedFace, Embedding, PhotoSource
 from service.telemetry import StageClock
 
@@ -56,7 +57,9 @@ class MadeUpAnalyzer:
         self.photos[data] = photo(*embeddings)
         return data
 
-    async def analyze(self, read: PhotoSource, clock: StageClock) -> AnalyzedPhoto:
+    async def analyze(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+    ) -> AnalyzedPhoto:
         return self.photos[await read()]
 
 

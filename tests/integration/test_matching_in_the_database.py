@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.photos import source
+from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
 from service.store.blobs import FolderBlobStore
@@ -46,7 +47,7 @@ class Shop:
             max_distance=0.5,
             on_face=lambda matched: None,
         )
-        return await ingest(tenant, source(self.analyzer.add(*embeddings)), StageClock())
+        return await ingest(tenant, source(self.analyzer.add(*embeddings)), StageClock(), free_ticket())
 
 
 @pytest.fixture(params=[EXACT, BY_INDEX], ids=["exact", "by index"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.batching import BatchReport, BatchSizeError, MicroBatcher
+from service.batching import BatchPolicy, BatchReport, BatchSizeError, MicroBatcher
 from tests.unit.batching_tools import (
     AbruptError,
     Gate,
@@ -25,7 +25,9 @@ async def test_a_lone_item_is_dispatched_at_once_and_without_a_timer(
 ) -> None:
     timers: list[object] = []
     async with workers(1) as pool:
-        batcher = MicroBatcher(lambda items: list(items), pool=pool, name="s", max_batch_cost=64)
+        batcher = MicroBatcher(
+            lambda items: list(items), pool=pool, name="s", policy=BatchPolicy(max_batch_cost=64)
+        )
         monkeypatch.setattr(
             asyncio.get_running_loop(), "call_later", lambda *args, **_: timers.append(args)
         )
@@ -37,7 +39,7 @@ async def test_a_lone_item_is_dispatched_at_once_and_without_a_timer(
 async def test_items_that_wait_for_a_busy_worker_go_together() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0)
         await gate.started()
         tasks += await begin(batcher, 1, 2, 3)
@@ -49,7 +51,9 @@ async def test_items_that_wait_for_a_busy_worker_go_together() -> None:
 async def test_a_batch_ends_where_the_next_item_would_exceed_the_cost() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=10, cost=lambda item: item)
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=10), cost=lambda item: item
+        )
         tasks = await begin(batcher, 1)
         await gate.started()
         tasks += await begin(batcher, 4, 6, 5, 4, 2, 9)
@@ -61,7 +65,9 @@ async def test_a_batch_ends_where_the_next_item_would_exceed_the_cost() -> None:
 async def test_an_item_above_the_cost_limit_runs_alone() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=3, cost=lambda item: item)
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3), cost=lambda item: item
+        )
         tasks = await begin(batcher, 1)
         await gate.started()
         tasks += await begin(batcher, 1, 50, 1)
@@ -73,7 +79,7 @@ async def test_an_item_above_the_cost_limit_runs_alone() -> None:
 async def test_every_free_worker_gets_a_batch() -> None:
     gate = Gate()
     async with workers(3) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0, 1, 2, 3, 4)
         await gate.started(3)
         assert sorted(gate.batches) == [[0, 1], [2, 3], [4]]
@@ -98,8 +104,8 @@ async def test_stages_that_share_a_pool_never_run_more_jobs_than_it_has_workers(
 async def test_the_stage_registered_later_goes_first() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        early = MicroBatcher(gate, pool=pool, name="early", max_batch_cost=8)
-        late = MicroBatcher(gate, pool=pool, name="late", max_batch_cost=8)
+        early = MicroBatcher(gate, pool=pool, name="early", policy=BatchPolicy(max_batch_cost=8))
+        late = MicroBatcher(gate, pool=pool, name="late", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(early, 0)
         await gate.started()
         tasks += await begin(early, 1, 2)
@@ -118,7 +124,7 @@ async def test_only_the_poisonous_item_of_a_batch_fails() -> None:
 
     gate = Gate(fragile)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0)
         await gate.started()
         tasks += await begin(batcher, 1, 2, 3, 4)
@@ -146,7 +152,7 @@ async def test_a_lone_item_that_fails_is_not_run_again() -> None:
 async def test_a_wrong_number_of_results_fails_the_whole_batch(given_back: list[int]) -> None:
     gate = Gate(lambda items: given_back if len(items) == 2 else items)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="crops", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="crops", policy=BatchPolicy(max_batch_cost=8))
         first = await begin(batcher, 0)
         await gate.started()
         tasks = await begin(batcher, 1, 2)
@@ -166,7 +172,7 @@ async def test_a_torn_down_function_leaves_no_caller_waiting(error: BaseExceptio
 
     gate = Gate(abrupt)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         first = await begin(batcher, 0)
         await gate.started()
         tasks = await begin(batcher, 1, 2)
@@ -212,7 +218,9 @@ async def test_an_item_whose_cost_cannot_be_told_takes_no_room() -> None:
         return 1
 
     async with workers(1) as pool:
-        batcher = MicroBatcher(Recorder(), pool=pool, name="s", max_queue_size=1, cost=picky)
+        batcher = MicroBatcher(
+            Recorder(), pool=pool, name="s", policy=BatchPolicy(max_queue_size=1), cost=picky
+        )
         with pytest.raises(PoisonError):
             await batcher.submit(-1)
         assert await outcomes(await begin(batcher, 1)) == [10]

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.batching import MicroBatcher
+from service.batching import BatchPolicy, MicroBatcher
 from service.domain.errors import StoppingError
 from tests.unit.batching_tools import (
     NEVER_S,
@@ -23,7 +23,7 @@ from tests.unit.batching_tools import (
 async def test_an_item_cancelled_before_its_dispatch_never_runs() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0)
         await gate.started()
         tasks += await begin(batcher, 1, 2, 3)
@@ -39,7 +39,9 @@ async def test_an_item_cancelled_before_its_dispatch_never_runs() -> None:
 async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=5, cost=lambda item: item)
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=5), cost=lambda item: item
+        )
         tasks = await begin(batcher, 1)
         await gate.started()
         tasks += await begin(batcher, 2, 4, 3)
@@ -52,7 +54,9 @@ async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted(
 async def test_the_room_of_cancelled_items_is_given_back() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8, max_queue_size=2)
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8, max_queue_size=2)
+        )
         tasks = await begin(batcher, 0)
         await gate.started()
         leavers = await begin(batcher, 1, 2)
@@ -67,7 +71,7 @@ async def test_the_room_of_cancelled_items_is_given_back() -> None:
 async def test_an_item_cancelled_at_the_door_leaves_no_hole() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_queue_size=1)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_queue_size=1))
         tasks = await begin(batcher, 0)
         await gate.started()
         tasks += await begin(batcher, 1, 2, 3)
@@ -80,7 +84,7 @@ async def test_an_item_cancelled_at_the_door_leaves_no_hole() -> None:
 async def test_a_caller_that_leaves_while_its_batch_runs_does_not_disturb_the_others() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         first = await begin(batcher, 0)
         await gate.started()
         tasks = await begin(batcher, 1, 2, 3)
@@ -97,7 +101,9 @@ async def test_a_caller_that_leaves_while_its_batch_runs_does_not_disturb_the_ot
 async def test_callers_beyond_a_full_queue_wait_and_keep_their_order() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=8, max_queue_size=3)
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8, max_queue_size=3)
+        )
         tasks = await begin(batcher, *range(12))
         await gate.started()
         assert batcher.waiting == 3
@@ -125,7 +131,10 @@ async def test_a_queue_delay_lets_items_gather() -> None:
     recorder = Recorder()
     async with workers(2) as pool:
         batcher = MicroBatcher(
-            recorder, pool=pool, name="s", max_batch_cost=8, max_queue_delay_s=0.02
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=0.02),
         )
         assert await outcomes(await begin(batcher, 1, 2, 3)) == [10, 20, 30]
     assert recorder.batches == [[1, 2, 3]]
@@ -135,7 +144,10 @@ async def test_a_full_batch_does_not_wait_for_the_queue_delay() -> None:
     recorder = Recorder()
     async with workers(2) as pool:
         batcher = MicroBatcher(
-            recorder, pool=pool, name="s", max_batch_cost=3, max_queue_delay_s=NEVER_S
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
         )
         tasks = await begin(batcher, 1, 2)
         assert recorder.batches == []
@@ -148,7 +160,10 @@ async def test_cancelled_items_do_not_fill_a_batch(leaver: int, batch: list[int]
     recorder = Recorder()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            recorder, pool=pool, name="s", max_batch_cost=3, max_queue_delay_s=NEVER_S
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
         )
         tasks = await begin(batcher, 1, 2)
         tasks[leaver].cancel()
@@ -163,7 +178,10 @@ async def test_the_queue_delay_of_each_batch_is_its_own() -> None:
     recorder = Recorder()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            recorder, pool=pool, name="s", max_batch_cost=2, max_queue_delay_s=0.02
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=2, max_queue_delay_s=0.02),
         )
         await outcomes(await begin(batcher, 1, 2))  # full: goes before its timer
         await outcomes(await begin(batcher, 3))
@@ -184,7 +202,9 @@ async def test_draining_refuses_new_items() -> None:
 async def test_draining_finishes_every_accepted_item() -> None:
     gate = Gate()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", max_batch_cost=2, max_queue_size=2)
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=2, max_queue_size=2)
+        )
         tasks = await begin(batcher, *range(7))
         await gate.started()
         draining = asyncio.create_task(batcher.drain())
@@ -200,7 +220,10 @@ async def test_draining_does_not_wait_for_the_queue_delay() -> None:
     recorder = Recorder()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            recorder, pool=pool, name="s", max_batch_cost=8, max_queue_delay_s=NEVER_S
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=NEVER_S),
         )
         tasks = await begin(batcher, 1, 2)
         async with asyncio.timeout(SAFETY_NET_S):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.batching import BatchReport, MicroBatcher, WorkerPool
+from service.batching import BatchPolicy, BatchReport, MicroBatcher, WorkerPool
 from tests.unit.batching_tools import (
     SAFETY_NET_S,
     Gate,
@@ -24,7 +24,9 @@ from tests.unit.batching_tools import (
 
 async def test_submit_all_returns_results_in_the_order_of_its_items() -> None:
     async with workers(2) as pool:
-        batcher = MicroBatcher(Recorder(), pool=pool, name="s", max_batch_cost=3)
+        batcher = MicroBatcher(
+            Recorder(), pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3)
+        )
         assert await batcher.submit_all(range(10)) == [item * 10 for item in range(10)]
 
 
@@ -44,7 +46,7 @@ async def test_submit_all_raises_one_plain_exception(items: list[int]) -> None:
         return items
 
     async with workers(1) as pool:
-        batcher = MicroBatcher(fragile, pool=pool, name="s", max_batch_cost=8)
+        batcher = MicroBatcher(fragile, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         with pytest.raises(PoisonError):
             await batcher.submit_all(items)
 
@@ -96,7 +98,7 @@ async def test_a_report_tells_size_cost_and_failures_of_each_batch() -> None:
             gate,
             pool=pool,
             name="crops",
-            max_batch_cost=16,
+            policy=BatchPolicy(max_batch_cost=16),
             cost=lambda item: item,
             report=reports.append,
         )
@@ -117,7 +119,7 @@ async def test_a_report_tells_size_cost_and_failures_of_each_batch() -> None:
 async def test_senseless_limits_are_refused(settings: dict[str, float]) -> None:
     async with workers(1) as pool:
         with pytest.raises(ValueError, match="start at"):
-            MicroBatcher(Recorder(), pool=pool, name="s", **settings)
+            MicroBatcher(Recorder(), pool=pool, name="s", policy=BatchPolicy(**settings))
 
 
 def test_a_pool_without_workers_is_refused() -> None:
@@ -148,9 +150,9 @@ def test_each_item_runs_once_within_the_cost_and_gets_its_own_result(
                 function,
                 pool=pool,
                 name="s",
-                max_batch_cost=max_cost,
-                max_queue_size=queue_size,
-                max_queue_delay_s=delay_s,
+                policy=BatchPolicy(
+                    max_batch_cost=max_cost, max_queue_size=queue_size, max_queue_delay_s=delay_s
+                ),
                 cost=lambda item: item[1],
             )
             tasks: list[asyncio.Task[str]] = []
@@ -187,7 +189,9 @@ def test_poison_fails_alone_wherever_it_stands(
 
     async def scenario() -> list[int | BaseException]:
         async with workers(worker_count) as pool:
-            batcher = MicroBatcher(fragile, pool=pool, name="s", max_batch_cost=max_cost)
+            batcher = MicroBatcher(
+                fragile, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=max_cost)
+            )
             return await outcomes([asyncio.create_task(batcher.submit(item)) for item in items])
 
     expected = [f"PoisonError({item})" if item < 0 else str(item * 10) for item in items]

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.batching import BatchReport, MicroBatcher, WorkerPool
+from service.batching import BatchPolicy, BatchReport, MicroBatcher, WorkerPool
 from service.domain.errors import StoppingError
 
 SAFETY_NET_S = 20.0
@@ -123,8 +123,7 @@ class BatcherMachine(RuleBasedStateMachine):
             self.batch,
             pool=self.pool,
             name="stage",
-            max_batch_cost=max_cost,
-            max_queue_size=queue_size,
+            policy=BatchPolicy(max_batch_cost=max_cost, max_queue_size=queue_size),
             cost=lambda item: item.cost,
             report=self.report,
         )

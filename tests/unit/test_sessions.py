@@ -20,7 +20,8 @@ from service.analysis.detector import (
 )
 from service.analysis.embedder import FaceEmbedder
 from service.analysis.scan import PreparedPhoto
-from service.batching import WorkerPool
+from service.analysis.stages import StageFactory, StageSettings
+from service.batching import WorkerPool, free_ticket
 from service.domain.errors import ModelError
 from service.runtime import engine, sessions
 from service.runtime.cpu import adds_int8_exactly, cpu_flags
@@ -291,12 +292,9 @@ async def test_a_face_batch_suits_its_provider_unless_it_is_set(
     pool = WorkerPool(1)
     embedder = FaceEmbedder(
         session,  # type: ignore[arg-type]
-        pool=pool,
-        max_batch_size=setting,
-        max_queue_delay_s=0,
-        report=lambda _: None,
+        StageFactory(pool, {"facenet": StageSettings(max_batch_size=setting)}),
     )
-    await embedder.embed([np.zeros((160, 160, 3), np.uint8)] * 100)
+    await embedder.embed([np.zeros((160, 160, 3), np.uint8)] * 100, free_ticket())
     await pool.aclose()
     assert max(shape[0] for shape in session.shapes) == faces
 
@@ -316,14 +314,11 @@ async def test_tiles_are_as_large_as_suits_the_provider(
         rnet,  # type: ignore[arg-type]
         onet,  # type: ignore[arg-type]
         CascadeSettings(),
-        pool=pool,
+        stages=StageFactory(pool, {}),
         screen=None,
-        max_batch_crops=0,
-        max_queue_delay_s=0,
-        report=lambda _: None,
     )
     grey = np.full((600, 600, 3), 128, np.uint8)
-    await detector.detect(PreparedPhoto(summed_area_table(grey), 600, 600))
+    await detector.detect(PreparedPhoto(summed_area_table(grey), 600, 600), free_ticket())
     await detector.drain()
     await pool.aclose()
     largest = max(max(shape[2:]) for shape in pnet.shapes)

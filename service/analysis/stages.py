@@ -1,0 +1,97 @@
+"""The stages of the analysis: batchers that share workers, metrics and a view of what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from service.batching import BatchPolicy, BatchReport, MicroBatcher, WorkerPool
+from service.telemetry import Metrics
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """How a stage's batches are formed; max_batch_size 0 for what suits the provider."""
+
+    max_batch_size: int = 0
+    max_queue_delay_s: float = 0.0
+    max_queue_size: int = 1024
+
+
+_PLAIN = StageSettings()
+
+
+class StageFactory:
+    """Makes the stages of one pipeline, first to last.
+
+    Args:
+        pool: runs them; a later stage goes first.
+        settings: by the name of the stage; the others take one item a batch unless they say so.
+        latency_objective_s: of the stages that batch; 0 for none.
+        metrics: where every batch is reported; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        settings: Mapping[str, StageSettings],
+        latency_objective_s: float = 0.0,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._latency_objective_s = latency_objective_s
+        self._metrics = metrics
+        self._made: list[MicroBatcher[object, object]] = []
+
+    def make(
+        self,
+        name: str,
+        function: Callable[[Sequence[T]], Sequence[R | BaseException]],
+        *,
+        full: int = 1,
+        cost: Callable[[T], int] = lambda _: 1,
+    ) -> MicroBatcher[T, R]:
+        """The next stage.
+
+        Args:
+            full: the cost of a full batch, unless the settings say another.
+        """
+        chosen = self._settings.get(name, _PLAIN)
+        place = len(self._made) + 1
+        stage: MicroBatcher[T, R] = MicroBatcher(
+            function,
+            pool=self._pool,
+            name=name,
+            policy=BatchPolicy(
+                chosen.max_batch_size or full,
+                chosen.max_queue_delay_s,
+                chosen.max_queue_size,
+                self._latency_objective_s if full > 1 else 0.0,
+            ),
+            cost=cost,
+            after_s=lambda: sum(later.fit.predict(1) for later in self._made[place:]),
+            report=self._report,
+            on_abandoned=partial(self._abandoned, name),
+        )
+        self._made.append(stage)  # type: ignore[arg-type]
+        return stage
+
+    def _report(self, batch: BatchReport) -> None:
+        metrics = self._metrics
+        if metrics is None:
+            return
+        metrics.batch_size.labels(batch.stage).observe(batch.cost)
+        metrics.batch_waiting.labels(batch.stage).set(batch.waiting)
+        metrics.batch_queue_seconds.labels(batch.stage).observe(batch.queued_s)
+        metrics.batch_run_seconds.labels(batch.stage).observe(batch.run_s)
+
+    def _abandoned(self, stage: str, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.abandoned.labels(stage, reason).inc()
+            self._metrics.batch_waiting.labels(stage).set(0)

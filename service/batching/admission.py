@@ -1,0 +1,196 @@
+"""Whether a request is taken: by predicted cost, by tenant, by its deadline; before any work."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from service.batching.fairness import FairShare
+from service.batching.fit import LinearFit
+from service.batching.ticket import Priority, Ticket
+from service.domain.errors import DeadlineError, OverloadedError
+
+# Requests that are taken whatever their predicted cost, for each worker: a few slow callers are
+# no overload.
+ALWAYS_TAKEN = 8
+# Waiting that does not fall below half of the limit for so long is no burst any more.
+STANDING_AFTER_S = 0.5
+# Until the first request of a kind was measured, in worker seconds.
+_FIRST_GUESS_S = {"photo": 0.04, "crop": 0.006}
+_FORGET = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionLimits:
+    """Seconds of predicted waiting beyond which a request is refused.
+
+    max_wait_s: in a burst. standing_wait_s: once the waiting stands. bulk_wait_s: for bulk.
+    """
+
+    max_wait_s: float
+    standing_wait_s: float
+    bulk_wait_s: float
+
+
+class Admission:
+    """Hands out tickets while the predicted work in progress is within the limits.
+
+    A request's cost in worker seconds is predicted from the size of its body, by a fit over what
+    earlier requests of its kind took. Work is limited to what keeps the workers busy for
+    `max_wait_s`; once waiting has stood above half of `standing_wait_s` for half a second, only to
+    `standing_wait_s`: a burst is taken, lasting overload is refused before everybody is late
+    (the idea of CoDel, Nichols and Jacobson, 2012). Active tenants share the limit equally.
+
+    Args:
+        on_refusal: told the reason of each refusal: backlog, tenant or deadline.
+        on_backlog: told the predicted worker seconds of what is in progress whenever they change.
+    """
+
+    def __init__(
+        self,
+        limits: AdmissionLimits,
+        *,
+        workers: int,
+        fair: FairShare,
+        on_refusal: Callable[[str], None],
+        on_backlog: Callable[[float], None],
+    ) -> None:
+        self._limits = limits
+        self._workers = workers
+        self._fair = fair
+        self._on_refusal = on_refusal
+        self._on_backlog = on_backlog
+        self._costs = {kind: LinearFit(_FORGET) for kind in _FIRST_GUESS_S}
+        self._backlog_s = dict.fromkeys(Priority, 0.0)
+        self._open = 0
+        self._low_at = -math.inf
+
+    @property
+    def backlog_s(self) -> float:
+        """Predicted worker seconds of everything in progress."""
+        return sum(self._backlog_s.values())
+
+    def admit(
+        self, kind: str, size_bytes: int, *, tenant: str, priority: Priority, deadline: float
+    ) -> Admitted:
+        """A context that holds the ticket of a request while it is in progress.
+
+        Args:
+            kind: what is done with it, `photo` or `crop`.
+            size_bytes: of the body.
+            tenant: whose lane it takes; callers without one share a lane.
+            deadline: `time.monotonic()` by which it must be answered.
+
+        Raises:
+            OverloadedError: there is too much work already.
+            DeadlineError: its lane's work alone takes longer than it has.
+        """
+        now = time.monotonic()
+        cost_s = self._predict(kind, size_bytes)
+        lane = self._fair.lane(tenant)
+        ahead_s = lane.backlog_s / self._workers
+        if deadline - now < ahead_s + cost_s / self._workers:
+            self._on_refusal("deadline")
+            raise DeadlineError("The request cannot be done in the time it was given.")
+        sharers = self._fair.active + (not self._fair.is_active(tenant))
+        limit_s = self._limit_s(priority, now) * self._workers
+        before_s = self._backlog_s[Priority.INTERACTIVE]
+        if priority is Priority.BULK:
+            before_s += self._backlog_s[Priority.BULK]
+        always = max(1, ALWAYS_TAKEN * self._workers // sharers)
+        mine_s = before_s if sharers == 1 else lane.backlog_s
+        if lane.open >= always and mine_s + cost_s > limit_s / sharers:
+            self._on_refusal("backlog" if sharers == 1 else "tenant")
+            raise OverloadedError(
+                "The service is working at its limit; try again shortly.",
+                retry_after_s=max(1, math.ceil(before_s / self._workers)),
+            )
+        return Admitted(self, kind, size_bytes, cost_s, tenant, priority, deadline)
+
+    def _predict(self, kind: str, size_bytes: int) -> float:
+        fit = self._costs[kind]
+        return fit.predict(size_bytes) if fit.observed else _FIRST_GUESS_S[kind]
+
+    def _limit_s(self, priority: Priority, now: float) -> float:
+        if priority is Priority.BULK:
+            return self._limits.bulk_wait_s
+        standing = self._limits.standing_wait_s
+        if self._backlog_s[Priority.INTERACTIVE] <= 0.5 * standing * self._workers:
+            self._low_at = now
+        if now - self._low_at > STANDING_AFTER_S:
+            return min(standing, self._limits.max_wait_s)
+        return self._limits.max_wait_s
+
+    def _begin(self, admitted: Admitted) -> Ticket:
+        ticket = Ticket(self._fair.enter(admitted.tenant), admitted.priority, admitted.deadline)
+        self._move(ticket, admitted.cost_s)
+        return ticket
+
+    def _end(self, admitted: Admitted, ticket: Ticket, *, learn: bool) -> None:
+        self._move(ticket, -admitted.cost_s)
+        self._fair.leave(ticket.lane)
+        if learn:
+            self._costs[admitted.kind].observe(admitted.size_bytes, ticket.spent_s)
+
+    def _move(self, ticket: Ticket, seconds: float) -> None:
+        self._open += 1 if seconds > 0 else -1
+        ticket.lane.backlog_s += seconds
+        self._backlog_s[ticket.priority] += seconds
+        if not self._open:  # sums of floats that do not come out even
+            self._backlog_s = dict.fromkeys(Priority, 0.0)
+        if ticket.lane.open == 1 and seconds < 0:
+            ticket.lane.backlog_s = 0.0
+        if self._backlog_s[Priority.INTERACTIVE] <= (
+            0.5 * self._limits.standing_wait_s * self._workers
+        ):
+            self._low_at = time.monotonic()
+        self._on_backlog(self.backlog_s)
+
+
+class Admitted:
+    """A place in the work in progress; entering it begins the request."""
+
+    __slots__ = (
+        "_admission", "_ticket", "_timer", "cost_s", "deadline", "kind", "priority", "size_bytes",
+        "tenant",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        admission: Admission,
+        kind: str,
+        size_bytes: int,
+        cost_s: float,
+        tenant: str,
+        priority: Priority,
+        deadline: float,
+    ) -> None:
+        self._admission = admission
+        self.kind = kind
+        self.size_bytes = size_bytes
+        self.cost_s = max(cost_s, 1e-6)
+        self.tenant = tenant
+        self.priority = priority
+        self.deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Ticket:
+        self._ticket = self._admission._begin(self)
+        if math.isfinite(self.deadline):
+            left = max(0.0, self.deadline - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(left, self._ticket.expire)
+        return self._ticket
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._admission._end(self, self._ticket, learn=error is None)

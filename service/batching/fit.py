@@ -1,0 +1,55 @@
+"""How long a batch takes by its size: an online fit t = a n + b."""
+
+from __future__ import annotations
+
+
+class LinearFit:
+    """Least squares over what was observed, the recent counting more.
+
+    Neither term goes below zero. Until two sizes were seen, time is taken as proportional to size.
+
+    Args:
+        forget: share by which each new observation makes the older ones count less.
+    """
+
+    def __init__(self, forget: float = 0.02) -> None:
+        self._keep = 1.0 - forget
+        self._weight = self._n = self._nn = self._t = self._nt = 0.0
+
+    @property
+    def observed(self) -> bool:
+        """Whether there is anything to predict from."""
+        return self._weight > 0.0
+
+    def observe(self, size: float, seconds: float) -> None:
+        """Add one observation."""
+        keep = self._keep
+        self._weight = self._weight * keep + 1.0
+        self._n = self._n * keep + size
+        self._nn = self._nn * keep + size * size
+        self._t = self._t * keep + seconds
+        self._nt = self._nt * keep + size * seconds
+
+    def terms(self) -> tuple[float, float]:
+        """The slope a in seconds a unit and the intercept b in seconds; zeros without data."""
+        if not self._weight:
+            return 0.0, 0.0
+        spread = self._weight * self._nn - self._n * self._n
+        if spread > 1e-9 * self._weight * self._nn:
+            slope = (self._weight * self._nt - self._n * self._t) / spread
+            intercept = (self._t - slope * self._n) / self._weight
+            if slope >= 0.0 and intercept >= 0.0:
+                return slope, intercept
+            if slope < 0.0:
+                return 0.0, self._t / self._weight
+        return (self._nt / self._nn if self._nn else 0.0), 0.0
+
+    def predict(self, size: float) -> float:
+        """Seconds for a size; 0 without data."""
+        slope, intercept = self.terms()
+        return slope * size + intercept
+
+    def largest(self, seconds: float) -> float:
+        """The largest size that takes at most so long; infinite where size costs nothing."""
+        slope, intercept = self.terms()
+        return (seconds - intercept) / slope if slope else float("inf")

@@ -1,0 +1,99 @@
+"""What waits in a stage, in the order of its tickets; who has gone, or is too late, is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from service.batching.ticket import Lane, Order, Priority, Ticket
+from service.domain.errors import DeadlineError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(slots=True, eq=False)
+class Entry(Generic[T, R]):
+    """One item that waits; `since` is `time.perf_counter()`."""
+
+    item: T
+    cost: int
+    ticket: Ticket
+    future: asyncio.Future[R]
+    since: float
+
+
+class FairQueue(Generic[T, R]):
+    """First come, first served within a lane and priority; the lanes by what they were served.
+
+    Args:
+        needed_s: how long an item of a given cost takes at least, in seconds.
+        on_left: told the ticket of each item that leaves, taken or dropped.
+        on_abandoned: told `gone` or `deadline` for each item that is dropped.
+    """
+
+    def __init__(
+        self,
+        needed_s: Callable[[int], float],
+        on_left: Callable[[Ticket], None],
+        on_abandoned: Callable[[str], None],
+    ) -> None:
+        self._rows: dict[tuple[Priority, Lane], deque[Entry[T, R]]] = {}
+        self._needed_s = needed_s
+        self._on_left = on_left
+        self._on_abandoned = on_abandoned
+
+    def append(self, entry: Entry[T, R]) -> None:
+        """Add an item behind those of its lane and priority."""
+        key = (entry.ticket.priority, entry.ticket.lane)
+        self._rows.setdefault(key, deque()).append(entry)
+
+    def alive(self) -> Iterator[Entry[T, R]]:
+        """Items whose caller is still there."""
+        return (entry for row in self._rows.values() for entry in row if not entry.future.done())
+
+    def oldest(self) -> float:
+        """When the oldest of them came."""
+        return min(entry.since for entry in self.alive())
+
+    def urgency(self) -> Order | None:
+        """The order of the item that goes next."""
+        for key in list(self._rows):
+            if self._head(key) is None:
+                del self._rows[key]
+        return min((row[0].ticket.order for row in self._rows.values()), default=None)
+
+    def take(self, limit: float) -> list[Entry[T, R]]:
+        """The items that go next, in order, of a cost up to `limit`, at least one."""
+        taken: list[Entry[T, R]] = []
+        cost = 0
+        for key in sorted(self._rows, key=lambda key: (key[0], key[1].served_s)):
+            while (head := self._head(key)) is not None:
+                cost += head.cost
+                if taken and cost > limit:
+                    return taken
+                self._rows[key].popleft()
+                self._on_left(head.ticket)
+                taken.append(head)
+        return taken
+
+    def _head(self, key: tuple[Priority, Lane]) -> Entry[T, R] | None:
+        """The first item of a row that is still worth doing; what stood before it is dropped."""
+        row = self._rows[key]
+        while row and self._is_over(row[0]):
+            self._on_left(row.popleft().ticket)
+        return row[0] if row else None
+
+    def _is_over(self, entry: Entry[T, R]) -> bool:
+        if not entry.future.done():
+            left = entry.ticket.deadline - time.monotonic()
+            if left >= self._needed_s(entry.cost):
+                return False
+            entry.ticket.expire()
+        late = isinstance(entry.ticket.failure, DeadlineError)
+        self._on_abandoned("deadline" if late else "gone")
+        return True

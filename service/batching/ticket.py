@@ -1,0 +1,124 @@
+"""One admitted request: whose it is, how urgent, until when, and whether anyone still waits."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from enum import IntEnum
+from typing import TypeVar
+
+from service.domain.errors import DeadlineError, FacetteError, WithdrawnError
+
+R = TypeVar("R")
+
+Order = tuple[int, float]
+"""What goes first: the smaller priority number, then the lane that was served less."""
+
+
+class Priority(IntEnum):
+    """Classes of requests; a worker takes nothing of a later class while an earlier one waits."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+class Lane:
+    """What one tenant was served: `served_s` are worker seconds on the scale of `FairShare`."""
+
+    __slots__ = ("backlog_s", "name", "open", "served_s")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.served_s = 0.0
+        self.backlog_s = 0.0
+        self.open = 0
+
+
+class Ticket:
+    """Goes with a request through every stage.
+
+    deadline: `time.monotonic()` at which its answer is of no use any more; infinite for none.
+    spent_s: worker seconds spent on it so far.
+    """
+
+    __slots__ = ("_failure", "_waiting", "deadline", "lane", "priority", "spent_s")
+
+    def __init__(
+        self,
+        lane: Lane,
+        priority: Priority = Priority.INTERACTIVE,
+        deadline: float = math.inf,
+    ) -> None:
+        self.lane = lane
+        self.priority = priority
+        self.deadline = deadline
+        self.spent_s = 0.0
+        self._failure: FacetteError | None = None
+        self._waiting: set[asyncio.Future[object]] = set()
+
+    @property
+    def order(self) -> Order:
+        """Its place among what waits; smaller goes first."""
+        return self.priority, self.lane.served_s
+
+    @property
+    def failure(self) -> FacetteError | None:
+        """Why nothing more is to be done for it."""
+        return self._failure
+
+    def withdraw(self) -> None:
+        """The caller hung up: what waits fails at once, and nothing more is begun."""
+        self._fail(WithdrawnError("The caller hung up."))
+
+    def expire(self) -> None:
+        """The deadline passed: likewise."""
+        self._fail(_too_late())
+
+    def check(self, needed_s: float = 0.0) -> None:
+        """Return while it makes sense to go on.
+
+        needed_s: how long what is left to do takes at least.
+
+        Raises:
+            WithdrawnError: the caller has gone.
+            DeadlineError: there is less time left than needed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self.deadline - time.monotonic() < needed_s:
+            raise _too_late()
+
+    async def wait(self, future: asyncio.Future[R]) -> R:
+        """A future's result, or the ticket's failure as soon as there is one."""
+        if self._failure is not None and not future.done():
+            future.set_exception(self._failure)
+        self._waiting.add(future)  # type: ignore[arg-type]
+        try:
+            return await future
+        finally:
+            self._waiting.discard(future)  # type: ignore[arg-type]
+            if future.done() and not future.cancelled():
+                future.exception()  # a caller cancelled in this moment does not fetch it
+
+    def charge(self, seconds: float) -> None:
+        """Note worker seconds spent on it."""
+        self.spent_s += seconds
+        self.lane.served_s += seconds
+
+    def _fail(self, failure: FacetteError) -> None:
+        if self._failure is not None:
+            return
+        self._failure = failure
+        for future in self._waiting:
+            if not future.done():
+                future.set_exception(failure)
+
+
+def _too_late() -> DeadlineError:
+    return DeadlineError("The request could not be done in the time it was given.")
+
+
+def free_ticket() -> Ticket:
+    """A ticket for work that no limit applies to."""
+    return Ticket(Lane())
