@@ -47,6 +47,7 @@ def main() -> int:
 # Each contestant is imported in its own process only: imports are part of what is measured.
 def _facette(folder: Path) -> dict[str, int]:
     from bench.harness import by_callers, default_settings, running_analyzer
+    from service.batching import free_ticket
     from service.domain.types import AnalyzedPhoto
     from service.telemetry import StageClock
 

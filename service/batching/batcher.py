@@ -158,12 +158,12 @@ class MicroBatcher(Generic[T, R]):
             raise StoppingError("The service is shutting down.")
         ticket = ticket or self._anyone
         cost = self._cost(item)
+        now = time.perf_counter()
         ticket.check(self._needed_s(cost))
         self._pending += 1
         self._idle.clear()
         try:
             await self._room.enter(ticket)
-            now = time.perf_counter()
             self._gap_s += _NEW_GAP * (min(1.0, now - self._last_at) - self._gap_s)
             self._last_at = now
             future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
@@ -232,7 +232,10 @@ class MicroBatcher(Generic[T, R]):
         if policy.latency_objective_s and self.fit.observed:
             left = policy.latency_objective_s - (now - self._queue.oldest())
             limit = min(limit, self.fit.largest(left))
-        if not policy.max_queue_delay_s:  # a delay asks for full batches
+        waited_for_a_full_one = policy.max_queue_delay_s or (
+            policy.latency_objective_s and waiting_cost >= policy.max_batch_cost
+        )
+        if not waited_for_a_full_one:
             limit = min(limit, -(-waiting_cost // idle))
         return limit
 

@@ -48,9 +48,13 @@ class FairQueue(Generic[T, R]):
         self._on_abandoned = on_abandoned
 
     def append(self, entry: Entry[T, R]) -> None:
-        """Add an item behind those of its lane and priority."""
-        key = (entry.ticket.priority, entry.ticket.lane)
-        self._rows.setdefault(key, deque()).append(entry)
+        """Add an item behind those of its lane and priority that came before it."""
+        row = self._rows.setdefault((entry.ticket.priority, entry.ticket.lane), deque())
+        place = len(row)
+        # Who waited outside for room may be overtaken by who came as room was there.
+        while place and row[place - 1].since > entry.since:
+            place -= 1
+        row.insert(place, entry)
 
     def alive(self) -> Iterator[Entry[T, R]]:
         """Items whose caller is still there."""

@@ -97,7 +97,7 @@ class Ticket:
         try:
             return await future
         finally:
-            self._waiting.discard(future)  # type: ignore[arg-type]
+            self._waiting.discard(future)
             if future.done() and not future.cancelled():
                 future.exception()  # a caller cancelled in this moment does not fetch it
 

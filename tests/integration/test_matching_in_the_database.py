@@ -47,7 +47,9 @@ class Shop:
             max_distance=0.5,
             on_face=lambda matched: None,
         )
-        return await ingest(tenant, source(self.analyzer.add(*embeddings)), StageClock(), free_ticket())
+        return await ingest(
+            tenant, source(self.analyzer.add(*embeddings)), StageClock(), free_ticket()
+        )
 
 
 @pytest.fixture(params=[EXACT, BY_INDEX], ids=["exact", "by index"])

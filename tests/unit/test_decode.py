@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 
 from service.domain.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from service.vision import decode as module
-from service.vision.decode import decode
+from service.vision.decode import decode, decode_pixels, plain_jpeg_size
 
 # The tests' filter (every warning is an error) goes before the one that the module sets.
 MODULE_FILTER = r"ignore::UserWarning:PIL\."
@@ -485,3 +485,19 @@ def test_a_damaged_file_gives_a_photo_or_an_input_error(
     assert photo.pixels.flags.c_contiguous
     assert photo.format.upper() in module.FORMATS
     assert len(photo.phash) == 16
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06"])
+def test_pixels_alone_are_those_of_the_whole_decoder(mode: str, exif: bytes) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (40, 30, 3), np.uint8)
+    stream = io.BytesIO()
+    extra = {"exif": exif + b"\0\0\0\0\0\0"} if exif else {}
+    Image.fromarray(noise).convert(mode).save(stream, "JPEG", **extra)
+    data = stream.getvalue()
+    expected = decode(data, 10_000).pixels
+    assert np.array_equal(decode_pixels(data, 10_000), expected)
+    assert plain_jpeg_size(data) == (None if exif else (30, 40))
+    assert expected.shape[:2] == ((30, 40) if exif else (40, 30))
+    with pytest.raises(ImageTooLargeError):
+        decode_pixels(data, 100)
