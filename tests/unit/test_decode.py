@@ -488,7 +488,9 @@ def test_a_damaged_file_gives_a_photo_or_an_input_error(
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("exif", [b"", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06"])
+@pytest.mark.parametrize(
+    "exif", [b"", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06"]
+)
 def test_pixels_alone_are_those_of_the_whole_decoder(mode: str, exif: bytes) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (40, 30, 3), np.uint8)
     stream = io.BytesIO()
