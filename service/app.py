@@ -2,93 +2,245 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.routing import Router
+from starlette.types import Receive, Scope, Send
 
 from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.analysis.stages import StageSettings
 from service.api.auth import TokenGuard
-from service.api.boundary import Boundary, PermitOffice
+from service.api.boundary import Boundary
+from service.api.door import Door
 from service.api.routes import ApiServices, build_routes
+from service.batching import Admission, AdmissionLimits, FairShare
+from service.changes import changes
 from service.config import Config
+from service.domain.errors import ConfigError, FacetteError, StoppingError
 from service.domain.types import ModelSpace
+from service.generations import Generations, Shared
 from service.runtime.cpu import usable_cores
+from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.sessions import SessionSettings
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
 from service.store.embedded import embedded_server
 from service.store.repository import Repository
 from service.store.writes import SearchSettings
-from service.telemetry import Metrics
+from service.telemetry import Metrics, configure_logging, open_tracing
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
+from service.usecases.recognize import Recognize
 from service.vision.cascade import CascadeSettings
 
 _logger = logging.getLogger(__name__)
 
+# A request needs one connection, and /readyz must not wait for it.
+_FEWEST_CONNECTIONS = 2
 
-def create_app(config: Config) -> Boundary:
-    """The ASGI application of one configuration; everything it needs starts with its lifespan."""
-    metrics = Metrics()
-    running: list[ApiServices] = []
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """An analyzer and what belongs to it; `made_of` tells whether another would be the same."""
+
+    analyzer: Analyzer
+    fair: FairShare
+    made_of: tuple[AnalysisSettings, str]
+
+
+class Service:
+    """The ASGI application; everything it needs starts with its lifespan, much can be exchanged.
+
+    Args:
+        load: reads the configuration again, for `reload`.
+    """
+
+    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+        self.config = config
+        self._load = load
+        self._metrics = Metrics()
+        self._generations: Generations[ApiServices] = Generations()
+        self._reloading = asyncio.Lock()
+        self._stopping = False
+        self._boundary = Boundary(
+            Router(build_routes(self._generations.lease), redirect_slashes=False),
+            lifespan=self._lifespan,
+            metrics=self._metrics,
+            max_body_bytes=config.server.max_body_bytes,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        await self._boundary(scope, receive, send)
+
+    def begin_stopping(self) -> None:
+        """Say at /readyz that the service stops; everything is served as before."""
+        self._stopping = True
+
+    async def reload(self) -> bool:
+        """Take over what changed in the configuration and the models; returns whether it did.
+
+        Requests go on under what they began with. When the new configuration or the new models
+        cannot be used, all stays as it was, and one log line says why. Reloads wait for each other.
+        """
+        async with self._reloading:
+            if self._stopping:
+                return False
+            try:
+                found = changes(self.config, await asyncio.to_thread(self._load))
+                exchanged = await self._exchange(found.config)
+            except FacetteError as error:
+                _logger.error("reload failed, all stays as it was: %s", error.message)
+            except Exception:
+                _logger.exception("reload failed, all stays as it was")
+            else:
+                self._metrics.reloads.labels("ok").inc()
+                if {"server.log_level", "server.log_json"} & set(found.applied):
+                    server = self.config.server
+                    configure_logging(server.log_level, as_json=server.log_json)
+                _logger.info(
+                    "reloaded",
+                    extra={
+                        "fields": {
+                            "changed": ",".join(found.applied) or "nothing",
+                            "models": "exchanged" if exchanged else "kept",
+                            "needs_restart": ",".join(found.waiting) or "nothing",
+                        }
+                    },
+                )
+                return True
+            self._metrics.reloads.labels("failed").inc()
+            return False
 
     @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
+    async def _lifespan(self) -> AsyncIterator[None]:
+        """Bring everything up in order; the stack takes it down in reverse."""
+        tracing = self.config.tracing
         async with AsyncExitStack() as stack:
-            running.append(await _start(config, metrics, stack))
-            _logger.info("ready")
+            self._tracing = open_tracing(tracing.endpoint, tracing.sample_ratio)
+            stack.push_async_callback(asyncio.to_thread, self._tracing.close)
+            engine = await self._open_engine(self.config)
             try:
-                yield
-            finally:
-                running.clear()
+                self._database = await Database.open(database_settings(self.config, stack))
+                stack.push_async_callback(self._database.close)
+                self._serve(self.config, engine)
+            except BaseException:
+                await engine.release()
+                raise
+            stack.push_async_callback(self._end)
+            _logger.info("ready")
+            yield
         _logger.info("stopped")
 
-    return Boundary(
-        Router(build_routes(lambda: running[0]), redirect_slashes=False),
-        lifespan=lifespan,
-        metrics=metrics,
-        max_body_bytes=config.server.max_body_bytes,
-    )
+    async def _end(self) -> None:
+        self._stopping = True
+        async with self._reloading:  # one that is under way notices
+            await self._generations.aclose()
 
+    async def _exchange(self, config: Config) -> bool:
+        """Serve with another configuration; returns whether there are other models, too."""
+        former = self._engine
+        engine = await self._open_engine(config, former)
+        try:
+            if self._stopping:
+                raise StoppingError("The service is shutting down.")
+            self._serve(config, engine)
+        except BaseException:
+            await engine.release()
+            raise
+        if engine is former:
+            return False
+        for labels in former.value.analyzer.placements - engine.value.analyzer.placements:
+            self._metrics.model.labels(*labels).set(0)
+        return True
 
-async def _start(config: Config, metrics: Metrics, stack: AsyncExitStack) -> ApiServices:
-    """Bring everything up in order; the stack takes it down in reverse."""
-    analyzer = Analyzer(config.paths.models_dir, analysis_settings(config), metrics)
-    stack.push_async_callback(analyzer.aclose)
-    await analyzer.warm_up()
-    database = await Database.open(database_settings(config, stack))
-    stack.push_async_callback(database.close)
-    match = config.match
-    repository = Repository(
-        database, SearchSettings(match.exact_search_max_faces, match.hnsw_ef_search)
-    )
-    blobs = FolderBlobStore(config.paths.upload_dir)
-    ingest = IngestPhoto(
-        analyzer,
-        repository,
-        blobs,
-        space=ModelSpace(analyzer.embedding.space),
-        max_distance=match.max_distance or analyzer.embedding.recommended_max_distance,
-        on_face=lambda matched: metrics.faces.labels("matched" if matched else "new").inc(),
-    )
-    return ApiServices(
-        ingest=ingest,
-        curate=Curate(repository, blobs, on_orphans=metrics.orphan_blobs.inc),
-        guard=TokenGuard(config.auth.token),
-        permits=PermitOffice(config.server.max_requests_in_flight, metrics),
-        metrics=metrics,
-        upload_timeout_s=config.server.upload_timeout_s,
-        ready=database.ping,
-    )
+    async def _open_engine(
+        self, config: Config, running: Shared[_Engine] | None = None
+    ) -> Shared[_Engine]:
+        """A warm engine, held for the caller: the running one where it would be the same."""
+        settings = analysis_settings(config)
+        models = config.paths.models_dir
+        made_of = (settings, await asyncio.to_thread(_manifest_sha256, models))
+        if running is not None and running.value.made_of == made_of:
+            return running.hold()
+        analyzer = await asyncio.to_thread(Analyzer, models, settings, self._metrics)
+        engine = Shared(_Engine(analyzer, FairShare(), made_of), analyzer.aclose).hold()
+        try:
+            await analyzer.warm_up()
+        except BaseException:
+            await engine.release()
+            raise
+        return engine
+
+    def _serve(self, config: Config, engine: Shared[_Engine]) -> None:
+        """Make the services of one generation, and let requests have them from now on."""
+        services = self._compose(config, engine.value)
+        self._generations.replace(services, engine.release)
+        self.config, self._engine = config, engine
+
+    def _compose(self, config: Config, engine: _Engine) -> ApiServices:
+        analyzer, metrics = engine.analyzer, self._metrics
+        match, server = config.match, config.server
+        repository = Repository(
+            self._database, SearchSettings(match.exact_search_max_faces, match.hnsw_ef_search)
+        )
+        blobs = _open_blobs(config)
+        facts = analyzer.embedding
+        space = ModelSpace(facts.space)
+        return ApiServices(
+            ingest=IngestPhoto(
+                analyzer,
+                repository,
+                blobs,
+                space=space,
+                max_distance=match.max_distance or facts.recommended_max_distance,
+                on_face=lambda matched: metrics.faces.labels("matched" if matched else "new").inc(),
+            ),
+            recognize=Recognize(analyzer, space=space, dimension=facts.dimension),
+            curate=Curate(repository, blobs, on_orphans=metrics.orphan_blobs.inc),
+            guard=TokenGuard(config.auth.token),
+            door=Door(
+                max_requests=_share(server.max_requests_in_flight, config),
+                max_bytes=max(
+                    _share(server.max_bytes_in_flight, config),
+                    min(server.max_bytes_in_flight, server.max_body_bytes),
+                ),
+                max_body_bytes=server.max_body_bytes,
+                metrics=metrics,
+            ),
+            admission=Admission(
+                AdmissionLimits(
+                    max_wait_s=server.max_wait_ms / 1e3,
+                    standing_wait_s=server.standing_wait_ms / 1e3,
+                    bulk_wait_s=server.bulk_wait_ms / 1e3,
+                ),
+                workers=engine.made_of[0].workers,
+                fair=engine.fair,
+                on_refusal=lambda reason: metrics.refusals.labels(reason).inc(),
+                on_backlog=metrics.backlog_seconds.set,
+            ),
+            metrics=metrics,
+            upload_timeout_s=server.upload_timeout_s,
+            request_timeout_s=server.request_timeout_ms / 1e3,
+            ready=self._ready,
+        )
+
+    async def _ready(self) -> None:
+        if self._stopping:
+            raise StoppingError("The service is shutting down.")
+        await self._database.ping()
 
 
 def analysis_settings(config: Config) -> AnalysisSettings:
     """The analyzer's settings, with what is left to the machine filled in."""
     detection, inference = config.detection, config.inference
-    workers = inference.workers or max(1, usable_cores() // inference.intra_op_threads)
+    workers = _share(inference.workers or usable_cores() // inference.intra_op_threads, config)
+    stages = {"rnet": config.stage_rnet, "onet": config.stage_onet, "facenet": config.stage_facenet}
     return AnalysisSettings(
         cascade=CascadeSettings(
             detection.min_face_size,
@@ -103,18 +255,16 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         min_confidence=detection.min_confidence,
         max_detections=detection.max_detections,
         max_pixels=config.images.max_pixels,
-        max_photos=inference.max_photos_in_work or 3 * workers,
+        max_photos=_share(inference.max_photos_in_work, config)
+        if inference.max_photos_in_work
+        else 2 * workers,
         screen=inference.screen == "auto",
         workers=workers,
         stages={
             name: StageSettings(
                 stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
             )
-            for name, stage in (
-                ("rnet", config.stage_rnet),
-                ("onet", config.stage_onet),
-                ("facenet", config.stage_facenet),
-            )
+            for name, stage in stages.items()
         },
         latency_objective_s=inference.latency_objective_ms / 1e3,
     )
@@ -123,7 +273,10 @@ def analysis_settings(config: Config) -> AnalysisSettings:
 def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
     """Where the database is; without a configured one the embedded server runs with the stack."""
     pool = config.database_pool
-    limits = (pool.max_connections, pool.acquire_timeout_s, pool.statement_timeout_s)
+    connections = min(
+        pool.max_connections, max(_FEWEST_CONNECTIONS, _share(pool.max_connections, config))
+    )
+    limits = (connections, pool.acquire_timeout_s, pool.statement_timeout_s)
     if config.database is not None:
         server = config.database
         return DatabaseSettings(
@@ -133,3 +286,25 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
     return DatabaseSettings(
         address.socket_dir, address.port, address.dbname, address.user, "", *limits
     )
+
+
+def _share(total: int, config: Config) -> int:
+    """What one of the service's processes gets of a number that is meant for all of them."""
+    return max(1, total // config.server.processes)
+
+
+def _open_blobs(config: Config) -> FolderBlobStore:
+    try:
+        return FolderBlobStore(config.paths.upload_dir)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.upload_dir: {config.paths.upload_dir} cannot be used: {error.strerror}"
+        ) from error
+
+
+def _manifest_sha256(models: Path) -> str:
+    """Identifies the models: the manifest has the hash of every file. Empty when it is missing."""
+    try:
+        return file_sha256(models / MANIFEST_NAME)
+    except OSError:  # the analyzer says it better
+        return ""

@@ -7,20 +7,26 @@ import asyncio
 import logging
 import os
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
-import uvicorn
-
 from service import __version__
-from service.app import create_app, database_settings
-from service.config import CONFIG_PATH_VARIABLE, Config, load_config, render_example
+from service.app import Service, database_settings
+from service.config import (
+    CONFIG_PATH_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    Config,
+    load_config,
+    render_example,
+)
 from service.domain.errors import ConfigError, FacetteError
+from service.server import Server
 from service.store.database import Database
+from service.supervisor import Supervisor, child_command, say_ready
 from service.telemetry import configure_logging
 
 
@@ -51,7 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the service")
     serve.add_argument("--host", help="address to listen on, instead of the configured one")
     serve.add_argument("--port", type=int, help="port to listen on, instead of the configured one")
+    serve.add_argument(
+        "--processes", type=int, help="serving processes, instead of the configured number"
+    )
     serve.set_defaults(run=_serve)
+
+    process = commands.add_parser("serve-process")  # without help: only the supervisor calls it
+    for descriptor in ("listener", "parent", "ready"):
+        process.add_argument(descriptor, type=int)
+    process.set_defaults(run=_serve_process)
 
     init = commands.add_parser("init", help="create the configuration file if there is none")
     init.set_defaults(run=_init)
@@ -112,38 +126,43 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    config = load_config(options.config)
+    environment = dict(os.environ)
+    if options.processes is not None:
+        environment[f"{ENVIRONMENT_PREFIX}SERVER_PROCESSES"] = str(options.processes)
+    load = partial(load_config, options.config, environment)
+    config = load()
     configure_logging(config.server.log_level, as_json=config.server.log_json)
     host = options.host or config.server.host
     port = config.server.port if options.port is None else options.port
-    listener = _listen(host, port)
-    server = _Server(
-        uvicorn.Config(
-            create_app(config),
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=config.server.shutdown_timeout_s,
-        ),
-        _greeting(options.config, config, host, listener.getsockname()[1]),
-    )
-    # uvicorn repeats the signal that stopped it once everything is down; stopping is no failure.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    with _listen(host, port) as listener:
+        greeting = _greeting(options.config, config, host, listener.getsockname()[1])
+        greet = partial(print, greeting, flush=True)
+        if config.server.processes == 1:
+            return _run(Server(Service(config, load), greet), listener)
+        command = child_command(options.config)
+        return asyncio.run(Supervisor(config, listener, command, load, greet).run())
+
+
+def _serve_process(options: argparse.Namespace) -> int:
+    """One of several processes; the supervisor has migrated, and tells what it should know."""
+    load = partial(load_config, options.config)
+    config = load()
+    configure_logging(config.server.log_level, as_json=config.server.log_json)
+    server = Server(Service(config, load), partial(say_ready, options.ready), parent=options.parent)
+    with socket.socket(fileno=options.listener) as listener:
+        return _run(server, listener)
+
+
+def _run(server: Server, listener: socket.socket) -> int:
     # A failed start says itself what is wrong; the server's remark after it adds nothing.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: not record.getMessage().startswith("Application startup failed")
     )
-    with listener:
-        try:
-            server.run(sockets=[listener])
-        except SystemExit:  # how uvicorn reports a failed start
-            return 2
-    return 0
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # how uvicorn reports a failed start
+        return 2
+    return 1 if server.force_exit else 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -172,19 +191,6 @@ def _greeting(config_path: Path, config: Config, host: str, port: int) -> str:
         f'  curl -H "token: $({facette} token)" -F tenant_id=demo -F image=@photo.jpg '
         f"http://{shown}:{port}/insert-image\n"
     )
-
-
-class _Server(uvicorn.Server):
-    """Says where it is once it is there."""
-
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
-        super().__init__(config)
-        self._greeting = greeting
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if not self.should_exit:
-            print(self._greeting, flush=True)
 
 
 if __name__ == "__main__":

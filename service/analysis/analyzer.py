@@ -108,9 +108,12 @@ class Analyzer:
     def __init__(self, models: Path, settings: AnalysisSettings, metrics: Metrics) -> None:
         manifest = load_manifest(models)
         sessions = open_sessions(models, manifest, settings.sessions)
-        for name, session in sessions.items():
-            place = session.placement
-            metrics.model.labels(name, place.provider, place.precision).set(1)
+        self.placements = frozenset(
+            (name, session.placement.provider, session.placement.precision)
+            for name, session in sessions.items()
+        )
+        for labels in self.placements:
+            metrics.model.labels(*labels).set(1)
         self._settings = settings
         self._metrics = metrics
         self._closing = False

@@ -202,11 +202,9 @@ class Metrics:
         return generate_latest(everyone)
 
 
-def forget_process(pid: int) -> None:
+def forget_process(pid: int, shared_dir: str) -> None:
     """Leave a process that has ended out of the gauges; what it counted stays counted."""
-    folder = _shared_dir()
-    if folder is not None:
-        mark_process_dead(pid, path=folder)  # type: ignore[no-untyped-call]
+    mark_process_dead(pid, path=shared_dir)  # type: ignore[no-untyped-call]
 
 
 def _begin_at_zero(counter: Counter, labels: Iterable[str]) -> None:
