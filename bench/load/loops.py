@@ -179,7 +179,7 @@ class ClosedLoop(Load):
         connection.send(self._requests[exchange.call], exchange)
 
     def _free(self, connection: Connection) -> None:
-        if not self._sending:
+        if time.perf_counter() >= self.tally.end:
             return
         if connection.usable:
             self._send(connection)
