@@ -67,11 +67,13 @@ class Service:
         self._generations: Generations[ApiServices] = Generations()
         self._reloading = asyncio.Lock()
         self._stopping = False
+        self._tracing = open_tracing(config.tracing.endpoint, config.tracing.sample_ratio)
         self._boundary = Boundary(
             Router(build_routes(self._generations.lease), redirect_slashes=False),
             lifespan=self._lifespan,
             metrics=self._metrics,
             max_body_bytes=config.server.max_body_bytes,
+            tracing=self._tracing,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,9 +122,7 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         """Bring everything up in order; the stack takes it down in reverse."""
-        tracing = self.config.tracing
         async with AsyncExitStack() as stack:
-            self._tracing = open_tracing(tracing.endpoint, tracing.sample_ratio)
             stack.push_async_callback(asyncio.to_thread, self._tracing.close)
             engine = await self._open_engine(self.config)
             try:

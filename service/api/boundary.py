@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -68,7 +68,7 @@ class Boundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "lifespan":
-            await run_lifespan(self._traced_lifespan(), receive, send)
+            await run_lifespan(self._lifespan(), receive, send)
             return
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
@@ -77,14 +77,6 @@ class Boundary:
         headers = Headers(scope=scope)
         with self._tracing.request(scope["method"], scope["path"], headers) as span:
             await self._serve(scope, exchange, span)
-
-    @asynccontextmanager
-    async def _traced_lifespan(self) -> AsyncIterator[None]:
-        try:
-            async with self._lifespan():
-                yield
-        finally:
-            await asyncio.to_thread(self._tracing.close)
 
     async def _serve(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         try:
