@@ -15,7 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from bench.server import ServiceProcess
+from bench.server import TOKEN, ServiceProcess
+from tests.integration.live import busy, end, insert, postgres_of, wait_until
 
 pytestmark = pytest.mark.xdist_group("life cycle")
 
@@ -25,22 +26,16 @@ def process(service_folder: Path, models_dir: Path) -> Iterator[ServiceProcess]:
     """A service of the test's own, gone with its database however the test ends."""
     found = ServiceProcess(service_folder, models_dir)
     yield found
-    for each in _postgres_of(found):
-        each.kill()
-    found.kill()
+    end(found)
 
 
-def _postgres_of(process: ServiceProcess) -> list[psutil.Process]:
-    folder = str(process.data_dir / "postgres")
-    return [
-        each
-        for each in psutil.process_iter(["name", "cmdline"])
-        if each.info["name"] == "postgres" and folder in (each.info["cmdline"] or [])
-    ]
+def _metrics(process: ServiceProcess) -> str:
+    return httpx.get(f"{process.url}/metrics").text
 
 
-def _insert(client: httpx.Client, photo: bytes) -> httpx.Response:
-    return client.post("/insert-image", data={"tenant_id": "t"}, files={"image": photo})
+def _listens(url: httpx.URL) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex((url.host, url.port)) == 0
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -48,17 +43,76 @@ def test_stopping_ends_everything_and_counts_as_success(
     process: ServiceProcess, how: signal.Signals
 ) -> None:
     process.start()
-    assert _postgres_of(process)
+    assert postgres_of(process)
     assert process.stop(how) == 0
-    assert _postgres_of(process) == []
+    assert postgres_of(process) == []
     assert "Traceback" not in process.log
+
+
+def test_stopping_answers_every_request_that_came_in(
+    process: ServiceProcess, portraits: list[Path]
+) -> None:
+    photo = portraits[1].read_bytes()
+    process.start()
+    with busy(process, lambda client: insert(client, photo), callers=8) as callers:
+        assert process.stop() == 0
+        wait_until(lambda: len(callers.last) == 8)
+    assert set(callers.answers) == {200}
+    # Each caller was told that its connection ends, and then found the port closed.
+    assert [answer.headers.get("connection") for answer in callers.last] == ["close"] * 8
+    assert callers.failures == {"ConnectError": 8}
+    assert "cut off" not in process.log
+
+
+def test_request_half_received_when_stopping_is_answered_and_so_is_the_one_behind_it(
+    process: ServiceProcess, portraits: list[Path]
+) -> None:
+    with process.start().client() as client:
+        request = client.build_request(
+            "POST",
+            "/insert-image",
+            data={"tenant_id": "t"},
+            files={"image": portraits[1].read_bytes()},
+        )
+    url, body = request.url, request.read()
+    head = f"POST {url.path} HTTP/1.1\r\n".encode() + b"".join(
+        b"%s: %s\r\n" % header for header in request.headers.raw
+    )
+    with socket.create_connection((url.host, url.port)) as caller:
+        caller.sendall(head + b"\r\n" + body[:-1])
+        wait_until(lambda: "facette_requests_in_flight 1.0" in _metrics(process))
+        psutil.Process(process.pid).send_signal(signal.SIGTERM)
+        wait_until(lambda: not _listens(url))
+        caller.sendall(body[-1:] + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers = b"".join(iter(lambda: caller.recv(65536), b""))
+    assert process.stop() == 0
+    first, second = answers.split(b"HTTP/1.1 ")[1:]
+    assert first.startswith(b"200")
+    assert b"connection: close" not in first
+    assert second.startswith(b"200")
+    assert b"connection: close" in second
+
+
+def test_service_says_that_it_stops_while_it_goes_on_serving(
+    process: ServiceProcess, portraits: list[Path]
+) -> None:
+    (process.folder / "config.toml").write_text("[server]\nshutdown_delay_s = 600\n")
+    with process.start().client() as client:
+        psutil.Process(process.pid).send_signal(signal.SIGTERM)
+        wait_until(lambda: client.get("/readyz").status_code == 503)
+        assert client.get("/readyz").json()["error"]["code"] == "stopping"
+        answer = insert(client, portraits[1].read_bytes())
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        # The second signal: what is still to come is not waited for.
+        assert process.stop() == 1
+    assert postgres_of(process) == []
 
 
 def test_acknowledged_photos_survive_a_kill(process: ServiceProcess, portraits: list[Path]) -> None:
     photo = portraits[1].read_bytes()
     acknowledged: list[str] = []
     with process.start().client() as client, ThreadPoolExecutor(4) as executor:
-        answers = [executor.submit(_insert, client, photo) for _ in range(12)]
+        answers = [executor.submit(insert, client, photo) for _ in range(12)]
         for number, answer in enumerate(as_completed(answers), start=1):
             try:
                 acknowledged.append(answer.result().json()["image_id"])
@@ -67,7 +121,7 @@ def test_acknowledged_photos_survive_a_kill(process: ServiceProcess, portraits: 
             if number == 4:
                 process.kill()
     assert 4 <= len(acknowledged) < 12
-    assert _postgres_of(process), "the database of a killed service goes on"
+    assert postgres_of(process), "the database of a killed service goes on"
     with process.start().client() as client:
         for image_id in acknowledged:
             found = client.get("/image", params={"tenant_id": "t", "image_id": image_id})
@@ -79,7 +133,7 @@ def test_acknowledged_photos_survive_a_kill(process: ServiceProcess, portraits: 
         # Rows the caller was never told of may exist; each has its file.
         assert len(acknowledged) <= size["number_of_images"] <= len(files)
     assert process.stop() == 0
-    assert _postgres_of(process) == []
+    assert postgres_of(process) == []
 
 
 def test_stale_pid_file_of_a_crashed_machine_does_not_stop_the_start(
