@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import history, tables
+from bench import history, http, tables
 from bench.machine import describe
 from bench.result import Effort, Result
 
 _BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
 # They take minutes for what seldom changes, so `all` leaves them out.
-_BY_NAME = ("max_side", "soak")
+_BY_NAME = ("max_side", "soak", "http", "peers")
+_ROUNDS = 7
 _ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
 
@@ -30,10 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         report.write(history.read(options.history))
     elif options.bench == "accuracy":
         _run_accuracy(options.json)
+    elif options.url:
+        _measure_url(options)
     else:
-        names = _BENCHES if options.bench == "all" else (options.bench,)
-        _run(names, Effort(options.rounds, options.quick), options.history, options.json)
+        _run(_names(options), _effort(options), options.history, options.json)
     return 0
+
+
+def _names(options: argparse.Namespace) -> Sequence[str]:
+    if options.bench == "http":
+        return http.benches(options.only)
+    return _BENCHES if options.bench == "all" else (options.bench,)
+
+
+def _effort(options: argparse.Namespace) -> Effort:
+    long = options.bench in ("http", "peers")
+    return Effort(options.rounds or (http.ROUNDS if long else _ROUNDS), options.quick)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,7 +58,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         default="all",
         help=f"all leaves out {', '.join(_BY_NAME)} and accuracy (default: all)",
     )
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds (default: 7)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help=f"measured rounds (default: {_ROUNDS}; http and peers: {http.ROUNDS})",
+    )
     parser.add_argument("--json", type=Path, help="write ratios and raw samples there as well")
     parser.add_argument(
         "--history",
@@ -56,9 +73,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="a small load, only to see that it runs"
     )
+    http.add_arguments(parser)
     options = parser.parse_args(argv)
-    if options.rounds < 1:
+    if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds starts at 1")
+    if options.url and options.bench != "http":
+        parser.error("--url goes with http")
     return options
 
 
@@ -76,6 +96,12 @@ def _run(names: Sequence[str], effort: Effort, path: Path, document: Path | None
     if document is not None:
         ratios = {key: value for each in results.values() for key, value in each["ratios"].items()}
         _write(document, {**origin, "ratios": ratios, "results": results})
+
+
+def _measure_url(options: argparse.Namespace) -> None:
+    found = importlib.import_module("bench.http_any").measure(options)
+    if options.json is not None:
+        _write(options.json, {**describe(), **found})
 
 
 def _run_accuracy(document: Path | None) -> None:
@@ -106,6 +132,8 @@ def _print(record: history.Record) -> None:
         print(f"  memory, {name}: {value:.0f} MB")
     if "max_side" in record:
         print(tables.max_side(record["max_side"]))
+    for described in record.get("tables", {}).values():
+        print(f"\n{tables.table(described)}\n")
     for note in record["notes"]:
         print(f"  - {note}")
     print(flush=True)

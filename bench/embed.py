@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import cv2
 import numpy as np
 
 from bench.harness import Pixels, by_callers, by_threads, default_settings, describe, sessions
 from bench.measure import Work, interleave
 from bench.peer import NAME, FacenetPytorch, standardised
-from bench.photos import LONG_SIDE, load
+from bench.photos import face_crops
 from bench.result import Effort, Result
 from service.analysis.embedder import FaceEmbedder
 from service.analysis.stages import StageFactory
@@ -114,15 +111,3 @@ async def run(effort: Effort) -> Result:
             ),
         ],
     )
-
-
-def face_crops(size: int, number: int) -> Sequence[Pixels]:
-    """Central squares of photos: the network's cost does not depend on what they show."""
-    found = []
-    for photo in load(LONG_SIDE, 24):
-        side = min(photo.pixels.shape[:2])
-        top, left = ((n - side) // 2 for n in photo.pixels.shape[:2])
-        square = photo.pixels[top : top + side, left : left + side]
-        resized = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
-        found.append(np.asarray(resized, dtype=np.uint8))
-    return [found[i % len(found)] for i in range(number)]

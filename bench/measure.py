@@ -12,6 +12,9 @@ from typing import Any
 Work = Callable[[], Awaitable[int]]
 """Does a fixed amount of work and returns how many units it was."""
 
+Rated = Callable[[], Awaitable[float]]
+"""Works for a while and returns its own rate, in units a second."""
+
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -55,15 +58,27 @@ async def interleave(contestants: Mapping[str, Work], rounds: int) -> dict[str, 
     Returns:
         For each name its rate in units a second.
     """
+
+    def timed(work: Work) -> Rated:
+        async def rate() -> float:
+            started = time.perf_counter()
+            units = await work()
+            return units / (time.perf_counter() - started)
+
+        return rate
+
+    return await interleave_rated({name: timed(work) for name, work in contestants.items()}, rounds)
+
+
+async def interleave_rated(contestants: Mapping[str, Rated], rounds: int) -> dict[str, Samples]:
+    """The same for contestants that take their own time, as a load client does."""
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for name, work in contestants.items():
         print(f"  warming up: {name}", flush=True)
         await work()
     for number in range(rounds):
         for name, work in contestants.items():
-            started = time.perf_counter()
-            units = await work()
-            rates[name].append(units / (time.perf_counter() - started))
+            rates[name].append(await work())
         line = ", ".join(f"{name} {values[-1]:.1f}/s" for name, values in rates.items())
         print(f"  round {number + 1} of {rounds}: {line}", flush=True)
     return {name: Samples(tuple(values)) for name, values in rates.items()}

@@ -77,6 +77,28 @@ def never_seen(photos: Sequence[NDArray[np.uint8]], number: int) -> list[NDArray
     return cut
 
 
+def face_crops(size: int, number: int) -> list[NDArray[np.uint8]]:
+    """Central squares of photos, uint8 [size, size, 3] RGB: to a network one face is as another."""
+    found = []
+    for photo in load(LONG_SIDE, 24):
+        side = min(photo.pixels.shape[:2])
+        top, left = ((n - side) // 2 for n in photo.pixels.shape[:2])
+        square = photo.pixels[top : top + side, left : left + side]
+        resized = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+        found.append(np.asarray(resized, dtype=np.uint8))
+    return [found[i % len(found)] for i in range(number)]
+
+
+def crop_files(number: int, size: int = 160) -> list[bytes]:
+    """`face_crops` as JPEG files."""
+    files = []
+    for pixels in face_crops(size, number):
+        encoded, jpeg = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+        assert encoded
+        files.append(jpeg.tobytes())
+    return files
+
+
 def _paths() -> list[Path]:
     if found := sorted(faces_folder().glob("*.jpg")):
         return found

@@ -98,9 +98,19 @@ def _faces(records: Sequence[Record]) -> Figure | None:
     return _curves(records, ("faces",), logarithmic=True)
 
 
-def _curves(records: Sequence[Record], names: Sequence[str], *, logarithmic: bool) -> Figure | None:
-    """Curves of the last scaling bench beside each other, x doubling from tick to tick."""
-    newest = latest(records).get("scaling")
+def _connections(records: Sequence[Record]) -> Figure | None:
+    return _curves(records, ("connections",), logarithmic=False, bench="http_embed")
+
+
+def _curves(
+    records: Sequence[Record],
+    names: Sequence[str],
+    *,
+    logarithmic: bool,
+    bench: str = "scaling",
+) -> Figure | None:
+    """Curves of a bench's last measurement beside each other, x doubling from tick to tick."""
+    newest = latest(records).get(bench)
     if newest is None:
         return None
     figure = Figure(figsize=(7.6, 3.2), layout="constrained")
@@ -139,6 +149,40 @@ def _line_styles(lines: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         color = {"Facette": _OURS, "facenet-pytorch": _PEER}.get(contestant) or next(others)
         dashed = "--" if what == "detection" else "-"
         yield {"color": color, "linestyle": dashed, "marker": "o", "markersize": 4}
+
+
+def _latency_by_load(records: Sequence[Record]) -> Figure | None:
+    """Percentiles of the accepted, and the p99 of the refused, by load."""
+    newest = latest(records).get("http_overload")
+    if newest is None:
+        return None
+    figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(newest["loads"]), squeeze=False, sharey=True)[0]
+    lines = {
+        "p50": ("latency_ms", "p50", _THIRD),
+        "p90": ("latency_ms", "p90", _PEER),
+        "p99": ("latency_ms", "p99", _OURS),
+        "p99 of refusals": ("refused_ms", "p99", _FIFTH),
+    }
+    for axes, (path, rows) in zip(panels, newest["loads"].items(), strict=True):
+        for label, (kind, share, color) in lines.items():
+            shown = [row for row in rows if row[kind]]
+            axes.plot(
+                [row["load"] * 100 for row in shown],
+                [row[kind][share] for row in shown],
+                label=label,
+                color=color,
+                marker="o",
+                markersize=4,
+            )
+        axes.axvline(100, color=_FAINT, linewidth=1)
+        axes.set_title(path, loc="left")
+        axes.set_xlabel("load, % of capacity")
+        axes.grid(visible=True)
+    _plain_log_y(panels[0])
+    panels[0].set_ylabel("ms from the intended send")
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
 
 
 def _over_time(records: Sequence[Record]) -> Figure | None:
@@ -187,4 +231,6 @@ _PLOTS: dict[str, Callable[[Sequence[Record]], Figure | None]] = {
     "image-size": _image_size,
     "faces": _faces,
     "ratios": _over_time,
+    "connections": _connections,
+    "latency-by-load": _latency_by_load,
 }

@@ -11,7 +11,6 @@ import numpy as np
 
 from bench import memory
 from bench.canvases import face_tiles, jpeg, mosaic, scaled
-from bench.embed import face_crops
 from bench.harness import (
     MODELS,
     Pixels,
@@ -25,7 +24,7 @@ from bench.harness import (
 )
 from bench.measure import Samples, Work, interleave
 from bench.peer import NAME, STAND_IN, FacenetPytorch
-from bench.photos import LONG_SIDE, load, source
+from bench.photos import LONG_SIDE, face_crops, load, source
 from bench.result import Curve, Effort, Result
 from service.analysis.analyzer import AnalysisSettings
 from service.batching import free_ticket

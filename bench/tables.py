@@ -19,6 +19,7 @@ def render(record: Record) -> str:
         *(_latencies(record["latency_ms"]) if "latency_ms" in record else ()),
         *(_memory(record["memory_mb"]) if "memory_mb" in record else ()),
         *((max_side(record["max_side"]),) if "max_side" in record else ()),
+        *map(table, record.get("tables", {}).values()),
         "\n".join(f"- {note}" for note in record["notes"]),
         _origin(record),
     ]
@@ -116,6 +117,11 @@ def _rounds(record: Record) -> str:
     figure = next(itertools.chain(record["rates"].values(), points), None)
     rounds = len(figure["samples"]) if figure else record["configuration"].get("rounds")
     return f"{rounds} round{'s' * (rounds > 1)}; " if rounds else ""
+
+
+def table(described: Mapping[str, Any]) -> str:
+    """A table that a bench made itself: its `head` and its `rows`, all text."""
+    return _table(described["head"], described["rows"])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

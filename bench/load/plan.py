@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -186,9 +185,7 @@ def encode_outcome(outcome: Outcome) -> dict[str, Any]:
 def decode_outcome(document: Mapping[str, Any]) -> Outcome:
     """The outcome back from a file."""
     given = dict(document)
-    given["statuses"] = Counter({int(key): value for key, value in given["statuses"].items()})
-    given["codes"] = Counter(given["codes"])
-    given["errors"] = Counter(given["errors"])
+    given["statuses"] = {int(key): value for key, value in given["statuses"].items()}
     given["answers"] = [
         Answer(**{**answer, "body": base64.b64decode(answer["body"])})
         for answer in given["answers"]
