@@ -93,6 +93,11 @@ class ServiceProcess:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait until it has ended, and return its exit status."""
+        assert self._process is not None
         return self._process.wait(STOP_TIMEOUT_S)
 
     def kill(self) -> None:

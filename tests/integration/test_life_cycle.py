@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from bench.server import TOKEN, ServiceProcess
+from bench.server import ServiceProcess
 from tests.integration.live import busy, end, insert, postgres_of, wait_until
 
 pytestmark = pytest.mark.xdist_group("life cycle")
@@ -85,7 +85,7 @@ def test_request_half_received_when_stopping_is_answered_and_so_is_the_one_behin
         wait_until(lambda: not _listens(url))
         caller.sendall(body[-1:] + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         answers = b"".join(iter(lambda: caller.recv(65536), b""))
-    assert process.stop() == 0
+    assert process.wait() == 0
     first, second = answers.split(b"HTTP/1.1 ")[1:]
     assert first.startswith(b"200")
     assert b"connection: close" not in first
