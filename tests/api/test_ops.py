@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from bench.server import TOKEN, ServiceProcess
+from service import __version__
 from tests.api.helpers import (
     Photos,
     call,
@@ -19,6 +20,7 @@ from tests.api.helpers import (
     read,
     reviews,
     send,
+    wait_until,
 )
 
 
@@ -80,12 +82,63 @@ def test_unknown_paths_add_no_metric_of_their_own(client: httpx.Client, tenant: 
     assert tenant not in client.get("/metrics").text
 
 
-def test_no_request_is_in_flight_once_all_are_answered(
-    client: httpx.Client, tenant: str, photos: Photos
+@pytest.mark.parametrize(
+    "gauge",
+    [
+        "facette_requests_in_flight",
+        "facette_bytes_in_flight",
+        "facette_backlog_seconds",
+        "facette_photos_in_work",
+        "facette_batch_waiting",
+    ],
+)
+def test_nothing_is_in_progress_once_all_requests_are_answered(
+    client: httpx.Client, tenant: str, photos: Photos, gauge: str
 ) -> None:
     insert(client, tenant, photos.astronaut)
     send(client, tenant, b"no image")
-    assert metric(client, "facette_requests_in_flight") == 0
+    send(client, tenant, photos.astronaut[:2000])
+    wait_until(lambda: metric(client, gauge) == 0)
+    assert re.search(rf"^{gauge}\b.* 0\.0$", client.get("/metrics").text, re.M)
+
+
+@pytest.mark.parametrize("stage", ["decode", "rnet", "onet", "crop", "facenet"])
+@pytest.mark.parametrize(
+    "series", ["batch_cost_count", "batch_queue_seconds_count", "batch_run_seconds_count"]
+)
+def test_every_batch_of_a_photo_is_measured(
+    client: httpx.Client, tenant: str, photos: Photos, series: str, stage: str
+) -> None:
+    before = metric(client, f"facette_{series}", stage=stage)
+    insert(client, tenant, photos.astronaut)
+    assert metric(client, f"facette_{series}", stage=stage) > before
+
+
+def test_the_faces_of_a_photo_are_counted_by_how_they_found_their_cluster(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    before = [metric(client, "facette_faces_total", outcome=o) for o in ("new", "matched")]
+    insert(client, tenant, photos.astronaut)
+    insert(client, tenant, photos.astronaut)
+    after = [metric(client, "facette_faces_total", outcome=o) for o in ("new", "matched")]
+    assert after == [before[0] + 1, before[1] + 1]
+
+
+def test_metrics_tell_the_version_that_runs(client: httpx.Client) -> None:
+    assert metric(client, "facette_build_info", version=__version__) == 1
+
+
+def test_the_time_of_a_request_is_measured_by_route_and_method(
+    client: httpx.Client, tenant: str
+) -> None:
+    route = {"method": "GET", "route": "/review-pending-list"}
+    before = [
+        metric(client, f"facette_http_request_seconds_{p}", **route) for p in ("count", "sum")
+    ]
+    reviews(client, tenant)
+    after = [metric(client, f"facette_http_request_seconds_{p}", **route) for p in ("count", "sum")]
+    assert after[0] == before[0] + 1
+    assert after[1] > before[1]
 
 
 def test_neither_metrics_nor_log_tell_a_tenant_or_the_token(
