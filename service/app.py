@@ -182,6 +182,7 @@ class Service:
         services = self._compose(config, engine.value)
         self._generations.replace(services, engine.release)
         self.config, self._engine = config, engine
+        self._boundary.max_body_bytes = config.server.max_body_bytes
 
     def _compose(self, config: Config, engine: _Engine) -> ApiServices:
         analyzer, metrics = engine.analyzer, self._metrics
@@ -257,7 +258,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         max_pixels=config.images.max_pixels,
         max_photos=_share(inference.max_photos_in_work, config)
         if inference.max_photos_in_work
-        else 2 * workers,
+        else 3 * workers,
         screen=inference.screen == "auto",
         workers=workers,
         stages={

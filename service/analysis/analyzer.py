@@ -147,8 +147,10 @@ class Analyzer:
         """Run every stage once, so that the first photo is not the slow one."""
         await asyncio.to_thread(self._warm_up)
 
-    async def analyze(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> AnalyzedPhoto:
-        """Find and embed the faces of a photo, largest first, and take its perceptual hash.
+    async def analyze(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool = True
+    ) -> AnalyzedPhoto:
+        """Find and embed the faces of a photo, largest first; `hashed` asks for its phash, too.
 
         Times the stages queue (until a place is free), decode, detect and embed.
 
@@ -156,7 +158,7 @@ class Analyzer:
             InputError: the bytes are no usable photo.
         """
         async with self._place(clock, ticket):
-            photo = await self._open(read, clock, ticket, hashed=True)
+            photo = await self._open(read, clock, ticket, hashed=hashed)
             kept = await self._find(photo, clock, ticket)
             with clock.stage("embed"):
                 faces = await self._embed(photo.decoded.pixels, kept, ticket)

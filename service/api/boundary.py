@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
@@ -17,7 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response, routing_error
 from service.api.lifespan import run_lifespan
-from service.domain.errors import BodyTooLargeError, FacetteError, OverloadedError
+from service.api.params import is_image
+from service.domain.errors import BodyTooLargeError, FacetteError, WithdrawnError
 from service.telemetry import Metrics, RequestSpan, Tracing
 
 _logger = logging.getLogger("facette.request")
@@ -25,26 +27,9 @@ _logger = logging.getLogger("facette.request")
 _UNMATCHED = "(none)"
 _MAX_PLAIN_BODY_BYTES = 1 << 20
 _LINGER_S = 2.0
+_MAX_THROWN_AWAY_BYTES = 1 << 20
 # Not sent, only counted and logged: the caller hung up before its answer.
 _CLIENT_GONE = 499
-
-
-class PermitOffice:
-    """Hands out a bounded number of permits, so that work is refused at the door."""
-
-    def __init__(self, permits: int, metrics: Metrics) -> None:
-        self._free = permits
-        self._metrics = metrics
-
-    def __enter__(self) -> None:
-        if not self._free:
-            raise OverloadedError("The service is working at its limit; try again shortly.")
-        self._free -= 1
-        self._metrics.in_flight.inc()
-
-    def __exit__(self, *_: object) -> None:
-        self._free += 1
-        self._metrics.in_flight.dec()
 
 
 class Boundary:
@@ -62,7 +47,7 @@ class Boundary:
         self._app = app
         self._lifespan = lifespan
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes = max_body_bytes
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +58,7 @@ class Boundary:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         scope["app"] = self  # tells the router to raise what it cannot route
-        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
+        exchange = _Exchange(scope, receive, send, self.max_body_bytes)
         headers = Headers(scope=scope)
         with self._tracing.request(scope["method"], scope["path"], headers) as span:
             await self._serve(scope, exchange, span)
@@ -82,6 +67,8 @@ class Boundary:
         try:
             exchange.check_announced_length()
             await self._app(scope, exchange.receive, exchange.send)
+        except WithdrawnError as error:
+            exchange.status, exchange.code = _CLIENT_GONE, error.code
         except FacetteError as error:
             await self._answer_error(exchange, error)
         except HTTPException as error:
@@ -122,6 +109,8 @@ class Boundary:
         )
         self._metrics.requests.labels(method, path, str(exchange.status)).inc()
         self._metrics.request_seconds.labels(method, path).observe(elapsed)
+        if not _logger.isEnabledFor(logging.INFO):
+            return
         fields = {
             "request_id": exchange.request_id,
             "method": scope["method"],
@@ -148,12 +137,14 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._max_body_bytes = self._limit(max_body_bytes)
+        self._announced: float = math.inf
         self._received = 0
         self._answered = 0.0
 
     def _limit(self, max_body_bytes: int) -> int:
-        """Files wait on disk while they come in; every other form is held in memory."""
-        if self._headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        """Images may be large; every other form is small."""
+        content_type = self._headers.get("content-type", "")
+        if content_type.lower().startswith("multipart/form-data") or is_image(content_type):
             return max_body_bytes
         return min(max_body_bytes, _MAX_PLAIN_BODY_BYTES)
 
@@ -163,10 +154,14 @@ class _Exchange:
         Raises:
             BodyTooLargeError: more than the limit is announced.
         """
-        announced = self._headers.get("content-length", "0")
-        if announced.isdigit() and int(announced) > self._max_body_bytes:
+        announced = self._headers.get("content-length")
+        if announced is not None:
+            self._announced = int(announced)
+            self.body_complete = not self._announced
+        elif "transfer-encoding" not in self._headers:
+            self.body_complete = True
+        if announced is not None and self._announced > self._max_body_bytes:
             raise BodyTooLargeError(self._max_body_bytes)
-        self.body_complete = announced == "0" and "transfer-encoding" not in self._headers
 
     async def receive(self) -> Message:
         """The next message, refused once the body is longer than the limit."""
@@ -188,13 +183,14 @@ class _Exchange:
     async def answer(self, response: Response) -> None:
         """Send an error answer, unless one has begun.
 
-        A refused body is not read to its end. But a connection closed under a caller who is still
-        sending is reset, and the answer lost: so after the whole answer has gone out, what comes
-        in is thrown away for a moment, and only then is the connection closed.
+        A refused body is not read to its end. The little that may be left of a small one the server
+        throws away, and the connection stays. Under a caller who goes on sending much, it has to
+        be closed; but at once it would be reset, and the answer lost: so after the whole answer has
+        gone out, what comes in is thrown away for a moment, and only then is it closed.
         """
         if self.status:
             return
-        if self.body_complete:
+        if self.body_complete or self._announced - self._received <= _MAX_THROWN_AWAY_BYTES:
             await response(self._scope, self._receive, self.send)
             return
         response.headers["Connection"] = "close"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api.params import UploadTimeoutError
+from service.api.render import Json
 from service.domain import errors
 
 
@@ -40,6 +41,7 @@ STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
         errors.ParameterError: 422,
         errors.InputError: 422,
         errors.OverloadedError: 429,
+        errors.DeadlineError: 504,
         errors.UnavailableError: 503,
         errors.FacetteError: 500,
     }
@@ -65,7 +67,7 @@ def error_response(
     status = status_of(error)
     # An internal error's text may hold a path or a driver's words.
     message = "Something went wrong inside the service." if status == 500 else error.message
-    answer = JSONResponse(
+    answer = Json(
         {"error": {"code": error.code, "message": message}, "detail": message}, status_code=status
     )
     if isinstance(error, errors.UnavailableError):

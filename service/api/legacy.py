@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api.params import MAX_PAGE, Parameters
+from service.api.render import Json, detection
+from service.api.work import ticket_for
 from service.domain.types import (
     ClusterId,
     FaceId,
@@ -30,8 +32,9 @@ async def insert_image(api: ApiServices, given: Parameters) -> Response:
     tenant_id = given.tenant_id()
     photo = given.file("image")
     clock = StageClock(api.metrics)
-    stored = await api.ingest(tenant_id, photo, clock)
-    return JSONResponse(
+    async with ticket_for(api, given, "photo", tenant_id, photo.size_bytes) as ticket:
+        stored = await api.ingest(tenant_id, photo.read, clock, ticket)
+    return Json(
         {
             "image_id": stored.image_id,
             "face_ids": {face.face_id: face.cluster_id for face in stored.faces},
@@ -44,7 +47,7 @@ async def insert_image(api: ApiServices, given: Parameters) -> Response:
 async def get_image(api: ApiServices, given: Parameters) -> Response:
     """GET /image."""
     image = await api.curate.image(given.tenant_id(), ImageId(given.text("image_id")))
-    return JSONResponse(
+    return Json(
         {"face_ids": image.face_ids, "cluster_ids": image.cluster_ids, "phash": image.phash}
     )
 
@@ -58,7 +61,7 @@ async def delete_image(api: ApiServices, given: Parameters) -> Response:
 async def get_face(api: ApiServices, given: Parameters) -> Response:
     """GET /face."""
     face = await api.curate.face(given.tenant_id(), FaceId(given.text("face_id")))
-    return JSONResponse(_face(face))
+    return Json(_face(face))
 
 
 async def delete_face(api: ApiServices, given: Parameters) -> Response:
@@ -72,13 +75,13 @@ async def get_faces(api: ApiServices, given: Parameters) -> Response:
     tenant_id, image_id = given.tenant_id(), ImageId(given.text("image_id"))
     skip, limit = _page(given)
     faces = await api.curate.faces_of_image(tenant_id, image_id, skip, limit)
-    return JSONResponse([{"id": face.face_id, **_face(face)} for face in faces])
+    return Json([{"id": face.face_id, **_face(face)} for face in faces])
 
 
 async def get_cluster(api: ApiServices, given: Parameters) -> Response:
     """GET /cluster."""
     size = await api.curate.cluster_size(given.tenant_id(), ClusterId(given.text("cluster_id")))
-    return JSONResponse(
+    return Json(
         {"number_of_faces": size.number_of_faces, "number_of_images": size.number_of_images}
     )
 
@@ -98,13 +101,13 @@ async def delete_tenant(api: ApiServices, given: Parameters) -> Response:
 async def get_review(api: ApiServices, given: Parameters) -> Response:
     """GET /review-pending."""
     review = await api.curate.review(given.tenant_id(), _review_id(given))
-    return JSONResponse(_review(review))
+    return Json(_review(review))
 
 
 async def list_reviews(api: ApiServices, given: Parameters) -> Response:
     """GET /review-pending-list: oldest first, page by page."""
     reviews = await api.curate.reviews(given.tenant_id(), *_page(given))
-    return JSONResponse([_review(review) for review in reviews])
+    return Json([_review(review) for review in reviews])
 
 
 async def delete_review(api: ApiServices, given: Parameters) -> Response:
@@ -119,11 +122,11 @@ async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
     target = given.text("to_cluster_id")
     cluster_id = None if target == _NEW_CLUSTER else ClusterId(target)
     joined = await api.curate.move_face(tenant_id, face_id, cluster_id)
-    return JSONResponse({"status": "success", "cluster_id": joined})
+    return Json({"status": "success", "cluster_id": joined})
 
 
 def _success() -> Response:
-    return JSONResponse({"status": "success"})
+    return Json({"status": "success"})
 
 
 def _page(given: Parameters) -> tuple[int, int]:
@@ -151,15 +154,11 @@ def _face(face: StoredFace) -> dict[str, Any]:
 
 
 def _new_face(face: NewFace) -> dict[str, Any]:
-    detection = face.face.detection
-    box = detection.box
     return {
         "face_id": face.face_id,
         "cluster_id": face.cluster_id,
         "facial_area": _area(face.area),
-        "box": {"x1": box.x1, "y1": box.y1, "x2": box.x2, "y2": box.y2},
-        "landmarks": detection.landmarks,
-        "confidence": detection.confidence,
+        **detection(face.face.detection),
         "is_auto_matched": face.is_auto_matched,
         "distance": face.distance,
     }

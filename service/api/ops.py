@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
+
+from service.api.render import Json
 
 if TYPE_CHECKING:
     from service.api.routes import ApiServices
@@ -13,13 +15,13 @@ if TYPE_CHECKING:
 
 async def healthz(api: ApiServices) -> Response:
     """GET /healthz: the process answers."""
-    return JSONResponse({"status": "alive"})
+    return Json({"status": "alive"})
 
 
 async def readyz(api: ApiServices) -> Response:
     """GET /readyz: the models are warm (or nothing is served yet) and the database answers."""
     await api.ready()
-    return JSONResponse({"status": "ready"})
+    return Json({"status": "ready"})
 
 
 async def metrics(api: ApiServices) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,13 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api import legacy, ops
+from service.api import legacy, ops, v1
 from service.api.auth import TokenGuard
-from service.api.boundary import PermitOffice
+from service.api.call import Call
+from service.api.door import Door
 from service.api.params import Parameters, parameters
+from service.batching import Admission
 from service.telemetry import Metrics
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
+from service.usecases.recognize import Recognize
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +28,36 @@ class ApiServices:
     """What handlers reach."""
 
     ingest: IngestPhoto
+    recognize: Recognize
     curate: Curate
     guard: TokenGuard
-    permits: PermitOffice
+    door: Door
+    admission: Admission
     metrics: Metrics
     upload_timeout_s: float
+    request_timeout_s: float
     ready: Callable[[], Awaitable[None]]
 
 
 Handler = Callable[[ApiServices, Parameters], Awaitable[Response]]
 OpenHandler = Callable[[ApiServices], Awaitable[Response]]
+Lease = Callable[[], AbstractContextManager[ApiServices]]
+"""Gives the services of the moment, which stay usable for as long as they are held."""
 
 
-def build_routes(services: Callable[[], ApiServices]) -> list[Route]:
-    """Every route; `services` is asked at each request, since they are made at start-up."""
+def build_routes(lease: Lease) -> list[Route]:
+    """Every route; each request takes a lease of the services, which may be exchanged meanwhile."""
 
     def guarded(path: str, **handlers: Handler) -> Route:
-        return Route(path, partial(_guarded, services, handlers), methods=list(handlers))
+        return Route(path, partial(_guarded, lease, handlers), methods=list(handlers))
 
     def open_to_all(path: str, handler: OpenHandler) -> Route:
-        return Route(path, partial(_open, services, handler), methods=["GET"])
+        return Route(path, partial(_open, lease, handler), methods=["GET"])
 
+    # The router asks them in this order.
     return [
+        guarded("/v1/embed", POST=v1.embed),
+        guarded("/v1/detect", POST=v1.detect),
         guarded("/insert-image", POST=legacy.insert_image),
         guarded("/image", GET=legacy.get_image, DELETE=legacy.delete_image),
         guarded("/face", GET=legacy.get_face, DELETE=legacy.delete_face),
@@ -61,19 +73,19 @@ def build_routes(services: Callable[[], ApiServices]) -> list[Route]:
     ]
 
 
-async def _guarded(
-    services: Callable[[], ApiServices], handlers: Mapping[str, Handler], request: Request
-) -> Response:
-    """Token and permit first; only then is the body read."""
-    api = services()
-    api.guard.check(request.headers)
-    handler = handlers["GET" if request.method == "HEAD" else request.method]
-    with api.permits:
-        async with parameters(request, api.upload_timeout_s) as given:
-            return await handler(api, given)
+async def _guarded(lease: Lease, handlers: Mapping[str, Handler], request: Request) -> Response:
+    """Token and room first; only then is the body read."""
+    with lease() as api:
+        api.guard.check(request.headers)
+        handler = handlers["GET" if request.method == "HEAD" else request.method]
+        call = Call.of(request, api.request_timeout_s)
+        with api.door.enter(call.body_bytes, call.tenant) as visit:
+            async with parameters(request, call, api.upload_timeout_s) as given:
+                if tenant := given.optional("tenant_id"):
+                    visit.belongs_to(tenant)
+                return await handler(api, given)
 
 
-async def _open(
-    services: Callable[[], ApiServices], handler: OpenHandler, request: Request
-) -> Response:
-    return await handler(services())
+async def _open(lease: Lease, handler: OpenHandler, request: Request) -> Response:
+    with lease() as api:
+        return await handler(api)

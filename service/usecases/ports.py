@@ -33,7 +33,7 @@ class PhotoAnalyzer(Protocol):
     """Finds and embeds the faces of a photo."""
 
     async def analyze(
-        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool = True
     ) -> AnalyzedPhoto: ...
 
     async def detect(

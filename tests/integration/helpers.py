@@ -58,7 +58,7 @@ class MadeUpAnalyzer:
         return data
 
     async def analyze(
-        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool = True
     ) -> AnalyzedPhoto:
         return self.photos[await read()]
 

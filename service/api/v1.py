@@ -1,0 +1,73 @@
+"""Routes that store nothing: parse, call one use case, render."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from service.api.params import Parameters
+from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes
+from service.api.work import ticket_for
+from service.domain.types import Embedding
+from service.telemetry import StageClock
+
+if TYPE_CHECKING:
+    from service.api.routes import ApiServices
+
+_INPUTS = ("photo", "crop")
+# Callers that name no tenant share a lane.
+_NOBODY = ""
+
+
+async def detect(api: ApiServices, given: Parameters) -> Response:
+    """POST /v1/detect: where the faces of a photo are."""
+    photo, clock = given.file("image"), StageClock(api.metrics)
+    tenant = given.optional("tenant_id") or _NOBODY
+    async with ticket_for(api, given, "photo", tenant, photo.size_bytes) as ticket:
+        found = await api.recognize.detect(photo.read, clock, ticket)
+    return _timed(
+        clock,
+        Json(
+            {
+                "width": found.width,
+                "height": found.height,
+                "faces": [detection(face) for face in found.faces],
+            }
+        ),
+    )
+
+
+async def embed(api: ApiServices, given: Parameters) -> Response:
+    """POST /v1/embed: the embeddings of a photo's faces, or of one face crop."""
+    recognize = api.recognize
+    as_crop = given.choice("input", _INPUTS) == "crop"
+    encode = EMBEDDING_FORMATS[given.choice("embedding_format", tuple(EMBEDDING_FORMATS))]
+    image, clock = given.file("image"), StageClock(api.metrics)
+    tenant = given.optional("tenant_id") or _NOBODY
+    body: dict[str, Any] = {"model": {"space": recognize.space, "dimension": recognize.dimension}}
+    embeddings: list[Embedding]
+    kind = "crop" if as_crop else "photo"
+    async with ticket_for(api, given, kind, tenant, image.size_bytes) as ticket:
+        if as_crop:
+            embeddings = [await recognize.embed_crop(image.read, clock, ticket)]
+            places: list[dict[str, Any]] = [{}]
+        else:
+            found = await recognize.embed_photo(image.read, clock, ticket)
+            embeddings = [face.embedding for face in found.faces]
+            places = [detection(face.detection) for face in found.faces]
+            body |= {"width": found.width, "height": found.height}
+    if given.wants("application/octet-stream"):
+        answer = embedding_bytes(embeddings, recognize.dimension)
+        answer.headers["X-Model-Space"] = recognize.space
+        return _timed(clock, answer)
+    body["faces"] = [
+        {"embedding": encode(embedding), **place}
+        for embedding, place in zip(embeddings, places, strict=True)
+    ]
+    return _timed(clock, Json(body))
+
+
+def _timed(clock: StageClock, answer: Response) -> Response:
+    answer.headers["Server-Timing"] = clock.server_timing()
+    return answer
