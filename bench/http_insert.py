@@ -101,9 +101,9 @@ async def run(effort: Effort) -> Result:
                 "the cores; the analysis in process runs while the service has nothing to do."
             ),
             (
-                "Processor time is what the operating system counts for the processes; a stage's "
-                "is the time that its calls took in the service's workers, waiting for a core "
-                "included. Latency is of the last round."
+                "Processor time is what the operating system counts for processes and threads; "
+                "that of the workers is divided among the stages as the time that their calls took. "
+                "Latency is of the last round."
             ),
         ],
     )
@@ -156,7 +156,8 @@ def _shares(measured: list[tuple[Outcome, _Parts]]) -> dict[str, Any]:
         "workers_ms_a_photo": stages("stages"),
         "elapsed_ms_a_photo": stages("waits"),
         "processor_ms_a_photo": {
-            "service": a_photo(sum(parts.cpu.service for _, parts in measured)),
+            "event_loop": a_photo(sum(parts.cpu.event_loop for _, parts in measured)),
+            "workers": a_photo(sum(parts.cpu.workers for _, parts in measured)),
             "database": a_photo(sum(parts.cpu.database for _, parts in measured)),
             "client": round(client / rate * 1e3, 3),
         },
@@ -165,14 +166,15 @@ def _shares(measured: list[tuple[Outcome, _Parts]]) -> dict[str, Any]:
 
 def _shares_table(shares: Mapping[str, Any]) -> dict[str, Any]:
     whole = shares["cores_ms_a_photo"]
-    workers, processor = shares["workers_ms_a_photo"], shares["processor_ms_a_photo"]
-    rest = processor["service"] - sum(workers.values())
+    stages, processor = shares["workers_ms_a_photo"], shares["processor_ms_a_photo"]
+    # What the stages took on the clock says how they divide the workers' processor time.
+    scale = processor["workers"] / sum(stages.values())
     rows = [
-        *((f"service, workers: {name}", value) for name, value in workers.items()),
-        ("service, all else: HTTP, batching, storing", rest),
+        *((f"service, workers: {name}", value * scale) for name, value in stages.items()),
+        ("service, event loop: HTTP, batching, storing", processor["event_loop"]),
         ("PostgreSQL", processor["database"]),
         ("the client", processor["client"]),
-        ("idle", whole - sum(processor.values())),
+        ("none of these", whole - sum(processor.values())),
         ("all cores", whole),
     ]
     return {

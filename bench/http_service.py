@@ -132,35 +132,52 @@ def settings_of(service: ServiceProcess, settings: AnalysisSettings) -> Analysis
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProcessorTime:
-    """Seconds of processor time so far."""
+    """Seconds of processor time so far.
 
-    service: float
+    event_loop: of the service's main thread, which does HTTP, batching and the database's protocol;
+        workers: of its other threads. database: of PostgreSQL's processes.
+    """
+
+    event_loop: float
+    workers: float
     database: float
 
+    @property
+    def service(self) -> float:
+        return self.event_loop + self.workers
+
     def since(self, earlier: ProcessorTime) -> ProcessorTime:
-        return ProcessorTime(self.service - earlier.service, self.database - earlier.database)
+        return ProcessorTime(
+            self.event_loop - earlier.event_loop,
+            self.workers - earlier.workers,
+            self.database - earlier.database,
+        )
 
 
 def processor_time(service: ServiceProcess) -> ProcessorTime:
-    """Of the service's processes, and of PostgreSQL with the backends that have ended."""
-    server = psutil.Process(_postmaster(service))
-    ended = server.cpu_times()
+    """Of a service of one process, and of its embedded PostgreSQL."""
+    process = psutil.Process(service.pid)
+    whole = process.cpu_times()
+    loop = next(each for each in process.threads() if each.id == service.pid)
+    event_loop = loop.user_time + loop.system_time
     return ProcessorTime(
-        service=_seconds(psutil.Process(service.pid)),
-        database=_seconds(server) + ended.children_user + ended.children_system,
+        event_loop=event_loop,
+        workers=whole.user + whole.system - event_loop,
+        database=_database_seconds(psutil.Process(_postmaster(service))),
     )
 
 
-def _seconds(process: psutil.Process) -> float:
-    """Of a process and all below it that live."""
-    total = 0.0
-    for each in [process, *process.children(recursive=True)]:
+def _database_seconds(postmaster: psutil.Process) -> float:
+    """Of the server, its backends, and those that have ended."""
+    own = postmaster.cpu_times()
+    total = own.user + own.system + own.children_user + own.children_system
+    for backend in postmaster.children(recursive=True):
         try:
-            times = each.cpu_times()
-        except psutil.NoSuchProcess:  # it ended since it was listed; its parent has its time
+            times = backend.cpu_times()
+        except psutil.NoSuchProcess:  # it ended since it was listed, and counts the next time
             continue
         total += times.user + times.system
-    return total
+    return float(total)
 
 
 def _postmaster(service: ServiceProcess) -> int:
