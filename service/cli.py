@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from service.config import (
 from service.domain.errors import ConfigError, FacetteError
 from service.server import Server
 from service.store.database import Database
-from service.supervisor import Supervisor, child_command, say_ready
+from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
 from service.telemetry import configure_logging
 
 
@@ -150,7 +151,10 @@ def _serve_process(options: argparse.Namespace) -> int:
     configure_logging(config.server.log_level, as_json=config.server.log_json)
     server = Server(Service(config, load), partial(say_ready, options.ready), parent=options.parent)
     with socket.socket(fileno=options.listener) as listener:
-        return _run(server, listener)
+        status = _run(server, listener)
+    if server.orphaned:  # nobody else is left to do it
+        shutil.rmtree(os.environ[SHARED_METRICS_DIR], ignore_errors=True)
+    return status
 
 
 def _run(server: Server, listener: socket.socket) -> int:

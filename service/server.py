@@ -117,6 +117,7 @@ class Server(uvicorn.Server):
         self._service = service
         self._on_ready = on_ready
         self._parent = parent
+        self.orphaned = False
         self._hangup = Hangup()
         self._stopping_since = 0.0
         self._reloading: set[asyncio.Task[bool]] = set()
@@ -169,6 +170,7 @@ class Server(uvicorn.Server):
 
     def _parent_gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self._parent)
+        self.orphaned = True
         _logger.error("the supervising process is gone: stopping")
         if not self.should_exit:
             self._stop()

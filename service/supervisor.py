@@ -33,6 +33,8 @@ _LONGEST_PAUSE_S = 30.0
 # What a process needs beyond its limits to close its models and its connections.
 _CLOSING_S = 15.0
 _READY = b"+"
+# Where prometheus_client keeps the numbers of several processes.
+SHARED_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(eq=False, slots=True)
@@ -102,7 +104,7 @@ class Supervisor:
                 FACETTE_DATABASE_DBNAME=settings.dbname,
                 FACETTE_DATABASE_USER=settings.user,
                 FACETTE_DATABASE_PASSWORD=settings.password,
-                PROMETHEUS_MULTIPROC_DIR=self._metrics_dir,
+                **{SHARED_METRICS_DIR: self._metrics_dir},
             )
             keepers = [
                 asyncio.create_task(self._keep(environment, alive))

@@ -107,9 +107,11 @@ def test_processes_end_with_their_parent_and_the_next_start_takes_over(
     own: ConfiguredService,
 ) -> None:
     children = _children(own.start())
+    (folder, *_) = _metrics_folders(own)
     own.kill()
     gone, alive = psutil.wait_procs(children, timeout=60)
     assert (len(gone), alive) == (_COUNT, [])
+    assert not folder.exists()
 
     children = _children(own.start())
     (folder, *_) = _metrics_folders(own)
