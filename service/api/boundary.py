@@ -19,7 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.errors import error_response, routing_error
 from service.api.lifespan import run_lifespan
 from service.api.params import is_image
-from service.domain.errors import BodyTooLargeError, FacetteError, WithdrawnError
+from service.domain.errors import (
+    BodyTooLargeError,
+    DeadlineError,
+    FacetteError,
+    OverloadedError,
+    WithdrawnError,
+)
 from service.telemetry import Metrics, RequestSpan, Tracing
 
 _logger = logging.getLogger("facette.request")
@@ -97,7 +103,8 @@ class Boundary:
                 exc_info=error,
                 extra={"fields": {"request_id": exchange.request_id}},
             )
-        await exchange.answer(response)
+        stays = isinstance(error, OverloadedError | DeadlineError)
+        await exchange.answer(response, stays=stays)
 
     def _record(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         route = scope.get("route")
@@ -180,17 +187,18 @@ class _Exchange:
             MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
         await self._send(message)
 
-    async def answer(self, response: Response) -> None:
+    async def answer(self, response: Response, *, stays: bool) -> None:
         """Send an error answer, unless one has begun.
 
-        A refused body is not read to its end. The little that may be left of a small one the server
-        throws away, and the connection stays. Under a caller who goes on sending much, it has to
-        be closed; but at once it would be reset, and the answer lost: so after the whole answer has
-        gone out, what comes in is thrown away for a moment, and only then is it closed.
+        A refused body is not read to its end. A caller who is to come back later (`stays`) keeps
+        the connection where little of the body is left, which the server throws away. Else it is
+        closed, but not at once, which would reset it and lose the answer: after the whole answer
+        has gone out, what comes in is thrown away for a moment, and only then is it closed.
         """
         if self.status:
             return
-        if self.body_complete or self._announced - self._received <= _MAX_THROWN_AWAY_BYTES:
+        left = self._announced - self._received
+        if self.body_complete or (stays and left <= _MAX_THROWN_AWAY_BYTES):
             await response(self._scope, self._receive, self.send)
             return
         response.headers["Connection"] = "close"
