@@ -47,7 +47,7 @@ class ServerConfig(Section):
         "it a photo is refused with 429",
     )
     standing_wait_ms: float = Field(
-        300.0,
+        500.0,
         gt=0,
         description="the same once waiting has not fallen below this for half a second: under "
         "lasting overload photos are refused early instead of all being late. Eight photos for "
