@@ -41,13 +41,13 @@ async def run(effort: Effort) -> Result:
         capacity_phase = Phase(
             kind="closed",
             connections=CONNECTIONS,
-            calls=photo_calls(photos, 1, form=False),
+            calls=photo_calls(photos, form=False),
             seconds=_QUICK_SECONDS if effort.quick else _CAPACITY_SECONDS,
             label="capacity",
         )
         capacity = (await measure(service, capacity_phase)).goodput_per_s
         print(f"  capacity {capacity:.1f}/s", flush=True)
-        quiet_calls, flood_calls = (photo_calls(photos, 1, form=False) for _ in range(2))
+        quiet_calls, flood_calls = (photo_calls(photos, form=False) for _ in range(2))
 
         def quiet(seed: int) -> Phase:
             # The same arrivals alone and flooded.

@@ -31,7 +31,6 @@ from service.telemetry import StageClock
 
 _SECONDS = 12.0
 _QUICK_SECONDS = 1.0
-_TENANTS = 20
 _HTTP = f"HTTP, {CONNECTIONS} connections"
 _IN_PROCESS = f"analysis in process, {CONNECTIONS} callers"
 
@@ -62,7 +61,7 @@ async def run(effort: Effort) -> Result:
                     Phase(
                         kind="closed",
                         connections=CONNECTIONS,
-                        calls=photo_calls(photos, _TENANTS),
+                        calls=photo_calls(photos),
                         seconds=seconds,
                         label=_HTTP,
                     ),
@@ -91,18 +90,17 @@ async def run(effort: Effort) -> Result:
             "seconds": seconds,
             "photos": len(photos),
             "long_side": LONG_SIDE,
-            "tenants": _TENANTS,
             **configuration,
         },
         notes=[
             (
-                f"{len(photos)} JPEG files in turn, longer side {LONG_SIDE} px, as forms, for "
-                f"{_TENANTS} new tenants a round. Client, service and embedded PostgreSQL share "
+                f"{len(photos)} JPEG files in turn, longer side {LONG_SIDE} px, as forms, for a "
+                "new tenant each round. Client, service and embedded PostgreSQL share "
                 "the cores; the analysis in process runs while the service has nothing to do."
             ),
             (
                 "Processor time is what the operating system counts for processes and threads; "
-                "that of the workers is divided among the stages as the time that their calls took. "
+                "that of the workers is divided among the stages as the time of their calls. "
                 "Latency is of the last round."
             ),
         ],

@@ -49,20 +49,16 @@ def crop_calls() -> list[Call]:
     return [Call("POST", EMBED, headers, jpeg) for jpeg in crop_files(_CROPS)]
 
 
-def photo_calls(photos: Sequence[Photo], tenants: int, *, form: bool = True) -> list[Call]:
-    """Every photo for each of some tenants that nobody has seen; a form or the raw file."""
+def photo_calls(photos: Sequence[Photo], *, form: bool = True) -> list[Call]:
+    """Every photo for a tenant that nobody has seen; as a form or as the raw file."""
+    path = f"{INSERT}?tenant_id={uuid4().hex}"
     calls = []
     for photo in photos:
         content, body = (
             multipart("image", photo.jpeg) if form else (("Content-Type", "image/jpeg"), photo.jpeg)
         )
-        calls.append(Call("POST", INSERT, (_AUTHORIZATION, content), body))
-    names = [uuid4().hex for _ in range(tenants)]
-    return [
-        dataclasses.replace(call, path=f"{INSERT}?tenant_id={name}")
-        for name in names
-        for call in calls
-    ]
+        calls.append(Call("POST", path, (_AUTHORIZATION, content), body))
+    return calls
 
 
 async def measure(service: ServiceProcess, phase: Phase, *, answered: bool = True) -> Outcome:
