@@ -17,9 +17,9 @@ from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.analysis.detector import CascadeDetector
 from service.analysis.scan import PreparedPhoto, open_screen
 from service.analysis.stages import StageFactory
-from service.app import analysis_settings
 from service.batching import WorkerPool, free_ticket
 from service.config import AuthConfig, Config
+from service.derived import analysis_settings
 from service.domain.types import Detection
 from service.runtime.manifest import ModelName, load_manifest
 from service.runtime.sessions import ModelSession, open_sessions

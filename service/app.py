@@ -13,7 +13,6 @@ from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
 from service.analysis.analyzer import AnalysisSettings, Analyzer
-from service.analysis.stages import StageSettings
 from service.api.auth import TokenGuard
 from service.api.boundary import Boundary
 from service.api.door import Door
@@ -21,30 +20,24 @@ from service.api.routes import ApiServices, build_routes
 from service.batching import Admission, AdmissionLimits, FairShare
 from service.changes import changes
 from service.config import Config
+from service.derived import analysis_settings, database_settings, share
 from service.domain.errors import ConfigError, FacetteError, StoppingError
 from service.domain.types import ModelSpace
-from service.generations import Generations, Shared
-from service.runtime.cpu import usable_cores
+from service.generations import Generations, Kept, Shared
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
-from service.runtime.sessions import SessionSettings
 from service.store.blobs import FolderBlobStore
-from service.store.database import Database, DatabaseSettings
-from service.store.embedded import embedded_server
+from service.store.database import Database
 from service.store.repository import Repository
 from service.store.writes import SearchSettings
 from service.telemetry import Metrics, configure_logging, open_tracing
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
 from service.usecases.recognize import Recognize
-from service.vision.cascade import CascadeSettings
 
 _logger = logging.getLogger(__name__)
 
-# A request needs one connection, and /readyz must not wait for it.
-_FEWEST_CONNECTIONS = 2
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Engine:
     """An analyzer and what belongs to it; `made_of` tells whether another would be the same."""
 
@@ -65,6 +58,8 @@ class Service:
         self._load = load
         self._metrics = Metrics()
         self._generations: Generations[ApiServices] = Generations()
+        self._doors: Kept[Door] = Kept()
+        self._admissions: Kept[Admission] = Kept()
         self._reloading = asyncio.Lock()
         self._stopping = False
         self._tracing = open_tracing(config.tracing.endpoint, config.tracing.sample_ratio)
@@ -97,7 +92,9 @@ class Service:
                 found = changes(self.config, await asyncio.to_thread(self._load))
                 exchanged = await self._exchange(found.config)
             except FacetteError as error:
-                _logger.error("reload failed, all stays as it was: %s", error.message)
+                _logger.error(
+                    "reload failed, all stays as it was: %s", error.message.replace("\n", "; ")
+                )
             except Exception:
                 _logger.exception("reload failed, all stays as it was")
             else:
@@ -181,6 +178,7 @@ class Service:
         """Make the services of one generation, and let requests have them from now on."""
         services = self._compose(config, engine.value)
         self._generations.replace(services, engine.release)
+        self._boundary.max_body_bytes = config.server.max_body_bytes
         self.config, self._engine = config, engine
         self._boundary.max_body_bytes = config.server.max_body_bytes
 
@@ -205,93 +203,56 @@ class Service:
             recognize=Recognize(analyzer, space=space, dimension=facts.dimension),
             curate=Curate(repository, blobs, on_orphans=metrics.orphan_blobs.inc),
             guard=TokenGuard(config.auth.token),
-            door=Door(
-                max_requests=_share(server.max_requests_in_flight, config),
-                max_bytes=max(
-                    _share(server.max_bytes_in_flight, config),
-                    min(server.max_bytes_in_flight, server.max_body_bytes),
-                ),
-                max_body_bytes=server.max_body_bytes,
-                metrics=metrics,
-            ),
-            admission=Admission(
-                AdmissionLimits(
-                    max_wait_s=server.max_wait_ms / 1e3,
-                    standing_wait_s=server.standing_wait_ms / 1e3,
-                    bulk_wait_s=server.bulk_wait_ms / 1e3,
-                ),
-                workers=engine.made_of[0].workers,
-                fair=engine.fair,
-                on_refusal=lambda reason: metrics.refusals.labels(reason).inc(),
-                on_backlog=metrics.backlog_seconds.set,
-            ),
+            door=self._door(config),
+            admission=self._admission(config, engine),
             metrics=metrics,
             upload_timeout_s=server.upload_timeout_s,
             request_timeout_s=server.request_timeout_ms / 1e3,
             ready=self._ready,
         )
 
+    def _door(self, config: Config) -> Door:
+        server = config.server
+        # One process has room for the largest body, however many share the limit.
+        most_bytes = min(server.max_bytes_in_flight, server.max_body_bytes)
+        numbers = (
+            share(server.max_requests_in_flight, config),
+            max(share(server.max_bytes_in_flight, config), most_bytes),
+            server.max_body_bytes,
+        )
+        requests, in_flight, body = numbers
+        return self._doors.of(
+            numbers,
+            lambda: Door(
+                max_requests=requests,
+                max_bytes=in_flight,
+                max_body_bytes=body,
+                metrics=self._metrics,
+            ),
+        )
+
+    def _admission(self, config: Config, engine: _Engine) -> Admission:
+        server, metrics = config.server, self._metrics
+        limits = AdmissionLimits(
+            max_wait_s=server.max_wait_ms / 1e3,
+            standing_wait_s=server.standing_wait_ms / 1e3,
+            bulk_wait_s=server.bulk_wait_ms / 1e3,
+        )
+        return self._admissions.of(
+            (limits, engine),
+            lambda: Admission(
+                limits,
+                workers=engine.made_of[0].workers,
+                fair=engine.fair,
+                on_refusal=lambda reason: metrics.refusals.labels(reason).inc(),
+                on_backlog=metrics.backlog_seconds.set,
+            ),
+        )
+
     async def _ready(self) -> None:
         if self._stopping:
             raise StoppingError("The service is shutting down.")
         await self._database.ping()
-
-
-def analysis_settings(config: Config) -> AnalysisSettings:
-    """The analyzer's settings, with what is left to the machine filled in."""
-    detection, inference = config.detection, config.inference
-    workers = _share(inference.workers or usable_cores() // inference.intra_op_threads, config)
-    stages = {"rnet": config.stage_rnet, "onet": config.stage_onet, "facenet": config.stage_facenet}
-    return AnalysisSettings(
-        cascade=CascadeSettings(
-            detection.min_face_size,
-            detection.thresholds,
-            detection.factor,
-            detection.max_side,
-            detection.max_candidates,
-        ),
-        sessions=SessionSettings(
-            inference.provider, inference.precision, workers, inference.intra_op_threads
-        ),
-        min_confidence=detection.min_confidence,
-        max_detections=detection.max_detections,
-        max_pixels=config.images.max_pixels,
-        max_photos=_share(inference.max_photos_in_work, config)
-        if inference.max_photos_in_work
-        else 3 * workers,
-        screen=inference.screen == "auto",
-        workers=workers,
-        stages={
-            name: StageSettings(
-                stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
-            )
-            for name, stage in stages.items()
-        },
-        latency_objective_s=inference.latency_objective_ms / 1e3,
-    )
-
-
-def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
-    """Where the database is; without a configured one the embedded server runs with the stack."""
-    pool = config.database_pool
-    connections = min(
-        pool.max_connections, max(_FEWEST_CONNECTIONS, _share(pool.max_connections, config))
-    )
-    limits = (connections, pool.acquire_timeout_s, pool.statement_timeout_s)
-    if config.database is not None:
-        server = config.database
-        return DatabaseSettings(
-            server.host, server.port, server.dbname, server.user, server.password, *limits
-        )
-    address = stack.enter_context(embedded_server(config.paths.data_dir))
-    return DatabaseSettings(
-        address.socket_dir, address.port, address.dbname, address.user, "", *limits
-    )
-
-
-def _share(total: int, config: Config) -> int:
-    """What one of the service's processes gets of a number that is meant for all of them."""
-    return max(1, total // config.server.processes)
 
 
 def _open_blobs(config: Config) -> FolderBlobStore:

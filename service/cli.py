@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from service import __version__
-from service.app import Service, database_settings
+from service.app import Service
 from service.config import (
     CONFIG_PATH_VARIABLE,
     ENVIRONMENT_PREFIX,
@@ -24,6 +24,7 @@ from service.config import (
     load_config,
     render_example,
 )
+from service.derived import database_settings
 from service.domain.errors import ConfigError, FacetteError
 from service.server import Server
 from service.store.database import Database

@@ -31,6 +31,22 @@ class Shared(Generic[R]):
             await self._close()
 
 
+class Kept(Generic[R]):
+    """A part that the next generation has in common with the last, while its settings are equal.
+
+    What it has counted and learned goes on.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[object, R] | None = None
+
+    def of(self, settings: object, make: Callable[[], R]) -> R:
+        """The part made of these settings, made now unless the last one was."""
+        if self._made is None or self._made[0] != settings:
+            self._made = (settings, make())
+        return self._made[1]
+
+
 class _Generation(Generic[S]):
     def __init__(self, services: S, end: Callable[[], Awaitable[None]]) -> None:
         self.services = services

@@ -128,7 +128,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         if self._parent is not None:
-            loop.add_reader(self._parent, self._parent_gone)
+            loop.add_reader(self._parent, self._parent_gone, self._parent)
         if not self.should_exit:
             self._on_ready()
 
@@ -168,8 +168,8 @@ class Server(uvicorn.Server):
         self._stopping_since = time.monotonic()
         self.should_exit = True
 
-    def _parent_gone(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._parent)
+    def _parent_gone(self, pipe: int) -> None:
+        asyncio.get_running_loop().remove_reader(pipe)
         self.orphaned = True
         _logger.error("the supervising process is gone: stopping")
         if not self.should_exit:

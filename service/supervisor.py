@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import service
-from service.app import database_settings
 from service.config import Config
+from service.derived import database_settings
 from service.domain.errors import ConfigError
 from service.hangup import Hangup
 from service.runtime.manifest import load_manifest

@@ -81,7 +81,9 @@ def test_new_token_replaces_the_old_one_while_the_service_stays_ready(
         log = live.hang_up("reloaded")
         statuses = [
             httpx.get(
-                f"{live.url}/faces", params={"tenant_id": "t"}, headers={"token": token}
+                f"{live.url}/review-pending-list",
+                params={"tenant_id": "t"},
+                headers={"token": token},
             ).status_code
             for token in (TOKEN, _OTHER_TOKEN)
         ]
@@ -132,7 +134,8 @@ def test_broken_configuration_is_said_in_one_line_and_changes_nothing(
     failed = live.metric('facette_reloads_total{outcome="failed"}')
     live.configure("[server]\nprot = 1\n", token=_OTHER_TOKEN)
     log = live.hang_up("reload failed")
-    (line,) = log.splitlines()
+    (line,) = (line for line in log.splitlines() if " error " in line)
+    assert "reload failed" in line
     assert "line 4: [server] prot: there is no such setting" in line
     with live.client() as client:
         assert insert(client, photo).status_code == 200

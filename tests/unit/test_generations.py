@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.generations import Generations, Shared
+from service.generations import Generations, Kept, Shared
 
 
 class Ends:
@@ -96,3 +96,11 @@ async def test_what_two_generations_share_is_closed_with_the_last_of_them() -> N
     lease.__exit__(None, None, None)
     await _turns()
     assert ends.names == ["models"]
+
+
+def test_part_is_made_again_only_when_its_settings_change() -> None:
+    kept = Kept[list[int]]()
+    first = kept.of((1, 2), lambda: [1])
+    assert kept.of((1, 2), lambda: [2]) is first
+    assert kept.of((1, 3), lambda: [3]) == [3]
+    assert kept.of((1, 2), lambda: [4]) == [4]

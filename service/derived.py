@@ -1,0 +1,74 @@
+"""Settings of the parts, derived from the configuration, the machine and the other processes."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from service.analysis.analyzer import AnalysisSettings
+from service.analysis.stages import StageSettings
+from service.config import Config
+from service.runtime.cpu import usable_cores
+from service.runtime.sessions import SessionSettings
+from service.store.database import DatabaseSettings
+from service.store.embedded import embedded_server
+from service.vision.cascade import CascadeSettings
+
+# A request needs one connection, and /readyz must not wait for it.
+_FEWEST_CONNECTIONS = 2
+
+
+def analysis_settings(config: Config) -> AnalysisSettings:
+    """The analyzer's settings, with what is left to the machine filled in."""
+    detection, inference = config.detection, config.inference
+    workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
+    stages = {"rnet": config.stage_rnet, "onet": config.stage_onet, "facenet": config.stage_facenet}
+    return AnalysisSettings(
+        cascade=CascadeSettings(
+            detection.min_face_size,
+            detection.thresholds,
+            detection.factor,
+            detection.max_side,
+            detection.max_candidates,
+        ),
+        sessions=SessionSettings(
+            inference.provider, inference.precision, workers, inference.intra_op_threads
+        ),
+        min_confidence=detection.min_confidence,
+        max_detections=detection.max_detections,
+        max_pixels=config.images.max_pixels,
+        max_photos=share(inference.max_photos_in_work, config)
+        if inference.max_photos_in_work
+        else 3 * workers,
+        screen=inference.screen == "auto",
+        workers=workers,
+        stages={
+            name: StageSettings(
+                stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
+            )
+            for name, stage in stages.items()
+        },
+        latency_objective_s=inference.latency_objective_ms / 1e3,
+    )
+
+
+def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
+    """Where the database is; without a configured one the embedded server runs with the stack."""
+    pool = config.database_pool
+    connections = min(
+        pool.max_connections, max(_FEWEST_CONNECTIONS, share(pool.max_connections, config))
+    )
+    limits = (connections, pool.acquire_timeout_s, pool.statement_timeout_s)
+    if config.database is not None:
+        server = config.database
+        return DatabaseSettings(
+            server.host, server.port, server.dbname, server.user, server.password, *limits
+        )
+    address = stack.enter_context(embedded_server(config.paths.data_dir))
+    return DatabaseSettings(
+        address.socket_dir, address.port, address.dbname, address.user, "", *limits
+    )
+
+
+def share(total: int, config: Config) -> int:
+    """What one of the service's processes gets of a number that is meant for all of them."""
+    return max(1, total // config.server.processes)
