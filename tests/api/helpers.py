@@ -34,13 +34,17 @@ BY_ID = (
     ("DELETE", "/review-pending", ("review_id",)),
     ("POST", "/update-face-cluster", ("face_id", "to_cluster_id")),
 )
-# Every route that asks for a token.
-GUARDED = (
+# Every route that needs a tenant.
+OF_TENANTS = (
     *BY_ID,
     ("POST", "/insert-image", ()),
     ("GET", "/review-pending-list", ()),
     ("DELETE", "/tenant", ()),
 )
+# Every route that stores nothing.
+STATELESS = (("POST", "/v1/embed", ()), ("POST", "/v1/detect", ()))
+# Every route that asks for a token.
+GUARDED = (*OF_TENANTS, *STATELESS)
 _PRIVATE = ("Traceback", ".py", "asyncpg", "PIL", "0x", tempfile.gettempdir(), str(Path.cwd()))
 
 
@@ -70,6 +74,19 @@ def decode(photo: bytes) -> Image.Image:
 def send(client: httpx.Client, tenant: str, photo: bytes) -> httpx.Response:
     """POST /insert-image, whatever comes of it."""
     return client.post("/insert-image", data={"tenant_id": tenant}, files={"image": photo})
+
+
+def send_raw(
+    client: httpx.Client,
+    path: str,
+    image: bytes,
+    kind: str = "image/jpeg",
+    headers: Mapping[str, str] | None = None,
+    **parameters: object,
+) -> httpx.Response:
+    """POST the image as the body, whatever comes of it."""
+    sent = {"Content-Type": kind, **(headers or {})}
+    return client.post(path, params=parameters, content=image, headers=sent)
 
 
 def insert(client: httpx.Client, tenant: str, photo: bytes) -> dict[str, Any]:

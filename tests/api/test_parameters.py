@@ -11,6 +11,7 @@ from bench.server import ServiceProcess
 from tests.api.helpers import (
     BY_ID,
     GUARDED,
+    OF_TENANTS,
     Photos,
     assert_error,
     call,
@@ -34,7 +35,7 @@ BAD_WORDS = {
 ID_PARAMETERS = [(method, path, name) for method, path, names in BY_ID for name in names]
 
 
-@pytest.mark.parametrize(("method", "path", "_names"), GUARDED)
+@pytest.mark.parametrize(("method", "path", "_names"), OF_TENANTS)
 def test_a_request_without_a_tenant_is_malformed(
     client: httpx.Client, method: str, path: str, _names: tuple[str, ...]
 ) -> None:

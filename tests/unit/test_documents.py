@@ -32,6 +32,7 @@ from service.domain.errors import (
     MissingParameterError,
     ModelError,
     ProviderError,
+    WithdrawnError,
 )
 from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
 
@@ -39,8 +40,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/README.md")
 SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
-# Raised while the service starts or the command line runs; no request is open then.
-NEVER_ANSWERED = {ConfigError, ModelError, ProviderError}
+# Raised while the service starts or the command line runs, when no request is open, or after the
+# caller hung up, when nobody is there to be answered.
+NEVER_ANSWERED = {ConfigError, ModelError, ProviderError, WithdrawnError}
 VARIABLES = {
     f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
     for section, model in SECTIONS.items()
