@@ -16,7 +16,7 @@ from service.domain.errors import DeadlineError, OverloadedError
 
 # Requests that are taken whatever their predicted cost, for each worker: a few slow callers are
 # no overload.
-ALWAYS_TAKEN = 8
+ALWAYS_TAKEN = 16
 # Waiting that does not fall below half of the limit for so long is no burst any more.
 STANDING_AFTER_S = 0.5
 # Until the first request of a kind was measured, in worker seconds.

@@ -50,7 +50,7 @@ class ServerConfig(Section):
         500.0,
         gt=0,
         description="the same once waiting has not fallen below this for half a second: under "
-        "lasting overload photos are refused early instead of all being late. Eight photos for "
+        "lasting overload photos are refused early instead of all being late. Sixteen photos for "
         "each worker are always taken",
     )
     bulk_wait_ms: float = Field(

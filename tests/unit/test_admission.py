@@ -123,8 +123,8 @@ def test_a_few_are_taken_whatever_they_cost(office: Office) -> None:
 def test_costs_are_learned_from_what_was_spent(office: Office) -> None:
     for _ in range(300):
         with office.one() as ticket:
-            ticket.charge(10.0)
-    assert office.hold_all() == 10
+            ticket.charge(4.0)
+    assert office.hold_all() == 25
 
 
 def test_a_request_that_failed_teaches_nothing(office: Office) -> None:

@@ -33,6 +33,7 @@ from service.domain.errors import (
     ModelError,
     ProviderError,
     WithdrawnError,
+    WithdrawnError,
 )
 from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
 
