@@ -32,7 +32,8 @@ _logger = logging.getLogger(__name__)
 _KEEP_ALIVE_S = 75
 # A caller that asks one thing after the other has the next request on its way already.
 _LAST_REQUEST_S = 0.5
-_CANCELLED_S = 2.0
+# As long as the boundary reads on for a caller that is still sending, and a moment more.
+_CANCELLED_S = 3.0
 _TICK_S = 0.02
 
 
@@ -118,19 +119,22 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
         self._parent = parent
         self.orphaned = False
+        self._hung_up_early = False
         self._hangup = Hangup()
         self._stopping_since = 0.0
         self._reloading: set[asyncio.Task[bool]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the service, then listen."""
-        await super().startup(sockets)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        await super().startup(sockets)
         if self._parent is not None:
             loop.add_reader(self._parent, self._parent_gone, self._parent)
         if not self.should_exit:
             self._on_ready()
+        if self._hung_up_early:
+            self._hang_up()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, or with a second signal stop at once; runs as a signal handler."""
@@ -176,7 +180,9 @@ class Server(uvicorn.Server):
             self._stop()
 
     def _hang_up(self) -> None:
-        if self._hangup.means_stop():
+        if not self.started:
+            self._hung_up_early = True
+        elif self._hangup.means_stop():
             self.handle_exit(signal.SIGHUP, None)
         elif not self.should_exit:
             task = asyncio.get_running_loop().create_task(self._service.reload())

@@ -24,6 +24,7 @@ from service.domain.errors import (
     DeadlineError,
     FacetteError,
     OverloadedError,
+    StoppingError,
     WithdrawnError,
 )
 from service.telemetry import Metrics, RequestSpan, Tracing
@@ -81,6 +82,8 @@ class Boundary:
             await self._answer_error(exchange, routing_error(error.status_code), error.headers)
         except ClientDisconnect:
             exchange.status = _CLIENT_GONE
+        except asyncio.CancelledError:  # only a shutdown whose time is over does that
+            await self._answer_error(exchange, StoppingError("The service is shutting down."))
         except Exception as error:
             failure = FacetteError("unexpected")
             failure.__cause__ = error

@@ -33,9 +33,25 @@ def _metrics(process: ServiceProcess) -> str:
     return httpx.get(f"{process.url}/metrics").text
 
 
-def _listens(url: httpx.URL) -> bool:
+def _address(process: ServiceProcess) -> tuple[str, int]:
+    url = httpx.URL(process.url)
+    assert url.port is not None
+    return url.host, url.port
+
+
+def _listens(process: ServiceProcess) -> bool:
     with socket.socket() as caller:
-        return caller.connect_ex((url.host, url.port)) == 0
+        return caller.connect_ex(_address(process)) == 0
+
+
+def _upload(process: ServiceProcess, photo: Path) -> tuple[bytes, bytes]:
+    """Head and body of an upload, as they go over the wire."""
+    with process.client() as client:
+        request = client.build_request(
+            "POST", "/insert-image", data={"tenant_id": "t"}, files={"image": photo.read_bytes()}
+        )
+    lines = [b"%s: %s\r\n" % header for header in request.headers.raw]
+    return b"POST /insert-image HTTP/1.1\r\n" + b"".join(lines) + b"\r\n", request.read()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -67,22 +83,12 @@ def test_stopping_answers_every_request_that_came_in(
 def test_request_half_received_when_stopping_is_answered_and_so_is_the_one_behind_it(
     process: ServiceProcess, portraits: list[Path]
 ) -> None:
-    with process.start().client() as client:
-        request = client.build_request(
-            "POST",
-            "/insert-image",
-            data={"tenant_id": "t"},
-            files={"image": portraits[1].read_bytes()},
-        )
-    url, body = request.url, request.read()
-    head = f"POST {url.path} HTTP/1.1\r\n".encode() + b"".join(
-        b"%s: %s\r\n" % header for header in request.headers.raw
-    )
-    with socket.create_connection((url.host, url.port)) as caller:
-        caller.sendall(head + b"\r\n" + body[:-1])
+    head, body = _upload(process.start(), portraits[1])
+    with socket.create_connection(_address(process)) as caller:
+        caller.sendall(head + body[:-1])
         wait_until(lambda: "facette_requests_in_flight 1.0" in _metrics(process))
         psutil.Process(process.pid).send_signal(signal.SIGTERM)
-        wait_until(lambda: not _listens(url))
+        wait_until(lambda: not _listens(process))
         caller.sendall(body[-1:] + b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         answers = b"".join(iter(lambda: caller.recv(65536), b""))
     assert process.wait() == 0
@@ -91,6 +97,22 @@ def test_request_half_received_when_stopping_is_answered_and_so_is_the_one_behin
     assert b"connection: close" not in first
     assert second.startswith(b"200")
     assert b"connection: close" in second
+
+
+def test_request_that_cannot_end_in_time_is_told_that_the_service_stops(
+    process: ServiceProcess, portraits: list[Path]
+) -> None:
+    (process.folder / "config.toml").write_text("[server]\nshutdown_timeout_s = 1\n")
+    head, body = _upload(process.start(), portraits[1])
+    with socket.create_connection(_address(process)) as caller:
+        caller.sendall(head + body[:-1])  # and never the rest
+        wait_until(lambda: "facette_requests_in_flight 1.0" in _metrics(process))
+        assert process.stop() == 0
+        answer = b"".join(iter(lambda: caller.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"stopping"' in answer
+    assert "requests were cut off requests=1" in process.log
+    assert "Traceback" not in process.log
 
 
 def test_service_says_that_it_stops_while_it_goes_on_serving(

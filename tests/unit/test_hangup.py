@@ -1,0 +1,57 @@
+"""A SIGHUP from an operator, and the one that comes when the terminal is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+# Opening a terminal makes it that of a session's leader; each SIGHUP is answered in one line.
+_PROGRAM = """
+import os, signal, sys
+if len(sys.argv) > 1:
+    os.open(sys.argv[1], os.O_RDWR)
+from service.hangup import Hangup
+hangup = Hangup()
+signal.signal(signal.SIGHUP, lambda *_: print(hangup.means_stop(), flush=True))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    program = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert _line(program) == "ready"
+    return program
+
+
+def _line(program: subprocess.Popen[str]) -> str:
+    assert program.stdout is not None
+    return program.stdout.readline().strip()
+
+
+def test_without_a_terminal_every_hangup_means_to_reload() -> None:
+    with _start() as program:
+        for _ in range(2):
+            program.send_signal(signal.SIGHUP)
+            assert _line(program) == "False"
+        program.kill()
+
+
+def test_closing_the_terminal_means_to_stop_and_a_signal_before_it_to_reload() -> None:
+    terminal, its_end = os.openpty()
+    with _start(os.ttyname(its_end)) as program:
+        os.close(its_end)
+        program.send_signal(signal.SIGHUP)
+        assert _line(program) == "False"
+        os.close(terminal)
+        assert _line(program) == "True"
+        program.kill()
