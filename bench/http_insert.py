@@ -29,7 +29,7 @@ from service.domain.types import AnalyzedPhoto
 from service.runtime.cpu import usable_cores
 from service.telemetry import StageClock
 
-_SECONDS = 12.0
+_SECONDS = 10.0
 _QUICK_SECONDS = 1.0
 _HTTP = f"HTTP, {CONNECTIONS} connections"
 _IN_PROCESS = f"analysis in process, {CONNECTIONS} callers"

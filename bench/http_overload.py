@@ -28,8 +28,10 @@ LOADS = (0.5, 0.7, 0.9, 1.1, 2.0)
 _NEAR, _OVER = 0.9, 2.0
 _SECONDS = 20.0
 _OVER_SECONDS = 60.0
+_CAPACITY_SECONDS = 10.0
 _QUICK_SECONDS = 1.0
 _WARMUP_S = 2.0
+_QUICK_WARMUP_S = 0.2
 # Longer than the service waits before it gives free memory back.
 _SETTLE_S = 3.0
 _REFUSED_WITHIN_MS = 50.0
@@ -107,6 +109,8 @@ async def _load(
     """Capacity, an outcome for each load, and memory before and after twice the capacity."""
     seconds = _QUICK_SECONDS if effort.quick else _SECONDS
     full_s = _QUICK_SECONDS if effort.quick else _OVER_SECONDS
+    capacity_s = _QUICK_SECONDS if effort.quick else _CAPACITY_SECONDS
+    warmup_s = _QUICK_WARMUP_S if effort.quick else _WARMUP_S
     settle_s = 0.0 if effort.quick else _SETTLE_S
 
     async def capacity() -> float:
@@ -114,8 +118,8 @@ async def _load(
             kind="closed",
             connections=CONNECTIONS,
             calls=calls(),
-            seconds=seconds,
-            warmup_s=_WARMUP_S,
+            seconds=capacity_s,
+            warmup_s=warmup_s,
             label=f"{path}, capacity",
         )
         return (await measure(service, phase)).goodput_per_s
@@ -132,7 +136,7 @@ async def _load(
             rate=share * at_first,
             calls=calls(),
             seconds=full_s if share == _OVER else seconds,
-            warmup_s=_WARMUP_S,
+            warmup_s=warmup_s,
             seed=number + 1,
             label=f"{path} at {share:.0%}",
         )

@@ -40,6 +40,7 @@ HTTP_RATIOS = {
         )
     ),
     "fair_p99_alone_vs_flooded",
+    "fair_served_flooded_vs_alone",
 }
 SECTIONS = "\n".join(
     f"<!-- {bench}: written by `python -m bench report` -->\n<!-- end of {bench} -->"
