@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench export clean
+.PHONY: help setup run test lint bench peers export clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -35,8 +35,11 @@ bench: setup $(VENV)/.installed-test ## run every bench (some 15 minutes) and re
 	$(BIN)/python -m bench all
 	$(BIN)/python -m bench report
 
-clean: ## remove the environment and the exported models; data and config.toml stay
-	rm -rf $(VENV) models/*.onnx models/*.npz models/manifest.json
+peers: setup $(VENV)/.installed-test .venv-peers/.installed .venv-pytriton/.installed ## compare embedding over HTTP with other servers (some 25 minutes)
+	$(BIN)/python -m bench peers
+
+clean: ## remove the environments and the exported models; data and config.toml stay
+	rm -rf $(VENV) .venv-peers .venv-pytriton models/*.onnx models/*.npz models/manifest.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -51,3 +54,17 @@ $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
 	@echo "Installing what tests and benches need"
 	@$(PIP) --editable '.[cpu,export,embedded,tracing,bench,test]'
 	@touch $@
+
+.venv-peers/.installed: bench/peers/requirements.txt
+	@echo "Installing the peers into .venv-peers"
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# PyTriton's backend loads the shared libpython of a distribution's Python; where that cannot be
+# had, the bench goes without it.
+.venv-pytriton/.installed: bench/peers/requirements-pytriton.txt
+	@echo "Installing PyTriton into .venv-pytriton"
+	@/usr/bin/python3 -m venv .venv-pytriton && \
+	.venv-pytriton/bin/pip install --quiet --disable-pip-version-check --requirement $< && \
+	touch $@ || { rm -rf .venv-pytriton; echo "PyTriton cannot be installed here: left out"; }
