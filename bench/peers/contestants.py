@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Call
+from bench.load.wire import multipart
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PEERS_ENVIRONMENT = CHECKOUT / ".venv-peers"
 PYTRITON_ENVIRONMENT = CHECKOUT / ".venv-pytriton"
 MAX_BATCH_SIZE = 8
-
-_BOUNDARY = "crop-of-a-face"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,8 @@ def raw_body(path: str, *headers: tuple[str, str]) -> Callable[[bytes], Call]:
 
 def _form(path: str, field: str) -> Callable[[bytes], Call]:
     def call(jpeg: bytes) -> Call:
-        head = (
-            f"--{_BOUNDARY}\r\n"
-            f'Content-Disposition: form-data; name="{field}"; filename="crop.jpg"\r\n'
-            "Content-Type: image/jpeg\r\n\r\n"
-        )
-        body = head.encode() + jpeg + f"\r\n--{_BOUNDARY}--\r\n".encode()
-        kind = f"multipart/form-data; boundary={_BOUNDARY}"
-        return Call("POST", path, (("Content-Type", kind),), body)
+        kind, body = multipart(field, jpeg, filename="crop.jpg")
+        return Call("POST", path, (kind,), body)
 
     return call
 

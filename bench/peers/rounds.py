@@ -48,13 +48,14 @@ class Turn:
     """One server's figures in one round.
 
     capacity: requests a second, 16 connections. processor_ms: of the server, a request then.
-    lone_ms: median with one connection. same, own: open loops at the rate that all servers get,
-    and at 70 % of this turn's own capacity.
+    lone_ms: median with one connection. failed: answers of these two that were no success. same,
+    own: open loops at the rate that all servers get, and at 70 % of this turn's own capacity.
     """
 
     capacity: float
     processor_ms: float
     lone_ms: float
+    failed: int
     same: Outcome
     own: Outcome
 
@@ -164,8 +165,9 @@ class Rounds:
             )
         return Turn(
             capacity=capacity,
-            processor_ms=1e3 * processor_s / max(1, closed.ok),
+            processor_ms=1e3 * processor_s / closed.ok,
             lone_ms=lone.latency_ms["p50"],
+            failed=sum(each.sent - each.ok for each in (closed, lone)),
             same=same,
             own=own,
         )
@@ -175,7 +177,7 @@ class Rounds:
         outcome = self._load(
             served, self._phase(served, "closed", seconds, connections=connections)
         )
-        if outcome.ok < outcome.sent:
+        if not outcome.ok:
             raise RuntimeError(f"{served.url}: {outcome.statuses} {outcome.errors}")
         return outcome
 

@@ -36,6 +36,8 @@ def summarize(
         [name for name in names if found.keeps_up(name)] or names,
         key=lambda name: same[name].median,
     )
+    failed = {name: sum(turn.failed for turn in found.turns[name]) for name in found.turns}
+    failures = ", ".join(f"{name} {count}" for name, count in failed.items() if count)
     behind = [name for name in found.turns if not found.keeps_up(name)]
     processor = {
         name: found.samples(name, lambda turn: turn.processor_ms).median for name in found.turns
@@ -72,6 +74,7 @@ def summarize(
                 name: [
                     {
                         "lone_ms": turn.lone_ms,
+                        "failed": turn.failed,
                         "same": turn.same.document(),
                         "own": turn.own.document(),
                     }
@@ -102,12 +105,13 @@ def summarize(
                 "It runs for its turn only; the order moves on by one each round."
             ),
             (
-                f"Same rate: Poisson arrivals at {LOAD:.0%} of the best peer's throughput so far, "
-                f"{rate:.0f}/s in the median round. Best peer: {fastest} by throughput, {steady} "
-                f"by p99, {prompt} by a lone request."
+                f"Same rate: Poisson arrivals at {LOAD * 100:.0f} % of the best peer's throughput "
+                f"so far, {rate:.0f}/s in the median round. Best peer: {fastest} by throughput, "
+                f"{steady} by p99, {prompt} by a lone request."
                 + (f" Not keeping up with that rate: {', '.join(behind)}." if behind else "")
             ),
             f"Processor time of the server, ms a request at {CONNECTIONS} connections: {listed}.",
+            *([f"Requests that failed in closed loops: {failures}."] if failures else ()),
             *(peer.note for peer in peers),
         ],
     )
