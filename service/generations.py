@@ -65,9 +65,13 @@ class Generations(Generic[S]):
     """Hands each request the current services, and ends the former ones behind the last of theirs.
 
     Use it from one event loop only: a swap is one assignment, so no request sees half of it.
+
+    Args:
+        on_ended: called when a generation has ended and nothing here refers to it any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_ended: Callable[[], None] = lambda: None) -> None:
+        self._on_ended = on_ended
         self._current: _Generation[S] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -104,5 +108,9 @@ class Generations(Generic[S]):
         if self._current is not None:
             task = asyncio.get_running_loop().create_task(self._current.retire())
             self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+            task.add_done_callback(self._retired)
             self._current = None
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        self._retiring.discard(task)
+        self._on_ended()

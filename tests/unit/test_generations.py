@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -55,6 +56,24 @@ async def test_services_end_behind_the_last_of_their_requests() -> None:
     other.__exit__(None, None, None)
     await _turns()
     assert ends.names == ["first"]
+
+
+async def test_nothing_refers_to_services_whose_end_is_told() -> None:
+    class Services:
+        pass
+
+    former = Services()
+    seen = weakref.ref(former)
+    told: list[Services | None] = []
+    generations = Generations[Services](lambda: told.append(seen()))
+    generations.replace(former, Ends().of("former"))
+    del former
+    with generations.lease():
+        generations.replace(Services(), Ends().of("newer"))
+        await _turns()
+        assert told == []
+    await _turns()
+    assert told == [None]
 
 
 async def test_request_that_fails_gives_its_services_back() -> None:
