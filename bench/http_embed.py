@@ -79,7 +79,7 @@ async def run(effort: Effort) -> Result:
                 "connections",
                 "faces/s",
                 {
-                    "Facette, POST /v1/embed": {n: rates[_name(n)] for n in connections},
+                    "POST /v1/embed": {n: rates[_name(n)] for n in connections},
                     _RAW: dict.fromkeys(map(float, connections), rates[_RAW]),
                 },
             )
