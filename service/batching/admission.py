@@ -101,9 +101,10 @@ class Admission:
         before_s = self._backlog_s[Priority.INTERACTIVE]
         if priority is Priority.BULK:
             before_s += self._backlog_s[Priority.BULK]
-        always = max(1, ALWAYS_TAKEN * self._workers // sharers)
+        always = ALWAYS_TAKEN * self._workers
+        few = self._open < always or lane.open < max(1, always // sharers)
         mine_s = before_s if sharers == 1 else lane.backlog_s
-        if lane.open >= always and mine_s + cost_s > limit_s / sharers:
+        if not few and mine_s + cost_s > limit_s / sharers:
             self._on_refusal("backlog" if sharers == 1 else "tenant")
             raise OverloadedError(
                 "The service is working at its limit; try again shortly.",
