@@ -216,6 +216,7 @@ class Service:
                 blobs,
                 space=space,
                 max_distance=match.max_distance or facts.recommended_max_distance,
+                retry_s=config.database_pool.retry_s,
                 on_face=lambda matched: metrics.faces.labels("matched" if matched else "new").inc(),
             ),
             recognize=Recognize(analyzer, space=space, dimension=facts.dimension),

@@ -123,6 +123,13 @@ class DatabasePoolConfig(Section):
         10.0, gt=0, description="seconds to wait for a free connection before answering 503"
     )
     statement_timeout_s: float = Field(30.0, gt=0, description="longest one statement may run")
+    retry_s: float = Field(
+        5.0,
+        ge=0,
+        le=600,
+        description="seconds that storing an analysed photo is tried again while the database does "
+        "not answer, within the request's deadline; 0 = answer 503 at once",
+    )
 
 
 class DetectionConfig(Section):

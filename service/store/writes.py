@@ -65,6 +65,11 @@ class TenantWriter(TenantReader):
         await self._connection.execute(SQL["use_index_settings"], self._search.hnsw_ef_search)
         return [await self._nearest_by_index(e, space, len(embeddings)) for e in embeddings]
 
+    async def has_image(self, image_id: ImageId) -> bool:
+        """Whether the image is stored."""
+        row = await self._connection.fetchrow(SQL["image"], self._tenant_id, UUID(image_id))
+        return row is not None
+
     async def insert_image(self, image: NewImage) -> None:
         """Store an image's row."""
         photo = image.photo

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -25,6 +27,8 @@ from service.domain.types import (
 from service.telemetry import StageClock
 from service.usecases.ports import BlobStore, FaceStore, PhotoAnalyzer, TenantWrites
 
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.8
 _SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
 
 
@@ -34,6 +38,8 @@ class IngestPhoto:
     Args:
         space: identifies the weights that made the embeddings; only equal spaces are compared.
         max_distance: largest cosine distance at which a face joins a cluster.
+        retry_s: how long storing is tried again while the database does not answer; inference is
+            not repeated. 0 for once.
         on_face: told of each stored face whether it was matched.
     """
 
@@ -45,6 +51,7 @@ class IngestPhoto:
         *,
         space: ModelSpace,
         max_distance: float,
+        retry_s: float = 0.0,
         on_face: Callable[[bool], None],
     ) -> None:
         self._analyzer = analyzer
@@ -52,6 +59,7 @@ class IngestPhoto:
         self._blobs = blobs
         self._space = space
         self._max_distance = max_distance
+        self._retry_s = retry_s
         self._on_face = on_face
 
     async def __call__(
@@ -71,21 +79,20 @@ class IngestPhoto:
         photo = await self._analyzer.analyze(read, clock, ticket)
         ticket.check()
         with clock.stage("store"):
-            stored = await self._store_photo(tenant_id, await read(), photo)
+            stored = await self._store_photo(tenant_id, await read(), photo, ticket)
         for face in stored.faces:
             self._on_face(face.is_auto_matched)
         return stored
 
     async def _store_photo(
-        self, tenant_id: TenantId, data: bytes, photo: AnalyzedPhoto
+        self, tenant_id: TenantId, data: bytes, photo: AnalyzedPhoto, ticket: Ticket
     ) -> IngestedPhoto:
         image_id = ImageId(str(uuid4()))
         key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
         sha256 = await self._blobs.put(key, data)
         image = NewImage(image_id, key, sha256, photo, len(data))
         try:
-            async with self._store.writing(tenant_id, create=True) as tenant:
-                faces = await self._insert(tenant, image)
+            faces = await self._insert_once(tenant_id, image, ticket)
         except Exception as error:
             # Where the commit may have taken effect, a row may name the blob, and garbage is the
             # lesser evil; the same goes for a cancellation, which passes by here.
@@ -93,6 +100,36 @@ class IngestPhoto:
                 await self._blobs.delete([key])
             raise
         return IngestedPhoto(image_id, faces)
+
+    async def _insert_once(
+        self, tenant_id: TenantId, image: NewImage, ticket: Ticket
+    ) -> tuple[NewFace, ...]:
+        """Store an image, again while the database does not answer, but not twice.
+
+        Where a commit broke, the next try looks for the image before it stores it. The tenant's
+        lock makes sure that the broken transaction has ended by then, one way or the other.
+        """
+        last_try_at = min(ticket.deadline, time.monotonic() + self._retry_s)
+        pause_s = _FIRST_PAUSE_S
+        faces: tuple[NewFace, ...] = ()
+        perhaps_stored = False
+        while True:
+            try:
+                async with self._store.writing(tenant_id, create=True) as tenant:
+                    if perhaps_stored:
+                        perhaps_stored = await tenant.has_image(image.image_id)
+                    if not perhaps_stored:
+                        faces = await self._insert(tenant, image)
+            except StoreUnavailableError as error:
+                perhaps_stored = perhaps_stored or error.outcome_unknown
+                if time.monotonic() + pause_s > last_try_at:
+                    raise StoreUnavailableError(
+                        error.message, outcome_unknown=perhaps_stored
+                    ) from error
+            else:
+                return faces
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _insert(self, tenant: TenantWrites, image: NewImage) -> tuple[NewFace, ...]:
         found = image.photo.faces

@@ -56,7 +56,7 @@ class Outage:
 def troubled(models_dir: Path) -> Iterator[ServiceProcess]:
     """A service whose database the tests stop; no database outlives it."""
     with open_folder() as folder:
-        process = ServiceProcess(folder, models_dir)
+        process = ServiceProcess(folder, models_dir, {"FACETTE_DATABASE_POOL_RETRY_S": "0.2"})
         try:
             process.start()
             yield process

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -38,13 +40,20 @@ class Shop:
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
         self._database = database
 
-    async def insert(self, *embeddings, tenant: TenantId = TENANT, space: ModelSpace = SPACE):
+    async def insert(
+        self,
+        *embeddings,
+        tenant: TenantId = TENANT,
+        space: ModelSpace = SPACE,
+        retry_s: float = 0.0,
+    ):
         ingest = IngestPhoto(
             self.analyzer,
             self.repository,
             self.blobs,
             space=space,
             max_distance=0.5,
+            retry_s=retry_s,
             on_face=lambda matched: None,
         )
         return await ingest(
@@ -169,6 +178,35 @@ async def test_bytes_are_kept_when_the_commits_outcome_is_unknown(
     with pytest.raises(StoreUnavailableError):
         await shop.insert(person(1))
     assert len(files_below(shop.uploads)) == 1
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["took effect", "was lost"])
+async def test_a_broken_commit_is_looked_after_and_stores_the_image_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, commits: bool
+) -> None:
+    whole = Repository.writing
+    breaks = 2
+
+    @asynccontextmanager
+    async def breaking(self: Repository, *arguments, **options) -> AsyncIterator[TenantWriter]:
+        nonlocal breaks
+        broken = breaks > 0
+        breaks -= 1
+        with suppress(ZeroDivisionError):
+            async with whole(self, *arguments, **options) as tenant:
+                yield tenant
+                if broken and not commits:
+                    raise ZeroDivisionError
+        if broken:
+            raise StoreUnavailableError("The connection broke.", outcome_unknown=True)
+
+    monkeypatch.setattr(Repository, "writing", breaking)
+    photo = await shop.insert(person(1), person(2), retry_s=30.0)
+    assert len(files_below(shop.uploads)) == 1
+    stored = await shop.curate.image(TENANT, photo.image_id)
+    assert stored.face_ids == tuple(face.face_id for face in photo.faces)
+    assert stored.cluster_ids == tuple(face.cluster_id for face in photo.faces)
+    assert len(await shop.curate.reviews(TENANT, 0, 10)) == 2
 
 
 async def test_deleting_a_cluster_keeps_images_that_show_somebody_else(shop: Shop) -> None:

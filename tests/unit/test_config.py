@@ -32,6 +32,7 @@ OTHER_VALUES = {
     "database.password": "s3cret",
     "detection.thresholds": "0.5, 0.6,0.65",
     "inference.precision": "fp32",
+    "tracing.endpoint": "http://collector.example:4318/v1/traces",
     "inference.provider": "cpu",
     "inference.screen": "off",
 }
