@@ -81,7 +81,8 @@ class Boundary:
         except HTTPException as error:
             await self._answer_error(exchange, routing_error(error.status_code), error.headers)
         except ClientDisconnect:
-            exchange.status = _CLIENT_GONE
+            self._metrics.clients_gone.inc()
+            exchange.status, exchange.code = _CLIENT_GONE, WithdrawnError.code
         except asyncio.CancelledError:  # only a shutdown whose time is over does that
             await self._answer_error(exchange, StoppingError("The service is shutting down."))
         except Exception as error:
@@ -201,7 +202,10 @@ class _Exchange:
         if self.status:
             return
         left = self._announced - self._received
-        if self.body_complete or (stays and left <= _MAX_THROWN_AWAY_BYTES):
+        # Who waits for leave to send the body (Expect: 100-continue) may never send it, and what
+        # came next would be taken for it.
+        stays = stays and left <= _MAX_THROWN_AWAY_BYTES and "expect" not in self._headers
+        if self.body_complete or stays:
             await response(self._scope, self._receive, self.send)
             return
         response.headers["Connection"] = "close"

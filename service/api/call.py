@@ -14,6 +14,7 @@ from service.domain.errors import ParameterError
 TIMEOUT_HEADER = "x-request-timeout-ms"
 PRIORITY_HEADER = "x-priority"
 MAX_TIMEOUT_MS = 600_000
+_MAX_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ class Call:
 
 
 def _timeout_s(given: str) -> float:
-    if given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MAX_TIMEOUT_MS:
-        return int(given[:9]) / 1e3
+    plain = len(given) <= _MAX_DIGITS and given.isascii() and given.isdigit()
+    if plain and 1 <= int(given) <= MAX_TIMEOUT_MS:
+        return int(given) / 1e3
     raise ParameterError(
         "X-Request-Timeout-Ms",
         f"The header 'X-Request-Timeout-Ms' must be a whole number from 1 to {MAX_TIMEOUT_MS}.",

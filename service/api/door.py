@@ -70,10 +70,13 @@ class Door:
         self._bytes -= visit.size
         self._metrics.in_flight.dec()
         self._metrics.bytes_in_flight.dec(visit.size)
-        if visit.tenant is not None:
-            self._by_tenant[visit.tenant] -= 1
-            if not self._by_tenant[visit.tenant]:
-                del self._by_tenant[visit.tenant]
+        self._discount(visit.tenant)
+
+    def _discount(self, tenant: str | None) -> None:
+        if tenant is not None:
+            self._by_tenant[tenant] -= 1
+            if not self._by_tenant[tenant]:
+                del self._by_tenant[tenant]
 
 
 class Visit:
@@ -87,13 +90,14 @@ class Visit:
         self.tenant: str | None = None
 
     def belongs_to(self, tenant: str) -> None:
-        """Say whose request it is, once that is known.
+        """Say whose request it is, once that is known, or known better.
 
         Raises:
             OverloadedError: that tenant has its part of the room already.
         """
-        if self.tenant is None:
+        if tenant != self.tenant:
             self._door._count_for(tenant)
+            self._door._discount(self.tenant)
             self.tenant = tenant
 
     def __enter__(self) -> Visit:

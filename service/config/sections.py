@@ -223,7 +223,8 @@ class InferenceConfig(Section):
     max_photos_in_work: int = Field(
         0,
         ge=0,
-        description="photos held decoded at once, which bounds memory; 0 = three for each worker. One tenant gets all but one of them",
+        description="photos held decoded at once, which bounds memory; 0 = three for each worker. "
+        "One tenant gets all but one of them",
     )
     latency_objective_ms: float = Field(
         0.0,

@@ -154,6 +154,18 @@ def test_a_large_refused_body_is_answered_at_once_and_its_connection_closed(
         assert connection.recv(1) == b""
 
 
+def test_a_refused_caller_who_waited_for_leave_to_send_is_closed(
+    client: httpx.Client, roomy: ServiceProcess
+) -> None:
+    head = {**JPEG, "Content-Length": "1000", "Expect": "100-continue"}
+    with (
+        uploads_held(client, roomy, [1000] * MAX_REQUESTS),
+        started_request(roomy, "POST", "/v1/detect", head) as connection,
+    ):
+        status, headers, _ = read_answer(connection)
+        assert (status, headers["connection"]) == (429, "close")
+
+
 def test_a_refused_request_holds_no_room(client: httpx.Client, roomy: ServiceProcess) -> None:
     with uploads_held(client, roomy, [4 * MIB, 2 * MIB]):
         for _ in range(20):
@@ -169,12 +181,16 @@ def test_an_upload_that_breaks_off_gives_its_room_back(
     def unanswered() -> float:
         return metric(client, "facette_http_requests_total", route=path, status=499)
 
-    before = unanswered()
+    def gone() -> float:
+        return metric(client, "facette_clients_gone_total")
+
+    before, gone_before = unanswered(), gone()
     with started_request(roomy, "POST", path, {**kind, "Content-Length": "1000"}) as connection:
         connection.sendall(b"--limit")
         wait_until(lambda: in_flight(client) == (1, 1000))
     wait_until(lambda: in_flight(client) == (0, 0))
     wait_until(lambda: unanswered() == before + 1)
+    assert gone() == gone_before + 1
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def call(query: str = "", **headers: str) -> Call:
         ({}, DEFAULT_S),
         ({"x_request_timeout_ms": "1"}, 0.001),
         ({"x_request_timeout_ms": "250"}, 0.25),
+        ({"x_request_timeout_ms": "00000000005000"}, 5.0),
         ({"x_request_timeout_ms": str(MAX_TIMEOUT_MS)}, 600.0),
     ],
 )

@@ -70,6 +70,9 @@ def test_one_tenant_gets_three_quarters() -> None:
     assert refusals(metrics, "tenant") == 2
     with door.enter(0, "a") as visit:
         visit.belongs_to("a")  # known twice, counted once
+        for _ in range(6):  # a better name for it moves it
+            visit.belongs_to("b")
+            visit.belongs_to("a")
     assert not door._by_tenant
 
 
