@@ -33,7 +33,6 @@ from service.domain.errors import (
     ModelError,
     ProviderError,
     WithdrawnError,
-    WithdrawnError,
 )
 from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
 
