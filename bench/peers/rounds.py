@@ -151,11 +151,12 @@ class Rounds:
     def _turn(self, name: str, rate: float) -> Turn:
         with self._servers[name]() as served:
             served.check(self._expected)
+            # Before any load: a batcher that learns from it would make a lone request wait.
+            lone = self._closed(served, 1, self._durations.lone)
             self._load(served, self._phase(served, "closed", self._durations.warmup))
             before = served.processor_s()
             closed = self._closed(served, CONNECTIONS)
             processor_s = served.processor_s() - before
-            lone = self._closed(served, 1, self._durations.lone)
             capacity = closed.goodput_per_s
             self._capacities[name].append(capacity)
             opened = self._durations.open, self._durations.open_own
