@@ -24,7 +24,7 @@ from service.runtime.sessions import ModelSession
 FACETTE = "Facette"
 CONNECTIONS = 16
 LOAD = 0.7
-_ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 10.0
 # Of all that was asked for in an open loop; a server below it does not keep up.
 _KEEPS_UP = 0.999
 
@@ -198,7 +198,7 @@ class Rounds:
             connections=connections,
             rate=rate,
             warmup_s=0.0 if kind == "closed" else 1.0,
-            timeout_s=_ANSWER_TIMEOUT_S,
+            timeout_s=ANSWER_TIMEOUT_S,
         )
 
     def _load(self, served: Served, phase: Phase) -> Outcome:

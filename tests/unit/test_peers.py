@@ -85,8 +85,16 @@ def test_a_peer_that_loses_requests_is_not_the_best_by_p99() -> None:
     result = summary(found, "mosec", "bentoml")
     assert result.document()["ratios"]["embed_p99_best_peer_vs_facette"] == 2.0
     notes = "\n".join(result.notes)
-    assert f"Not keeping up with that rate: {bentoml}." in notes
+    assert f"Not keeping up with it: {bentoml}." in notes
     assert f"failed in closed loops: {bentoml} 7." in notes
+
+
+def test_facette_does_not_look_prompt_by_refusing() -> None:
+    mosec = BY_KEY["mosec"].name
+    refusing = replace(turn(230, 11, 5), same=outcome(5, sent=1000, ok=980))
+    found = findings({FACETTE: [refusing], mosec: [turn(200, 13, 40)]})
+    ratios = summary(found, "mosec").document()["ratios"]
+    assert ratios["embed_p99_best_peer_vs_facette"] == 0.004
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
