@@ -111,6 +111,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here depends on who calls
                 timeout_keep_alive=_KEEP_ALIVE_S,
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.detector import CascadeDetector
-from service.analysis.embedder import EncodedCrop, FaceEmbedder
+from service.analysis.embedder import EncodedCrop, FaceEmbedder, NotCheapError
 from service.analysis.scan import PreparedPhoto, open_screen
 from service.analysis.stages import StageFactory, StageSettings
 from service.batching import Gate, Ticket, WorkerPool
@@ -32,13 +32,12 @@ from service.runtime.sessions import SessionSettings, open_sessions
 from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings
 from service.vision.crop import crop_face
-from service.vision.decode import DecodedPhoto, blank_png, decode, plain_jpeg_size
+from service.vision.decode import DecodedPhoto, blank_png, decode
 from service.vision.resample import summed_area_table
 
 _QUIET_S = 1.0
-# A face file of up to so many pixels is decoded in the job that embeds it: half a millisecond,
-# less than handing it from one job to another.
-_CHEAP_CROP_PIXELS = 1 << 17
+# A larger file is not cheap to decode, whatever it holds.
+_MAX_CHEAP_BYTES = 1 << 18
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
 
@@ -184,13 +183,11 @@ class Analyzer:
         Raises:
             InputError: the bytes are no usable image.
         """
-        with self._in_use():
-            data = await read()
-            size = plain_jpeg_size(data)
-            if size is not None and size[0] * size[1] <= _CHEAP_CROP_PIXELS:
+        data = await read()
+        with self._in_use(), suppress(NotCheapError):
+            if len(data) <= _MAX_CHEAP_BYTES:
                 with clock.stage("embed"):
-                    crop = EncodedCrop(data, self._settings.max_pixels)
-                    (embedding,) = await self._embedder.embed([crop], ticket)
+                    (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
                     return embedding
         async with self._place(clock, ticket):
             with clock.stage("decode"):

@@ -16,22 +16,29 @@ from service.runtime.manifest import EmbeddingFacts
 from service.runtime.providers import Provider
 from service.runtime.sessions import ModelSession
 from service.vision.crop import resize_face
-from service.vision.decode import decode_pixels
+from service.vision.decode import decode_pixels, plain_jpeg_size
 
 # More than 8 gains nothing on a CPU and makes faces wait; a GPU is idle with so few.
 _CALL_FACES: dict[Provider, int] = {"cpu": 8, "openvino": 8, "cuda": 64}
 
 
+# A plain JPEG of up to so many pixels is decoded within half a millisecond.
+_CHEAP_PIXELS = 1 << 17
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedCrop:
-    """A small image file that shows one face; it is decoded in the job that embeds it."""
+    """An image file that shows one face; a cheap one is decoded in the job that embeds it."""
 
     data: bytes
-    max_pixels: int
 
 
 Crop = NDArray[np.uint8] | EncodedCrop
-"""Pixels uint8 [crop_size, crop_size, 3], or a file that is cheap to decode."""
+"""Pixels uint8 [crop_size, crop_size, 3], or a file."""
+
+
+class NotCheapError(Exception):
+    """The file would hold up the faces it shares a batch with: decode it before."""
 
 
 class FaceEmbedder:
@@ -59,7 +66,8 @@ class FaceEmbedder:
         """Embeddings of face crops, in order.
 
         Raises:
-            InputError: an encoded crop does not decode.
+            InputError: a file does not decode.
+            NotCheapError: a file is to be decoded first.
         """
         return await self._batcher.submit_all(crops, ticket)
 
@@ -73,14 +81,17 @@ class FaceEmbedder:
 
     def _run(self, crops: Sequence[Crop]) -> list[Embedding | BaseException]:
         opened = [self._open(crop) for crop in crops]
-        good = [pixels for pixels in opened if not isinstance(pixels, InputError)]
+        good = [pixels for pixels in opened if not isinstance(pixels, Exception)]
         found = iter(self._session.run(np.stack(good))[0] if good else ())
-        return [pixels if isinstance(pixels, InputError) else next(found) for pixels in opened]
+        return [pixels if isinstance(pixels, Exception) else next(found) for pixels in opened]
 
-    def _open(self, crop: Crop) -> NDArray[np.uint8] | InputError:
+    def _open(self, crop: Crop) -> NDArray[np.uint8] | Exception:
         if not isinstance(crop, EncodedCrop):
             return crop
+        size = plain_jpeg_size(crop.data)
+        if size is None or size[0] * size[1] > _CHEAP_PIXELS:
+            return NotCheapError()
         try:
-            return resize_face(decode_pixels(crop.data, crop.max_pixels), self.crop_size)
+            return resize_face(decode_pixels(crop.data, _CHEAP_PIXELS), self.crop_size)
         except InputError as error:
             return error
