@@ -17,6 +17,7 @@ from service.domain.errors import ConfigError
 _logger = logging.getLogger(__name__)
 
 _DEFAULT_PORT = 5432
+_PID_FILE = "postmaster.pid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ class EmbeddedAddress:
 def embedded_server(data_dir: Path) -> Iterator[EmbeddedAddress]:
     """Run PostgreSQL under `data_dir` for the time of the block.
 
-    A server that a killed service left running is taken over. It is stopped at the end in either
-    case: its transactions are durable, so nothing acknowledged is lost.
+    A server that a killed service left running is taken over, and one that an operator restarted
+    meanwhile is as good as the first. It is stopped at the end in any case: its transactions are
+    durable, so nothing acknowledged is lost.
 
     Raises:
         ConfigError: the extra is not installed, another service uses the folder, or the server
@@ -67,7 +69,10 @@ def embedded_server(data_dir: Path) -> Iterator[EmbeddedAddress]:
             info = server.get_postmaster_info()
             yield EmbeddedAddress(str(info.socket_dir), info.port or _DEFAULT_PORT)
         finally:
-            server.stop()
+            if _runs(cluster):
+                # Where it was restarted, it is another process than the package remembers.
+                server.ensure_postgres_running()
+                server.stop()
             _logger.info("embedded database stopped")
 
 
@@ -95,16 +100,18 @@ def _forget_stale_process(cluster: Path) -> None:
     After a crash of the machine its number may belong to any other process by now, which the
     package would take for a running server.
     """
+    pid_file = cluster / _PID_FILE
+    if pid_file.exists() and not _runs(cluster):
+        _logger.warning("removing the pid file of a database server that is no longer running")
+        pid_file.unlink(missing_ok=True)
+
+
+def _runs(cluster: Path) -> bool:
+    """Whether the process that the pid file names is a PostgreSQL."""
     import psutil
 
-    pid_file = cluster / "postmaster.pid"
     try:
-        pid = int(pid_file.read_text(encoding="utf-8").split("\n", 1)[0])
-        if psutil.Process(pid).name() == "postgres":
-            return
-    except FileNotFoundError:
-        return
-    except (ValueError, psutil.Error):
-        pass
-    _logger.warning("removing the pid file of a database server that is no longer running")
-    pid_file.unlink(missing_ok=True)
+        pid = int((cluster / _PID_FILE).read_text(encoding="utf-8").split("\n", 1)[0])
+        return bool(psutil.Process(pid).name() == "postgres")
+    except (FileNotFoundError, ValueError, psutil.Error):
+        return False
