@@ -17,7 +17,7 @@ from bench.result import Effort, Result
 
 _BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
 # They take minutes for what seldom changes, so `all` leaves them out.
-_BY_NAME = ("max_side", "soak", "http", "peers")
+_BY_NAME = ("max_side", "soak", "http", "drills", "peers")
 _ROUNDS = 7
 _ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
@@ -41,11 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _names(options: argparse.Namespace) -> Sequence[str]:
     if options.bench == "http":
         return http.benches(options.only)
+    if options.bench == "drills":
+        return http.benches(["drills"])
     return _BENCHES if options.bench == "all" else (options.bench,)
 
 
 def _effort(options: argparse.Namespace) -> Effort:
-    long = options.bench in ("http", "peers")
+    long = options.bench in ("http", "drills", "peers")
     return Effort(options.rounds or (http.ROUNDS if long else _ROUNDS), options.quick)
 
 
@@ -61,7 +63,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds",
         type=int,
-        help=f"measured rounds (default: {_ROUNDS}; http and peers: {http.ROUNDS})",
+        help=f"measured rounds (default: {_ROUNDS}; http, drills and peers: {http.ROUNDS})",
     )
     parser.add_argument("--json", type=Path, help="write ratios and raw samples there as well")
     parser.add_argument(

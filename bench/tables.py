@@ -119,6 +119,58 @@ def _rounds(record: Record) -> str:
     return f"{rounds} round{'s' * (rounds > 1)}; " if rounds else ""
 
 
+def drills(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of the requests of each drill, for `table`."""
+    counts = ("missing", "wrong", "unanswered", "refused_but_stored", "unacknowledged", "repeated")
+    return {
+        "head": [
+            *("drill", "times", "requests", "answered 200", "other answers"),
+            *("acknowledged and missing", "wrongly answered", "cut off unanswered"),
+            *("refused but stored", "stored, not acknowledged", "stored twice", "exit", "kept"),
+        ],
+        "rows": [
+            [
+                row["drill"],
+                str(row["repetitions"]),
+                str(row["sent"]),
+                str(row["ok"]),
+                ", ".join(f"{count} {code}" for code, count in row["errors"].items()) or "none",
+                *(str(row[count]) for count in counts),
+                ", ".join(map(str, sorted(set(row["exit_statuses"])))),
+                f"{row['kept']:.4g}",
+            ]
+            for row in rows
+        ],
+    }
+
+
+def disconnects(seen: Mapping[str, Any]) -> dict[str, Any]:
+    """What clients that hung up left behind, for `table`."""
+    names = {
+        "clients": "clients that hung up",
+        "answered_before_they_went": "answered before they went",
+        "counted_as_gone": "counted as gone",
+        "photos_decoded": "photos decoded in all",
+        "photos_decoded_after_they_went": "of them after the last had gone",
+        "faces_embedded": "faces embedded in all",
+        "faces_embedded_after_they_went": "of them after the last had gone",
+        "stored": "images stored",
+        "stored_whole": "of them with every part",
+        "files_without_row": "files without an image",
+    }
+    rows = [[text, f"{seen[name]:g}"] for name, text in names.items()]
+    rows += [
+        [f"`{gauge}` afterwards", f"{value:g}"] for gauge, value in seen["left_in_gauges"].items()
+    ]
+    times = {
+        "quiet_after_s": ("all at rest after the last had gone, s", "{:.2f}"),
+        "a_lone_request_before_ms": ("a lone request before, ms", "{:.1f}"),
+        "a_lone_request_after_ms": ("a lone request afterwards, ms", "{:.1f}"),
+    }
+    rows += [[text, form.format(seen[name])] for name, (text, form) in times.items()]
+    return {"head": ["disconnects", ""], "rows": rows}
+
+
 def table(described: Mapping[str, Any]) -> str:
     """A table that a bench made itself: its `head` and its `rows`, all text."""
     return _table(described["head"], described["rows"])

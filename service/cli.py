@@ -31,6 +31,8 @@ from service.store.database import Database
 from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
 from service.telemetry import configure_logging
 
+_SWITCH_INTERVAL_S = 1e-4
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status, 2 for an error the user can mend."""
@@ -159,6 +161,9 @@ def _serve_process(options: argparse.Namespace) -> int:
 
 
 def _run(server: Server, listener: socket.socket) -> int:
+    # A worker that ends a model call needs Python's lock, and the event loop gives it up only after
+    # this interval: with the default of 5 ms a core is often idle meanwhile.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     # A failed start says itself what is wrong; the server's remark after it adds nothing.
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: not record.getMessage().startswith("Application startup failed")

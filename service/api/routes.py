@@ -10,6 +10,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service.api import legacy, ops, v1
 from service.api.auth import TokenGuard
@@ -49,10 +50,10 @@ def build_routes(lease: Lease) -> list[Route]:
     """Every route; each request takes a lease of the services, which may be exchanged meanwhile."""
 
     def guarded(path: str, **handlers: Handler) -> Route:
-        return Route(path, partial(_guarded, lease, handlers), methods=list(handlers))
+        return Route(path, _Endpoint(partial(_guarded, lease, handlers)), methods=list(handlers))
 
     def open_to_all(path: str, handler: OpenHandler) -> Route:
-        return Route(path, partial(_open, lease, handler), methods=["GET"])
+        return Route(path, _Endpoint(partial(_open, lease, handler)), methods=["GET"])
 
     # The router asks them in this order.
     return [
@@ -71,6 +72,20 @@ def build_routes(lease: Lease) -> list[Route]:
         open_to_all("/readyz", ops.readyz),
         open_to_all("/metrics", ops.metrics),
     ]
+
+
+class _Endpoint:
+    """A route's ASGI application.
+
+    Starlette would put a layer for exceptions around a function; the boundary has one already.
+    """
+
+    def __init__(self, respond: Callable[[Request], Awaitable[Response]]) -> None:
+        self._respond = respond
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 async def _guarded(lease: Lease, handlers: Mapping[str, Handler], request: Request) -> Response:

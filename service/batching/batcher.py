@@ -22,6 +22,18 @@ R = TypeVar("R")
 _NEW_GAP = 0.1
 
 
+def share_of(waiting_cost: int, idle: int, workers: int) -> int:
+    """What one of `idle` free workers takes of what waits.
+
+    Free workers share it: two half batches side by side end sooner than a whole one. The last
+    free one leaves a third to the next that will be free, which then need not wait for new
+    requests to arrive.
+    """
+    if idle > 1 or workers == 1:
+        return -(-waiting_cost // idle)
+    return -(-2 * waiting_cost // 3)
+
+
 class BatchSizeError(RuntimeError):
     """The batch function returned another number of results than it was given items."""
 
@@ -236,7 +248,7 @@ class MicroBatcher(Generic[T, R]):
             policy.latency_objective_s and waiting_cost >= policy.max_batch_cost
         )
         if not waited_for_a_full_one:
-            limit = min(limit, -(-waiting_cost // idle))
+            limit = min(limit, share_of(waiting_cost, idle, self._pool.workers))
         return limit
 
     def _remaining_delay(self, waiting_cost: int, now: float) -> float:

@@ -94,6 +94,8 @@ class WorkerPool:
 
     def _finished(self, finish: Callable[[], None], _: asyncio.Future[None]) -> None:
         self._idle += 1
+        # What waits goes first: the callers of the batch that ended take their time.
+        self._dispatch()
         if self._idle == self.workers:
             self._quiet.set()
         try:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.batching import BatchPolicy, Lane, MicroBatcher, Priority, Ticket
+from service.batching.batcher import share_of
 from service.domain.errors import DeadlineError, WithdrawnError
 from tests.unit.batching_tools import Gate, PoisonError, Recorder, outcomes, turns, workers
 
@@ -172,3 +173,13 @@ async def test_with_an_objective_a_worker_waits_for_company_that_is_expected_soo
         assert recorder.batches == []
         await outcomes(tasks + await submitted(batcher, Ticket(Lane()), 3))
     assert recorder.batches == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "idle", "workers", "taken"),
+    [(1, 1, 2, 1), (2, 1, 2, 2), (7, 1, 2, 5), (12, 1, 2, 8), (7, 2, 2, 4), (7, 1, 1, 7)],
+)
+def test_free_workers_share_and_the_last_one_leaves_something(
+    waiting: int, idle: int, workers: int, taken: int
+) -> None:
+    assert share_of(waiting, idle, workers) == taken
