@@ -1,0 +1,77 @@
+"""What the service does when things go wrong under load; each against a real `facette serve`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import tables
+from bench.drills import interruptions
+from bench.drills.callers import CONNECTIONS
+from bench.drills.hangups import hangups
+from bench.photos import load
+from bench.result import Effort
+
+_LONG_SIDE = 320
+_PHOTOS = 8
+_CLIENTS = 500
+_NOTES = (
+    (
+        "kept: of the requests that reached the service, the share that was answered 200 with the "
+        "right faces, stored and found afterwards with every face and the file's bytes (over "
+        "SIGTERM: by the service that starts next), or was answered with an error that says to "
+        "come back (SIGTERM: stopping, overloaded; PostgreSQL: store_unavailable; reload: none) "
+        "while nothing of it is stored."
+    ),
+    "Every request carries a file of its own, so that what is stored is known by its sum.",
+    (
+        f"{CONNECTIONS} callers, each with one connection, in a closed loop; photos of "
+        f"{_LONG_SIDE} px. The moment of each repetition is drawn; a database is away for up to "
+        "1.5 s and the time that it takes to start."
+    ),
+    (
+        "disconnects: limits are raised so that all are let in. Left nothing: all gauges are at "
+        "zero, every request is recorded, no more photos were decoded after the last one had gone "
+        "than may be in work at once, and what was stored is whole."
+    ),
+)
+
+
+async def run(effort: Effort) -> dict[str, Any]:
+    """Run every drill: `ratios`, of which 1 is wanted, `details` and `notes`."""
+    repetitions = 1 if effort.quick else 2 * effort.rounds
+    photos = [photo.jpeg for photo in load(_LONG_SIDE, _PHOTOS)]
+    with _folder() as folder:
+        sigterm = await interruptions.sigterm(folder, photos, repetitions)
+    with _folder() as folder:
+        reload = await interruptions.reload(folder, photos, 2 * repetitions)
+    with _folder() as folder:
+        fast = await interruptions.restart(folder, photos, repetitions, "fast")
+    with _folder() as folder:
+        immediate = await interruptions.restart(folder, photos, repetitions, "immediate")
+    with _folder() as folder:
+        gone = await hangups(folder, photos, _CLIENTS // 5 if effort.quick else _CLIENTS)
+    drills = [each.document() for each in (sigterm, reload, fast, immediate)]
+    return {
+        "ratios": {
+            "sigterm_kept": sigterm.tally.kept,
+            "reload_kept": reload.tally.kept,
+            "restart_kept": min(fast.tally.kept, immediate.tally.kept),
+            "disconnects_left_nothing": float(gone["left_nothing"]),
+        },
+        "details": {
+            "drills": drills,
+            "disconnects": gone,
+            "tables": {"drills": tables.drills(drills), "disconnects": tables.disconnects(gone)},
+        },
+        "notes": _NOTES,
+    }
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="facette-drill-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
