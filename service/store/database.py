@@ -108,9 +108,8 @@ class Database:
         Raises:
             StoreUnavailableError: it does not.
         """
-        with _translated():
-            async with self._pool.acquire(timeout=self._settings.acquire_timeout_s) as connection:
-                await connection.fetchval(SQL["ping"])
+        async with self._connection() as connection:
+            await connection.fetchval(SQL["ping"])
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
@@ -119,12 +118,11 @@ class Database:
         Raises:
             StoreUnavailableError: there is none, or it broke.
         """
-        with _translated():
-            async with (
-                self._pool.acquire(timeout=self._settings.acquire_timeout_s) as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                yield connection
+        async with (
+            self._connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
@@ -133,18 +131,39 @@ class Database:
         Raises:
             StoreUnavailableError: with `outcome_unknown` when the commit itself broke.
         """
+        async with self._connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                if not connection.is_closed():
+                    await transaction.rollback()
+                raise
+            with _translated(committing=True):
+                await transaction.commit()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         with _translated():
-            async with self._pool.acquire(timeout=self._settings.acquire_timeout_s) as connection:
-                transaction = connection.transaction()
-                await transaction.start()
-                try:
-                    yield connection
-                except BaseException:
-                    if not connection.is_closed():
-                        await transaction.rollback()
-                    raise
-                with _translated(committing=True):
-                    await transaction.commit()
+            connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
+            try:
+                yield connection
+            finally:
+                await self._give_back(connection)
+
+    async def _give_back(self, connection: asyncpg.Connection) -> None:
+        """Return it to the pool, which resets it, or forgets it where it is broken.
+
+        By then its work is done: to fail here would say of a committed transaction that it was
+        rolled back.
+        """
+        try:
+            await self._pool.release(connection)
+        except _UNREACHABLE as error:
+            _logger.warning(
+                "a database connection broke after its use: %s: %s", type(error).__name__, error
+            )
 
 
 @contextmanager

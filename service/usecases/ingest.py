@@ -28,7 +28,7 @@ from service.telemetry import StageClock
 from service.usecases.ports import BlobStore, FaceStore, PhotoAnalyzer, TenantWrites
 
 _FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 0.8
+_LONGEST_PAUSE_S = 0.4
 _SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
 
 
@@ -106,22 +106,22 @@ class IngestPhoto:
     ) -> tuple[NewFace, ...]:
         """Store an image, again while the database does not answer, but not twice.
 
-        Where a commit broke, the next try looks for the image before it stores it. The tenant's
-        lock makes sure that the broken transaction has ended by then, one way or the other.
+        Every further try looks for the image before it stores it. The tenant's lock makes sure
+        that the transaction before has ended by then, one way or the other.
         """
         last_try_at = min(ticket.deadline, time.monotonic() + self._retry_s)
         pause_s = _FIRST_PAUSE_S
         faces: tuple[NewFace, ...] = ()
-        perhaps_stored = False
+        perhaps_stored = tried = False
         while True:
             try:
                 async with self._store.writing(tenant_id, create=True) as tenant:
-                    if perhaps_stored:
+                    if tried:
                         perhaps_stored = await tenant.has_image(image.image_id)
                     if not perhaps_stored:
                         faces = await self._insert(tenant, image)
             except StoreUnavailableError as error:
-                perhaps_stored = perhaps_stored or error.outcome_unknown
+                tried, perhaps_stored = True, perhaps_stored or error.outcome_unknown
                 if time.monotonic() + pause_s > last_try_at:
                     raise StoreUnavailableError(
                         error.message, outcome_unknown=perhaps_stored
