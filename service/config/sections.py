@@ -124,7 +124,7 @@ class DatabasePoolConfig(Section):
     )
     statement_timeout_s: float = Field(30.0, gt=0, description="longest one statement may run")
     retry_s: float = Field(
-        5.0,
+        10.0,
         ge=0,
         le=600,
         description="seconds that storing an analysed photo is tried again while the database does "
