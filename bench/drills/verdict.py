@@ -118,11 +118,11 @@ async def judge(
     async with service.async_client() as client:
         for each in asked:
             readable = each.route != INSERT or each.status != 200 or await _readable(client, each)
-            _count(tally, each, found, right, allowed, readable=readable)
+            count(tally, each, found, right, allowed, readable=readable)
     tally.files_without_row = found.files_without_row
 
 
-def _count(
+def count(
     tally: Tally,
     asked: Asked,
     found: Stored,
@@ -131,6 +131,7 @@ def _count(
     *,
     readable: bool,
 ) -> None:
+    """Count one request by what is stored. readable: the API tells of it as it was answered."""
     if asked.code == UNREACHED:
         tally.unreached += 1
         return
