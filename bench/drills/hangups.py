@@ -55,7 +55,8 @@ class _Plan:
 async def hangups(folder: Path, photos: Sequence[bytes], clients: int) -> dict[str, Any]:
     """Let many clients send and go, and see what they leave.
 
-    A quarter goes amid the body, a quarter as soon as it has sent it, the others a while later.
+    A quarter goes amid the body, a quarter as soon as it has sent it, a quarter a while later, and
+    the last quarter all at once.
     """
     service = await asyncio.to_thread(ServiceProcess(folder, MODELS, _ROOM).start)
     try:
@@ -123,12 +124,12 @@ def _plans(clients: int) -> list[_Plan]:
     generator = np.random.default_rng(4)
     plans = []
     for number in range(clients):
-        amid, at_once = number % 4 == 0, number % 4 == 1
+        waits_s = generator.uniform(0, _LONGEST_WAIT_S)
         plans.append(
             _Plan(
-                route=INSERT if number % 2 else EMBED,
-                sent_share=generator.uniform(0.05, 0.95) if amid else 1.0,
-                wait_s=0.0 if at_once else generator.uniform(0, _LONGEST_WAIT_S),
+                route=INSERT if generator.random() < 0.5 else EMBED,
+                sent_share=generator.uniform(0.05, 0.95) if number % 4 == 0 else 1.0,
+                wait_s=(waits_s, 0.0, waits_s, _LONGEST_WAIT_S)[number % 4],
                 resets=number % 3 == 0,
             )
         )
