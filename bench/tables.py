@@ -121,11 +121,15 @@ def _rounds(record: Record) -> str:
 
 def drills(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What became of the requests of each drill, for `table`."""
-    counts = ("missing", "wrong", "unanswered", "refused_but_stored", "unacknowledged", "repeated")
+    counts = (
+        *("missing", "wrong", "unanswered", "broken"),
+        *("refused_but_stored", "unacknowledged", "repeated"),
+    )
     return {
         "head": [
             *("drill", "times", "requests", "answered 200", "other answers"),
-            *("acknowledged and missing", "wrongly answered", "cut off unanswered"),
+            *("acknowledged and missing", "wrongly answered"),
+            *("cut off unanswered", "broken off amid the answer"),
             *("refused but stored", "stored, not acknowledged", "stored twice", "exit", "kept"),
         ],
         "rows": [

@@ -20,10 +20,13 @@ from bench.server import TOKEN, ServiceProcess
 CONNECTIONS = 16
 INSERT = "/insert-image"
 EMBED = "/v1/embed"
+DETECT = "/v1/detect"
 UNREACHED = "unreached"
 """The connection was refused: nothing was sent."""
 UNANSWERED = "unanswered"
-"""The connection ended before an answer did."""
+"""The connection ended before the head of an answer came, or nothing came in time."""
+BROKEN = "broken"
+"""The connection ended within an answer."""
 _TENANTS = 4
 _TIMEOUT_S = 90.0
 _PATIENCE_S = 120.0
@@ -34,7 +37,8 @@ class Asked:
     """One request, and what became of it.
 
     photo: which of the photos it shows. sha256: of what was sent, unlike that of any other request.
-    status: 0 where there was no answer. code: of the error, or UNREACHED or UNANSWERED; "" for 200.
+    status: 0 where there was no whole answer. code: of the error, or UNREACHED, UNANSWERED or
+    BROKEN; "" for 200.
     """
 
     route: str
@@ -124,17 +128,23 @@ async def ask(client: httpx.AsyncClient, route: str, tenant: str, photo: int, jp
     """One request, however it ends."""
     body = marked(jpeg)
     described = (route, tenant, photo, hashlib.sha256(body).hexdigest())
+    request = client.build_request(
+        "POST",
+        route,
+        params={"tenant_id": tenant},
+        content=body,
+        headers={"Content-Type": "image/jpeg"},
+    )
     try:
-        answer = await client.post(
-            route,
-            params={"tenant_id": tenant},
-            content=body,
-            headers={"Content-Type": "image/jpeg"},
-        )
+        answer = await client.send(request, stream=True)
     except httpx.ConnectError:
         return Asked(*described, 0, UNREACHED)
     except httpx.TransportError:
         return Asked(*described, 0, UNANSWERED)
+    try:
+        await answer.aread()
+    except httpx.TransportError:
+        return Asked(*described, 0, BROKEN)
     found = answer.json()
     if answer.status_code == 200:
         return Asked(*described, 200, "", found)

@@ -8,7 +8,7 @@ import socket
 import statistics
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 
 from bench.drills import database
-from bench.drills.callers import EMBED, INSERT, ask, marked
+from bench.drills.callers import DETECT, EMBED, INSERT, ask, marked
 from bench.harness import MODELS, default_settings
 from bench.http_service import Scrape, by_label, scrape
 from bench.server import TOKEN, ServiceProcess
@@ -37,9 +37,11 @@ _GAUGES = (
     "facette_photos_in_work",
     "facette_batch_waiting",
 )
-_QUIET_TIMEOUT_S = 60.0
+_QUIET_TIMEOUT_S = 30.0
 _LONGEST_WAIT_S = 1.0
 _ALONE = 9
+_ROUTES = (INSERT, EMBED, DETECT)
+_ROUTE_SHARES = (0.5, 0.25, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,10 @@ async def hangups(folder: Path, photos: Sequence[bytes], clients: int) -> dict[s
         "a_lone_request_after_ms": alone_after_s * 1e3,
         "exit_statuses": [status],
     }
-    return {**seen, "left_nothing": _left_nothing(seen)}
+    return {**seen, "left_nothing": left_nothing(seen)}
 
 
-def _left_nothing(seen: dict[str, Any]) -> bool:
+def left_nothing(seen: Mapping[str, Any]) -> bool:
     """All came back to zero, every client was accounted for, and nothing was begun for the gone."""
     return (
         not any(seen["left_in_gauges"].values())
@@ -127,7 +129,7 @@ def _plans(clients: int) -> list[_Plan]:
         waits_s = generator.uniform(0, _LONGEST_WAIT_S)
         plans.append(
             _Plan(
-                route=INSERT if generator.random() < 0.5 else EMBED,
+                route=str(generator.choice(_ROUTES, p=_ROUTE_SHARES)),
                 sent_share=generator.uniform(0.05, 0.95) if number % 4 == 0 else 1.0,
                 wait_s=(waits_s, 0.0, waits_s, _LONGEST_WAIT_S)[number % 4],
                 resets=number % 3 == 0,

@@ -11,7 +11,16 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.drills.callers import EMBED, INSERT, UNANSWERED, UNREACHED, Asked, ask, embeddings_of
+from bench.drills.callers import (
+    BROKEN,
+    EMBED,
+    INSERT,
+    UNANSWERED,
+    UNREACHED,
+    Asked,
+    ask,
+    embeddings_of,
+)
 from bench.drills.database import Stored, stored
 from bench.server import ServiceProcess
 
@@ -72,10 +81,11 @@ class Tally:
     """Requests of one drill by how they ended.
 
     sent: all that reached the service. ok: answered 200. errors: other answers, by code.
-    unanswered: the connection ended first. missing: answered 200, and not stored as answered, or
-    not to be read. wrong: answered 200 with the wrong faces. refused_but_stored: answered with an
-    error, and stored. unacknowledged: stored, and never answered. repeated: stored more than once.
-    not_allowed: errors that this drill does not excuse. files_without_row: garbage for the sweep.
+    unanswered: the connection ended first. broken: it ended amid the answer. missing: answered 200,
+    and not stored as answered, or not to be read. wrong: answered 200 with the wrong faces.
+    refused_but_stored: answered with an error, and stored. unacknowledged: stored, and never
+    answered. repeated: stored more than once. not_allowed: errors that this drill does not excuse.
+    files_without_row: garbage for the sweep.
     """
 
     sent: int = 0
@@ -83,6 +93,7 @@ class Tally:
     ok: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
+    broken: int = 0
     missing: int = 0
     wrong: int = 0
     refused_but_stored: int = 0
@@ -145,8 +156,9 @@ def count(
         tally.missing += not kept
         tally.wrong += not agrees
         tally.right += kept and agrees
-    elif asked.code == UNANSWERED:
-        tally.unanswered += 1
+    elif asked.code in (UNANSWERED, BROKEN):
+        tally.unanswered += asked.code == UNANSWERED
+        tally.broken += asked.code == BROKEN
         tally.unacknowledged += bool(rows)
     else:
         tally.errors[asked.code] += 1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
-from bench.drills.callers import EMBED, INSERT, UNANSWERED, UNREACHED, Asked
+from bench.drills.callers import BROKEN, EMBED, INSERT, UNANSWERED, UNREACHED, Asked, ask
 from bench.drills.database import Row, Stored
+from bench.drills.hangups import left_nothing
 from bench.drills.verdict import Reference, Tally, count
 from tests.conftest import ROOT
 
@@ -20,6 +24,7 @@ AMISS = (
     "missing",
     "wrong",
     "unanswered",
+    "broken",
     "refused_but_stored",
     "unacknowledged",
     "repeated",
@@ -61,6 +66,8 @@ def test_no_accepted_request_is_lost_or_wrongly_answered(found: dict[str, Any], 
     assert {each: drill[each] for each in AMISS} == dict.fromkeys(AMISS, 0)
     assert drill["right"] == drill["sent"]
     assert set(drill["exit_statuses"]) == {0}
+    # Only a service that stops refuses connections.
+    assert (drill["unreached"] > 0) is (name == "SIGTERM")
 
 
 @pytest.mark.xdist_group("drills")
@@ -68,7 +75,6 @@ def test_models_are_exchanged_without_a_request_that_fails(found: dict[str, Any]
     (drill,) = [each for each in found["drills"] if each["drill"] == "reload"]
     assert (drill["reloads_ok"], drill["reloads_failed"]) == (drill["repetitions"], 0)
     assert drill["ok"] == drill["sent"]
-    assert drill["unreached"] == 0
 
 
 @pytest.mark.xdist_group("drills")
@@ -155,6 +161,8 @@ def test_what_is_as_it_was_answered_is_right(request_: Asked, rows: list[Row]) -
         (asked(500, "internal_error"), [], "not_allowed"),
         (asked(0, UNANSWERED), [], "unanswered"),
         (asked(0, UNANSWERED), [ROW], "unacknowledged"),
+        (asked(0, BROKEN), [], "broken"),
+        (asked(0, BROKEN), [ROW], "unacknowledged"),
     ],
 )
 def test_what_is_otherwise_is_noticed(request_: Asked, rows: list[Row], amiss: str) -> None:
@@ -170,3 +178,62 @@ def test_what_the_service_does_not_tell_of_is_missing() -> None:
 def test_who_did_not_reach_the_service_sent_nothing() -> None:
     found = tally(asked(0, UNREACHED))
     assert (found.sent, found.unreached) == (0, 1)
+
+
+AT_REST = {
+    "clients": 8,
+    "requests_recorded": 8,
+    "answered_before_they_went": 3,
+    "recorded_as_499": 5,
+    "counted_as_gone": 6,
+    "left_in_gauges": {"facette_requests_in_flight": 0.0, "facette_photos_in_work": 0.0},
+    "photos_in_work_at_most": 2,
+    "photos_decoded_after_they_went": 2,
+    "stored": 1,
+    "stored_whole": 1,
+    "files_without_row": 0,
+}
+
+
+def test_all_at_rest_and_accounted_for_is_nothing_left() -> None:
+    assert left_nothing(AT_REST)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"left_in_gauges": {"facette_requests_in_flight": 0.0, "facette_photos_in_work": 1.0}},
+        {"requests_recorded": 7},
+        {"answered_before_they_went": 2},
+        {"counted_as_gone": 4},
+        {"photos_decoded_after_they_went": 3},
+        {"stored_whole": 0},
+        {"files_without_row": 1},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_what_hung_up_clients_leave_is_noticed(other: dict[str, Any]) -> None:
+    assert not left_nothing({**AT_REST, **other})
+
+
+async def test_answers_that_end_early_are_told_from_none_at_all() -> None:
+    """A server that closes before, within and after an answer, and one that is not there."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    answers = iter([b"", answer[:-1], answer])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        (length,) = re.findall(rb"(?i)content-length: (\d+)", head)
+        await reader.readexactly(int(length))
+        writer.write(next(answers))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with server:
+            found = [await ask(client, INSERT, "t", 0, b"\xff\xd8rest") for _ in range(3)]
+        found.append(await ask(client, INSERT, "t", 0, b"\xff\xd8rest"))
+    assert [each.code for each in found] == [UNANSWERED, BROKEN, "", UNREACHED]
+    assert [each.status for each in found] == [0, 0, 200, 0]
