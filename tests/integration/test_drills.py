@@ -88,7 +88,8 @@ def test_a_database_that_was_restarted_ends_with_the_service(found: dict[str, An
 def test_clients_that_hang_up_leave_no_work_behind(found: dict[str, Any]) -> None:
     gone = found["disconnects"]
     assert set(gone["left_in_gauges"].values()) == {0}
-    assert gone["counted_as_gone"] > gone["clients"] / 2
+    # A quarter goes amid the body, however fast the service is.
+    assert gone["counted_as_gone"] >= gone["clients"] / 4
     assert gone["photos_decoded"] < gone["clients"]
     assert gone["photos_decoded_after_they_went"] <= gone["photos_in_work_at_most"]
     assert gone["stored"] == gone["stored_whole"]
