@@ -36,11 +36,11 @@ Open = Callable[[], AbstractContextManager[Served]]
 class Durations:
     """Seconds of each load, and of what goes before it unmeasured."""
 
-    warmup: float = 2.0
+    warmup: float = 1.0
     closed: float = 5.0
-    lone: float = 3.0
-    open: float = 10.0
-    open_own: float = 5.0
+    lone: float = 2.0
+    open: float = 8.0
+    open_own: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)

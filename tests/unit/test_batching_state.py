@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from service.batching import BatchPolicy, BatchReport, MicroBatcher, WorkerPool
+from service.batching.batcher import share_of
 from service.domain.errors import StoppingError
 
 SAFETY_NET_S = 20.0
@@ -43,6 +44,9 @@ class Model:
     finished: int = 0
     gone: set[int] = field(default_factory=set)
     ended: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.workers = self.idle
 
     def submit(self, items: list[Item]) -> None:
         """Callers of one moment: all whom there is room for are in before a worker looks."""
@@ -79,8 +83,8 @@ class Model:
     def _dispatch(self) -> None:
         while self.idle:
             batch: list[Item] = []
-            share = -(-sum(item.cost for item in self.waiting()) // self.idle)
-            limit = min(self.max_cost, share)
+            waiting = sum(item.cost for item in self.waiting())
+            limit = min(self.max_cost, share_of(waiting, self.idle, self.workers))
             while self.queue:
                 item = self.queue[0]
                 wanted = item.number not in self.gone
