@@ -23,7 +23,7 @@ async def submitted(
     return tasks
 
 
-async def test_the_least_served_lane_goes_first_and_others_fill_the_batch() -> None:
+async def test_the_least_served_lane_goes_first_and_by_itself() -> None:
     gate = Gate()
     flood, rare = Lane("flood"), Lane("rare")
     flood.served_s = 9.0
@@ -36,7 +36,22 @@ async def test_the_least_served_lane_goes_first_and_others_fill_the_batch() -> N
         tasks += await submitted(batcher, Ticket(rare), 4)
         gate.open()
         await outcomes(tasks)
-    assert gate.batches == [[0], [4, 1, 2], [3, 5]]
+    assert gate.batches == [[0], [4], [1, 2, 3], [5]]
+
+
+async def test_lanes_that_were_served_alike_share_batches() -> None:
+    gate = Gate()
+    lanes = [Lane(name) for name in "abc"]
+    async with workers(1) as pool:
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
+        tasks = await submitted(batcher, Ticket(lanes[0]), 0)
+        await gate.started()
+        for number, lane in enumerate(lanes, start=1):
+            lane.served_s = 0.01 * number
+            tasks += await submitted(batcher, Ticket(lane), number)
+        gate.open()
+        await outcomes(tasks)
+    assert gate.batches == [[0], [1, 2, 3]]
 
 
 async def test_a_lane_is_charged_for_what_ran() -> None:
