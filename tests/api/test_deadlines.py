@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -99,15 +98,17 @@ def test_a_client_that_hangs_up_leaves_nothing_behind(
     gone = metric(client, "facette_clients_gone_total")
     looked_at = metric(client, "facette_batch_cost_count", stage="onet")
     head = {**JPEG, "Content-Length": str(len(heavy))}
-    connections: list[socket.socket] = []
-    for _ in range(12):
-        opened = started_request(service, "POST", "/v1/detect", head)
-        connection = opened.__enter__()
-        connection.sendall(heavy)
-        connections.append(connection)
-    wait_until(lambda: metric(client, "facette_requests_in_flight") >= 6)
-    for connection in connections:
-        connection.close()
+    with ExitStack() as until_they_hang_up:
+        connections = [
+            until_they_hang_up.enter_context(started_request(service, "POST", "/v1/detect", head))
+            for _ in range(12)
+        ]
+        for connection in connections:
+            connection.sendall(heavy[:-1])
+        wait_until(lambda: metric(client, "facette_requests_in_flight") == 12)
+        # None can be answered before all have hung up: the last bytes come right before that.
+        for connection in connections:
+            connection.sendall(heavy[-1:])
     rest(client)
     assert metric(client, "facette_clients_gone_total") > gone
     assert metric(client, "facette_batch_cost_count", stage="onet") < looked_at + 12
