@@ -184,7 +184,7 @@ class Analyzer:
             InputError: the bytes are no usable image.
         """
         data = await read()
-        with self._in_use(), suppress(NotCheapError):
+        with self._in_use(ticket), suppress(NotCheapError):
             if len(data) <= _MAX_CHEAP_BYTES:
                 with clock.stage("embed"):
                     (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
@@ -212,7 +212,7 @@ class Analyzer:
         await self._pool.aclose()
 
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
+    def _in_use(self, ticket: Ticket) -> Iterator[None]:
         if self._closing:
             raise StoppingError("The service is shutting down.")
         self._users += 1
@@ -220,13 +220,14 @@ class Analyzer:
         try:
             yield
         finally:
+            self._pool.no_more(ticket)
             self._users -= 1
             if not self._users:
                 self._unused.set()
 
     @asynccontextmanager
     async def _place(self, clock: StageClock, ticket: Ticket) -> AsyncIterator[None]:
-        with self._in_use():
+        with self._in_use(ticket):
             with clock.stage("queue"):
                 await self._places.enter(ticket)
             self._in_work += 1

@@ -99,6 +99,12 @@ class _Batch(Generic[T, R]):
             self.outcomes = [error] * len(self.entries)
         self.run_s = time.perf_counter() - started
 
+    def settle(self) -> None:
+        cost = sum(entry.cost for entry in self.entries)
+        for entry in self.entries:
+            entry.ticket.charge(self.run_s * entry.cost / max(1, cost))
+            self.owner._pool.step_ended(entry.ticket)
+
     def finish(self) -> None:
         self.owner._deliver(self)
 
@@ -174,6 +180,7 @@ class MicroBatcher(Generic[T, R]):
         ticket.check(self._needed_s(cost))
         self._pending += 1
         self._idle.clear()
+        self._pool.step_began(ticket)
         try:
             await self._room.enter(ticket)
             self._gap_s += _NEW_GAP * (min(1.0, now - self._last_at) - self._gap_s)
@@ -291,7 +298,6 @@ class MicroBatcher(Generic[T, R]):
         cost = sum(entry.cost for entry in batch.entries)
         failed = 0
         for entry, outcome in zip(batch.entries, batch.outcomes, strict=True):
-            entry.ticket.charge(batch.run_s * entry.cost / max(1, cost))
             failed += isinstance(outcome, BaseException)
             if entry.future.done():  # the caller left while the batch ran
                 continue

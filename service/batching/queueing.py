@@ -9,15 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from service.batching.ticket import Lane, Order, Priority, Ticket
+from service.batching.ticket import Lane, Order, Priority, Ticket, clearly_before
 from service.domain.errors import DeadlineError
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-# Lanes that were served alike, up to about a job or two, in worker seconds.
-_EVEN_S = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +79,7 @@ class FairQueue(Generic[T, R]):
         taken: list[Entry[T, R]] = []
         cost = 0
         for key in sorted(self._rows, key=lambda key: (key[0], key[1].served_s)):
-            if taken and not _are_even(taken[0].ticket, *key):
+            if taken and clearly_before(taken[0].ticket.order, (key[0], key[1].served_s)):
                 return taken
             while (head := self._head(key)) is not None:
                 cost += head.cost
@@ -110,8 +106,3 @@ class FairQueue(Generic[T, R]):
         late = isinstance(entry.ticket.failure, DeadlineError)
         self._on_abandoned("deadline" if late else "gone")
         return True
-
-
-def _are_even(first: Ticket, priority: Priority, lane: Lane) -> bool:
-    ahead_s = lane.served_s - first.lane.served_s
-    return priority is first.priority and ahead_s <= _EVEN_S

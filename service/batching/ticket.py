@@ -15,6 +15,14 @@ R = TypeVar("R")
 Order = tuple[int, float]
 """What goes first: the smaller priority number, then the lane that was served less."""
 
+# Lanes that were served alike, up to about a job or two, in worker seconds.
+_EVEN_S = 0.1
+
+
+def clearly_before(one: Order, other: Order) -> bool:
+    """Whether one goes before the other by its priority, or its lane by more than a job or two."""
+    return one[0] < other[0] or (one[0] == other[0] and one[1] + _EVEN_S < other[1])
+
 
 class Priority(IntEnum):
     """Classes of requests; a worker takes nothing of a later class while an earlier one waits."""
@@ -40,9 +48,10 @@ class Ticket:
 
     deadline: `time.monotonic()` at which its answer is of no use any more; infinite for none.
     spent_s: worker seconds spent on it so far.
+    steps: items of it that wait or run in a stage.
     """
 
-    __slots__ = ("_failure", "_waiting", "deadline", "lane", "priority", "spent_s")
+    __slots__ = ("_failure", "_waiting", "deadline", "lane", "priority", "spent_s", "steps")
 
     def __init__(
         self,
@@ -54,6 +63,7 @@ class Ticket:
         self.priority = priority
         self.deadline = deadline
         self.spent_s = 0.0
+        self.steps = 0
         self._failure: FacetteError | None = None
         self._waiting: set[asyncio.Future[object]] = set()
 
