@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ class EncodedCrop:
 Crop = NDArray[np.uint8] | EncodedCrop
 """Pixels uint8 [crop_size, crop_size, 3], or a file."""
 
+_Network = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+
 
 class NotCheapError(Exception):
     """The file would hold up the faces it shares a batch with: decode it before."""
@@ -59,7 +62,10 @@ class FaceEmbedder:
         self.crop_size = side
         self._session = session
         self._batcher = stages.make(
-            "facenet", self._run, full=_CALL_FACES[session.placement.provider]
+            "facenet",
+            partial(self._run, session.run),
+            alone=partial(self._run, session.run_alone),
+            full=_CALL_FACES[session.placement.provider],
         )
 
     async def embed(self, crops: Sequence[Crop], ticket: Ticket) -> list[Embedding]:
@@ -76,13 +82,15 @@ class FaceEmbedder:
         await self._batcher.drain()
 
     def warm_up(self) -> None:
-        """Run the network once."""
-        self._run([np.zeros((self.crop_size, self.crop_size, 3), dtype=np.uint8)])
+        """Run the network once, each way."""
+        blank = np.zeros((self.crop_size, self.crop_size, 3), dtype=np.uint8)
+        for run in (self._session.run, self._session.run_alone):
+            self._run(run, [blank])
 
-    def _run(self, crops: Sequence[Crop]) -> list[Embedding | BaseException]:
+    def _run(self, run: _Network, crops: Sequence[Crop]) -> list[Embedding | BaseException]:
         opened = [self._open(crop) for crop in crops]
         good = [pixels for pixels in opened if not isinstance(pixels, Exception)]
-        found = iter(self._session.run(np.stack(good))[0] if good else ())
+        found = iter(run(np.stack(good))[0] if good else ())
         return [pixels if isinstance(pixels, Exception) else next(found) for pixels in opened]
 
     def _open(self, crop: Crop) -> NDArray[np.uint8] | Exception:

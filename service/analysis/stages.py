@@ -54,18 +54,21 @@ class StageFactory:
         name: str,
         function: Callable[[Sequence[T]], Sequence[R | BaseException]],
         *,
+        alone: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         full: int = 1,
         cost: Callable[[T], int] = lambda _: 1,
     ) -> MicroBatcher[T, R]:
         """The next stage.
 
         Args:
+            alone: does the same for one item while nothing else runs.
             full: the cost of a full batch, unless the settings say another.
         """
         chosen = self._settings.get(name, _PLAIN)
         place = len(self._made) + 1
         stage: MicroBatcher[T, R] = MicroBatcher(
             function,
+            alone=alone,
             pool=self._pool,
             name=name,
             policy=BatchPolicy(

@@ -88,13 +88,16 @@ class _Batch(Generic[T, R]):
     owner: MicroBatcher[T, R]
     entries: list[Entry[T, R]]
     dispatched: float
+    alone: bool
     run_s: float = 0.0
     outcomes: Sequence[R | BaseException] = field(default_factory=list)
 
     def run(self) -> None:
         started = time.perf_counter()
         try:
-            self.outcomes = self.owner._outcomes([entry.item for entry in self.entries])
+            self.outcomes = self.owner._outcomes(
+                [entry.item for entry in self.entries], alone=self.alone
+            )
         except BaseException as error:  # a thread must never leave its callers waiting
             self.outcomes = [error] * len(self.entries)
         self.run_s = time.perf_counter() - started
@@ -125,6 +128,7 @@ class MicroBatcher(Generic[T, R]):
         pool: the workers, shared with other stages.
         name: the stage's name in reports.
         policy: how batches are formed.
+        alone: does what `function` does, for one item while no other worker has anything to do.
         cost: an item's cost, 1 by default.
         after_s: how long what follows this stage takes an item at least, in seconds.
         report: called on the event loop after each batch.
@@ -138,6 +142,7 @@ class MicroBatcher(Generic[T, R]):
         pool: WorkerPool,
         name: str,
         policy: BatchPolicy = _ONE_BY_ONE,
+        alone: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         cost: Callable[[T], int] = lambda _: 1,
         after_s: Callable[[], float] = lambda: 0.0,
         report: Callable[[BatchReport], None] = lambda _: None,
@@ -146,6 +151,7 @@ class MicroBatcher(Generic[T, R]):
         self.name = name
         self.fit = LinearFit()
         self._function = function
+        self._alone = alone
         self._pool = pool
         self._policy = policy
         self._cost = cost
@@ -240,7 +246,10 @@ class MicroBatcher(Generic[T, R]):
                 self._timer = asyncio.get_running_loop().call_later(wait, self._delay_over)
             return None
         entries = self._queue.take(self._limit(sum(costs), idle, now))
-        return _Batch(self, entries, now) if entries else None
+        if not entries:
+            return None
+        alone = self._alone is not None and idle == self._pool.workers and len(costs) == 1
+        return _Batch(self, entries, now, alone)
 
     def _needed_s(self, cost: int) -> float:
         return self.fit.predict(cost) + self._after_s()
@@ -279,10 +288,10 @@ class MicroBatcher(Generic[T, R]):
         self._timer = None
         self._pool.dispatch()
 
-    def _outcomes(self, items: list[T]) -> Sequence[R | BaseException]:
+    def _outcomes(self, items: list[T], *, alone: bool = False) -> Sequence[R | BaseException]:
         """Results or errors of a batch, in order; runs in a worker thread."""
         try:
-            results = self._function(items)
+            results = (self._alone if alone and self._alone else self._function)(items)
         except Exception as error:
             if len(items) == 1:
                 return [error]
@@ -307,7 +316,7 @@ class MicroBatcher(Generic[T, R]):
                 entry.future.set_exception(outcome)
             else:
                 entry.future.set_result(outcome)
-        if not failed:
+        if not failed and not batch.alone:  # alone is another function
             self.fit.observe(cost, batch.run_s)
         self._report(
             BatchReport(

@@ -36,9 +36,19 @@ def available_providers() -> list[str]:
 
 
 def open_graph(
-    path: Path, spec: ModelSpec, provider: Provider, *, workers: int, intra_op_threads: int
+    path: Path,
+    spec: ModelSpec,
+    provider: Provider,
+    *,
+    workers: int,
+    intra_op_threads: int,
+    spins: bool = False,
 ) -> onnxruntime.InferenceSession:
     """A session that has answered one call on the provider asked for.
+
+    Args:
+        spins: whether threads within a call wait for each other without sleeping. They do so only
+            while a call runs.
 
     Raises:
         ModelError: ONNX Runtime cannot load the file, or the graph is not what the manifest says.
@@ -51,7 +61,8 @@ def open_graph(
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Cores are shared with decoding, PostgreSQL and the event loop: a spinning thread robs them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     chain = provider_chain(provider, workers, intra_op_threads)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=chain)

@@ -37,6 +37,10 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 # Calls of about the service's sizes; candidates of FaceNet on CUDA see 64 faces.
 _TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "facenet": 4}
 _CUDA_TRIAL_FACTOR = 16
+# What a lone face waits for; the other networks' work is spread over the workers anyway. More than
+# four threads gain little on one face.
+_WIDENED: frozenset[ModelName] = frozenset({"facenet"})
+_WIDEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,29 @@ class ModelSession:
         self.spec = spec
         self.placement = placement
         self._session = session
+        self._wide = session
         self._output_names = [output.name for output in spec.outputs]
+
+    def widen(self, session: onnxruntime.InferenceSession) -> None:
+        """Take a session of the same model, with more threads within a call, for lone calls."""
+        self._wide = session
 
     def run(self, image: Pixels) -> list[NDArray[np.float32]]:
         """Outputs in the manifest's order for a batch of images of its layout and dtype."""
         if self.placement.provider == "cuda":
             return self._run_bound(image)
-        outputs: list[NDArray[np.float32]] = self._session.run(
+        return self._run_on(self._session, image)
+
+    def run_alone(self, image: Pixels) -> list[NDArray[np.float32]]:
+        """The same, sooner, when nothing else runs."""
+        if self.placement.provider == "cuda":
+            return self._run_bound(image)
+        return self._run_on(self._wide, image)
+
+    def _run_on(
+        self, session: onnxruntime.InferenceSession, image: Pixels
+    ) -> list[NDArray[np.float32]]:
+        outputs: list[NDArray[np.float32]] = session.run(
             self._output_names, {self.spec.input.name: image}
         )
         return outputs
@@ -183,6 +203,9 @@ def _open_best(
     taken, report.reasons[name] = _pick(name, opened, settings.workers, report)
     if doubt := found.doubts.get(taken):
         _logger.warning("%s runs as %s, as asked for, although %s", name, taken, doubt)
+    widest = min(settings.workers, _WIDEST)
+    if name in _WIDENED and taken.provider == "cpu" and widest > settings.intra_op_threads:
+        opened[taken].widen(_open_graph(directory, spec, taken, settings, widest, spins=True))
     return opened[taken]
 
 
@@ -208,11 +231,24 @@ def _pick(
 def _open(
     directory: Path, spec: ModelSpec, placement: Placement, settings: SessionSettings
 ) -> ModelSession:
-    session = open_graph(
+    graph = _open_graph(directory, spec, placement, settings, settings.intra_op_threads)
+    return ModelSession(graph, spec, placement)
+
+
+def _open_graph(
+    directory: Path,
+    spec: ModelSpec,
+    placement: Placement,
+    settings: SessionSettings,
+    threads: int,
+    *,
+    spins: bool = False,
+) -> onnxruntime.InferenceSession:
+    return open_graph(
         check_file(directory, files_by_precision(spec)[placement.precision]),
         spec,
         placement.provider,
         workers=settings.workers,
-        intra_op_threads=settings.intra_op_threads,
+        intra_op_threads=threads,
+        spins=spins,
     )
-    return ModelSession(session, spec, placement)

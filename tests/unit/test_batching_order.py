@@ -216,9 +216,7 @@ async def test_a_result_that_is_an_exception_is_raised_for_its_item_alone() -> N
     assert found[2] == 3
 
 
-@pytest.mark.parametrize(
-    ("objective_s", "largest"), [(0.0, 16), (100.0, 16), (4.4, 6), (1.5, 1)]
-)
+@pytest.mark.parametrize(("objective_s", "largest"), [(0.0, 16), (100.0, 16), (4.4, 6), (1.5, 1)])
 async def test_a_latency_objective_bounds_batches_by_the_fit(
     objective_s: float, largest: int
 ) -> None:
@@ -265,3 +263,22 @@ def test_free_workers_share_and_the_last_one_leaves_something(
     waiting: int, idle: int, workers: int, taken: int
 ) -> None:
     assert share_of(waiting, idle, workers) == taken
+
+
+async def test_a_lone_item_is_run_by_itself_only_while_no_worker_has_anything_to_do() -> None:
+    gate, lone = Gate(), Recorder()
+    async with workers(2) as pool:
+        batcher = MicroBatcher(gate, alone=lone, pool=pool, name="s", policy=BatchPolicy(4))
+        ticket = Ticket(Lane())
+        await outcomes(await submitted(batcher, ticket, 1))
+        assert not batcher.fit.observed
+        tasks = await submitted(batcher, ticket, 2, 3)
+        await gate.started(2)
+        tasks += await submitted(batcher, ticket, 4)
+        gate.let_through()
+        await gate.started()
+        gate.open()
+        await outcomes(tasks)
+        assert batcher.fit.observed
+    assert lone.batches == [[1]]
+    assert sorted(gate.batches) == [[2], [3], [4]]

@@ -24,6 +24,7 @@ from service.analysis.stages import StageFactory, StageSettings
 from service.batching import WorkerPool, free_ticket
 from service.domain.errors import ModelError
 from service.runtime import engine, sessions
+from service.runtime.choice import PrecisionSetting
 from service.runtime.cpu import adds_int8_exactly, cpu_flags
 from service.runtime.engine import open_graph, sample
 from service.runtime.manifest import Manifest, ModelName, load_manifest
@@ -240,6 +241,31 @@ def test_a_padded_batch_gives_exactly_its_own_rows(
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
+    models_dir: Path,
+    manifest: Manifest,
+    precision: PrecisionSetting,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+
+    def noted(*args: Any, intra_op_threads: int, **kwargs: Any) -> Any:
+        threads.append(intra_op_threads)
+        return open_graph(*args, intra_op_threads=intra_op_threads, **kwargs)
+
+    monkeypatch.setattr(sessions, "open_graph", noted)
+    session = open_sessions(
+        models_dir,
+        only(manifest, "facenet"),
+        SessionSettings(provider="cpu", precision=precision, workers=2),
+    )["facenet"]
+    assert threads == [1, 2]
+    face = sample(session.spec, 1)
+    (one,), (other,) = session.run(face), session.run_alone(face)
+    np.testing.assert_allclose(one, other, atol=2e-6)
+
+
 def test_no_rows_give_no_rows_of_the_right_width(models_dir: Path, manifest: Manifest) -> None:
     session = open_as(models_dir, manifest, "onet", "cuda")
     found = session.run(np.empty((0, 3, 48, 48), np.float32))
@@ -278,6 +304,8 @@ class Recorder:
     def run(self, image: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
         self.shapes.append(image.shape)
         return self._session.run(image)  # type: ignore[return-value]
+
+    run_alone = run
 
 
 @pytest.mark.parametrize(
