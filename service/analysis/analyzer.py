@@ -235,6 +235,7 @@ class Analyzer:
             try:
                 if self._closing:
                     raise StoppingError("The service is shutting down.")
+                self._pool.expect(ticket)
                 yield
             finally:
                 self._places.leave(ticket)

@@ -16,7 +16,7 @@ from service.batching.ticket import Order, Ticket, clearly_before
 # How long work waits at most for a request between two stages, in seconds: the event loop hands
 # a result on in less than one millisecond, or in a few when it is busy.
 _ANTICIPATION_S = 0.003
-_NICER = 5
+_NICER = 10
 
 
 class Job(Protocol):
@@ -93,7 +93,12 @@ class WorkerPool:
     def step_ended(self, ticket: Ticket) -> None:
         """An item of a request has run: after its last one, the next stage's are expected."""
         ticket.steps -= 1
-        if not ticket.steps and ticket.lane.open:
+        if not ticket.steps:
+            self.expect(ticket)
+
+    def expect(self, ticket: Ticket) -> None:
+        """A request will be in a stage in a moment."""
+        if ticket.lane.open:
             self._between[ticket] = time.perf_counter()
 
     def no_more(self, ticket: Ticket) -> None:
