@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +25,7 @@ from service.domain.errors import ConfigError, FacetteError, StoppingError
 from service.domain.types import ModelSpace
 from service.generations import Generations, Kept, Shared
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
-from service.runtime.memory import release_free_memory
+from service.runtime.memory import release_free_memory, settle_heap
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
 from service.store.repository import Repository
@@ -275,7 +274,7 @@ class Service:
 
 
 def _free_unused() -> None:
-    gc.collect()
+    settle_heap()
     release_free_memory()
 
 

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.hangup import Hangup
+from service.runtime.memory import settle_heap
 
 if TYPE_CHECKING:
     from service.app import Service
@@ -133,6 +134,7 @@ class Server(uvicorn.Server):
         if self._parent is not None:
             loop.add_reader(self._parent, self._parent_gone, self._parent)
         if not self.should_exit:
+            settle_heap()
             self._on_ready()
         if self._hung_up_early:
             self._hang_up()
