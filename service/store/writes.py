@@ -60,10 +60,11 @@ class TenantWriter(TenantReader):
         counted = await self._connection.fetchval(
             SQL["count_faces_up_to"], self._tenant_id, limit + 1
         )
+        wanted = len(embeddings)
         if counted <= limit:
-            return [await self._nearest_exact(e, space, len(embeddings)) for e in embeddings]
+            return await self._nearest_exact(embeddings, space, wanted)
         await self._connection.execute(SQL["use_index_settings"], self._search.hnsw_ef_search)
-        return [await self._nearest_by_index(e, space, len(embeddings)) for e in embeddings]
+        return await self._nearest_by_index(embeddings, space, wanted)
 
     async def has_image(self, image_id: ImageId) -> bool:
         """Whether the image is stored."""
@@ -86,11 +87,17 @@ class TenantWriter(TenantReader):
             photo.phash,
         )
 
-    async def insert_cluster(self, cluster_id: ClusterId, *, with_review: bool) -> None:
-        """Open a cluster, and a pending review of it if the machine decided."""
+    async def insert_cluster(self, cluster_id: ClusterId) -> None:
+        """Open a cluster that somebody asked for."""
         await self._connection.execute(SQL["insert_cluster"], self._tenant_id, UUID(cluster_id))
-        if with_review:
-            await self._connection.execute(SQL["insert_review"], self._tenant_id, UUID(cluster_id))
+
+    async def insert_clusters_with_reviews(self, cluster_ids: Sequence[ClusterId]) -> None:
+        """Open clusters that the machine decided on, each with a pending review."""
+        await self._connection.execute(
+            SQL["insert_clusters_with_reviews"],
+            self._tenant_id,
+            [UUID(each) for each in cluster_ids],
+        )
 
     async def insert_faces(
         self, image_id: ImageId, faces: Sequence[NewFace], space: ModelSpace
@@ -175,28 +182,42 @@ class TenantWriter(TenantReader):
         )
 
     async def _nearest_exact(
-        self, embedding: Embedding, space: ModelSpace, wanted: int
-    ) -> list[ClusterDistance]:
-        rows = await self._connection.fetch(
-            SQL["nearest_clusters_exact"], self._tenant_id, space, HalfVector(embedding), wanted
-        )
-        return [_cluster_distance(row) for row in rows]
+        self, embeddings: Sequence[Embedding], space: ModelSpace, wanted: int
+    ) -> list[list[ClusterDistance]]:
+        return await self._nearest("nearest_clusters_exact", embeddings, space, wanted)
 
     async def _nearest_by_index(
-        self, embedding: Embedding, space: ModelSpace, wanted: int
-    ) -> list[ClusterDistance]:
+        self, embeddings: Sequence[Embedding], space: ModelSpace, wanted: int
+    ) -> list[list[ClusterDistance]]:
         faces = wanted * _FACES_PER_CLUSTER
-        rows = await self._connection.fetch(
-            SQL["nearest_faces_by_index"], self._tenant_id, space, HalfVector(embedding), faces
-        )
-        nearest: dict[ClusterId, ClusterDistance] = {}
+        nearest: list[list[ClusterDistance]] = []
+        for near in await self._nearest("nearest_faces_by_index", embeddings, space, faces):
+            by_cluster: dict[ClusterId, ClusterDistance] = {}
+            for face in near:
+                by_cluster.setdefault(face.cluster_id, face)
+            nearest.append(list(by_cluster.values()))
+        # One crowded person filled the answer; others may lie just behind.
+        short = [nth for nth, near in enumerate(nearest) if len(near) < wanted]
+        again = [embeddings[nth] for nth in short]
+        if again:
+            for nth, near in zip(
+                short, await self._nearest_exact(again, space, wanted), strict=True
+            ):
+                nearest[nth] = near
+        return nearest
+
+    async def _nearest(
+        self, statement: str, embeddings: Sequence[Embedding], space: ModelSpace, limit: int
+    ) -> list[list[ClusterDistance]]:
+        """What a search found for each embedding, nearest first."""
+        vectors = [HalfVector(embedding) for embedding in embeddings]
+        rows = await self._connection.fetch(SQL[statement], self._tenant_id, space, vectors, limit)
+        nearest: list[list[ClusterDistance]] = [[] for _ in embeddings]
         for row in rows:
-            near = _cluster_distance(row)
-            nearest.setdefault(near.cluster_id, near)
-        if len(nearest) < wanted:
-            # One crowded person filled the answer; others may lie just behind.
-            return await self._nearest_exact(embedding, space, wanted)
-        return list(nearest.values())
+            nearest[row["nth"] - 1].append(
+                ClusterDistance(ClusterId(str(row["cluster_id"])), float(row["distance"]))
+            )
+        return nearest
 
     def _face_row(self, image_id: ImageId, new: NewFace, space: ModelSpace) -> tuple[object, ...]:
         detection = new.face.detection
@@ -215,7 +236,3 @@ class TenantWriter(TenantReader):
             new.is_auto_matched,
             new.distance,
         )
-
-
-def _cluster_distance(row: asyncpg.Record) -> ClusterDistance:
-    return ClusterDistance(ClusterId(str(row["cluster_id"])), float(row["distance"]))

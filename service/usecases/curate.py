@@ -80,7 +80,7 @@ class Curate:
             await tenant.face(face_id)
             if cluster_id is None:
                 cluster_id = ClusterId(str(uuid4()))
-                await tenant.insert_cluster(cluster_id, with_review=False)
+                await tenant.insert_cluster(cluster_id)
             await tenant.move_face(face_id, cluster_id)
             return cluster_id
 

@@ -139,9 +139,8 @@ class IngestPhoto:
             _new_face(face, match, image.photo) for face, match in zip(found, matches, strict=True)
         )
         await tenant.insert_image(image)
-        for face in faces:
-            if not face.is_auto_matched:
-                await tenant.insert_cluster(face.cluster_id, with_review=True)
+        if opened := [face.cluster_id for face in faces if not face.is_auto_matched]:
+            await tenant.insert_clusters_with_reviews(opened)
         await tenant.insert_faces(image.image_id, faces, self._space)
         return faces
 

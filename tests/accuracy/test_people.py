@@ -58,13 +58,17 @@ async def test_labelled_people_share_a_cluster_and_strangers_never_do(
     assert together["Yes"] >= 36
 
 
-async def test_64_photos_of_a_new_person_at_once_make_one_cluster(
+async def test_photos_of_a_new_person_at_once_make_one_cluster(
     service: ServiceProcess, tenant: str, portraits: list[Path]
 ) -> None:
     data = portraits[1].read_bytes()
     answers = await _insert_all(
-        service, tenant, ((f"{number}.jpg", data) for number in range(64)), clients=64
+        service,
+        tenant,
+        ((f"{number}.jpg", data) for number in range(64)),
+        clients=32,  # so many are taken on two cores, however slow the machine is
     )
+    assert Counter(answer.status_code for answer in answers.values()) == {200: 64}
     clusters = Counter(
         cluster for answer in answers.values() for cluster in answer.json()["face_ids"].values()
     )

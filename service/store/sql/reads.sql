@@ -57,21 +57,31 @@ SELECT blob_key FROM image WHERE tenant_id = $1
 SELECT count(*) FROM (SELECT FROM face WHERE tenant_id = $1 LIMIT $2) AS counted
 
 -- name: nearest_clusters_exact
--- Every face of the tenant is compared: the aggregate keeps the planner from the shared HNSW index,
--- which does not know tenants and would miss neighbours.
-SELECT cluster_id, min(embedding <=> $3) AS distance
-FROM face
-WHERE tenant_id = $1 AND model_space = $2
-GROUP BY cluster_id
-ORDER BY distance, cluster_id
-LIMIT $4
+-- For each embedding. Every face of the tenant is compared: the aggregate keeps the planner from the
+-- shared HNSW index, which does not know tenants and would miss neighbours.
+SELECT wanted.nth, near.cluster_id, near.distance
+FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
+CROSS JOIN LATERAL (
+    SELECT cluster_id, min(face.embedding <=> wanted.embedding) AS distance
+    FROM face
+    WHERE tenant_id = $1 AND model_space = $2
+    GROUP BY cluster_id
+    ORDER BY distance, cluster_id
+    LIMIT $4
+) AS near
+ORDER BY wanted.nth, near.distance, near.cluster_id
 
 -- name: nearest_faces_by_index
-SELECT cluster_id, embedding <=> $3 AS distance
-FROM face
-WHERE tenant_id = $1 AND model_space = $2
-ORDER BY embedding <=> $3
-LIMIT $4
+SELECT wanted.nth, near.cluster_id, near.distance
+FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
+CROSS JOIN LATERAL (
+    SELECT cluster_id, face.embedding <=> wanted.embedding AS distance
+    FROM face
+    WHERE tenant_id = $1 AND model_space = $2
+    ORDER BY face.embedding <=> wanted.embedding
+    LIMIT $4
+) AS near
+ORDER BY wanted.nth, near.distance
 
 -- name: use_index_settings
 -- For this transaction: how far the HNSW index looks before and after the tenant filter.

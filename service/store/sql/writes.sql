@@ -17,8 +17,12 @@ INSERT INTO image (
 -- name: insert_cluster
 INSERT INTO cluster (tenant_id, cluster_id) VALUES ($1, $2)
 
--- name: insert_review
-INSERT INTO review (tenant_id, cluster_id) VALUES ($1, $2)
+-- name: insert_clusters_with_reviews
+WITH opened AS (
+    INSERT INTO cluster (tenant_id, cluster_id) SELECT $1, unnest($2::uuid[])
+    RETURNING tenant_id, cluster_id
+)
+INSERT INTO review (tenant_id, cluster_id) SELECT tenant_id, cluster_id FROM opened
 
 -- name: insert_face
 INSERT INTO face (
