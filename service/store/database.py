@@ -144,6 +144,16 @@ class Database:
                 await transaction.commit()
 
     @asynccontextmanager
+    async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the tables' owner, for what concerns all tenants at once.
+
+        Raises:
+            StoreUnavailableError: there is none, or it broke.
+        """
+        async with self._connection() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         with _translated():
             connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
