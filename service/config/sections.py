@@ -111,8 +111,8 @@ class DatabaseConfig(Section):
     host: str = Field("localhost", description="host name, or the folder of a unix socket")
     port: int = Field(5432, ge=1, le=65535, description="TCP port")
     dbname: str = Field("facette", description="database; it needs the pgvector extension")
-    user: str = Field("facette", description="role; it owns the tables")
-    password: str = Field("", description="the role's password")
+    user: str = Field("facette", description="login; it owns the tables")
+    password: str = Field("", description="the login's password")
 
 
 class DatabasePoolConfig(Section):

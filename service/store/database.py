@@ -12,7 +12,9 @@ import asyncpg
 from pgvector.asyncpg import register_vector
 
 from service.domain.errors import ConfigError, StoreUnavailableError
+from service.domain.types import TenantId
 from service.store.migrations import migrate
+from service.store.role import SERVICE_ROLE
 from service.store.statements import SQL
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +51,11 @@ class DatabaseSettings:
 
 
 class Database:
-    """A pool of connections that survives a restart of the server."""
+    """A pool of connections that survives a restart of the server.
+
+    They work as a role that row-level security binds: a transaction sees one tenant, whatever its
+    statements ask for.
+    """
 
     def __init__(self, pool: asyncpg.Pool, settings: DatabaseSettings) -> None:
         self._pool = pool
@@ -60,7 +66,8 @@ class Database:
         """Migrate the database, then open the pool.
 
         Raises:
-            ConfigError: the server cannot be reached, lacks pgvector, or is another release's.
+            ConfigError: the server cannot be reached, lacks pgvector, is another release's, or
+                does not let tenants be kept apart.
         """
         address = {
             "host": settings.host,
@@ -90,7 +97,7 @@ class Database:
             command_timeout=settings.statement_timeout_s,
             max_inactive_connection_lifetime=300,
             init=register_vector,
-            server_settings={"application_name": "facette", "jit": "off"},
+            server_settings={"application_name": "facette", "jit": "off", "role": SERVICE_ROLE},
         )
         return cls(pool, settings)
 
@@ -112,8 +119,8 @@ class Database:
             await connection.fetchval(SQL["ping"])
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection for reading; all statements in the block see the same moment.
+    async def snapshot(self, tenant_id: TenantId) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for reading a tenant; all statements in the block see the same moment.
 
         Raises:
             StoreUnavailableError: there is none, or it broke.
@@ -122,11 +129,12 @@ class Database:
             self._connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
+            await connection.execute(SQL["use_tenant"], tenant_id)
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction: committed when the block ends, rolled back when it raises.
+    async def transaction(self, tenant_id: TenantId) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction on a tenant: committed when the block ends, rolled back when it raises.
 
         Raises:
             StoreUnavailableError: with `outcome_unknown` when the commit itself broke.
@@ -135,6 +143,7 @@ class Database:
             transaction = connection.transaction()
             await transaction.start()
             try:
+                await connection.execute(SQL["use_tenant"], tenant_id)
                 yield connection
             except BaseException:
                 if not connection.is_closed():
@@ -142,16 +151,6 @@ class Database:
                 raise
             with _translated(committing=True):
                 await transaction.commit()
-
-    @asynccontextmanager
-    async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection of the tables' owner, for what concerns all tenants at once.
-
-        Raises:
-            StoreUnavailableError: there is none, or it broke.
-        """
-        async with self._connection() as connection:
-            yield connection
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:

@@ -1,4 +1,8 @@
-"""Brings a database to the newest schema: numbered files, forward only, each applied once."""
+"""Brings a database to the newest schema: numbered files, forward only, each applied once.
+
+The role that the service works as belongs to the server and not to the schema, so it is looked
+after at every start: a database may have been restored on another server.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from importlib.resources import files
 import asyncpg
 
 from service.domain.errors import ConfigError
+from service.store.role import prepare_service_role
 
 _logger = logging.getLogger(__name__)
 
@@ -57,13 +62,16 @@ async def migrate(connection: asyncpg.Connection) -> list[int]:
     others wait and then find nothing left to do.
 
     Raises:
-        ConfigError: the database was changed by another release.
+        ConfigError: the database was changed by another release, or does not let tenants be kept
+            apart.
     """
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
     try:
-        return await _apply_missing(connection)
+        applied = await _apply_missing(connection)
+        await prepare_service_role(connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+    return applied
 
 
 async def _apply_missing(connection: asyncpg.Connection) -> list[int]:

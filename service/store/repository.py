@@ -24,7 +24,7 @@ class Repository:
     @asynccontextmanager
     async def reading(self, tenant_id: TenantId) -> AsyncIterator[TenantReader]:
         """A consistent view of one tenant."""
-        async with self._database.snapshot() as connection:
+        async with self._database.snapshot(tenant_id) as connection:
             yield TenantReader(connection, tenant_id)
 
     @asynccontextmanager
@@ -36,7 +36,7 @@ class Repository:
         Raises:
             NotFoundError: there is no such tenant, unless `create`.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(tenant_id) as connection:
             if create:
                 await connection.execute(SQL["lock_tenant"], tenant_id)
             else:

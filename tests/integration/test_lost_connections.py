@@ -49,7 +49,7 @@ async def test_what_was_committed_counts_though_its_connection_breaks_afterwards
 async def test_what_was_read_counts_though_its_connection_breaks_afterwards(
     database: Database, breaks: list[asyncpg.Connection]
 ) -> None:
-    async with database.snapshot() as connection:
+    async with database.snapshot(TENANT) as connection:
         assert await connection.fetchval("SELECT 1") == 1
     assert len(breaks) == 1
 

@@ -237,7 +237,7 @@ async def test_deleting_a_tenant_removes_its_rows_and_files_and_nobody_elses(sho
     assert [name.split("/")[1].split(".")[0] for name in files_below(shop.uploads)] == [
         other.image_id
     ]
-    async with shop._database.snapshot() as connection:
+    async with shop._database.snapshot(TENANT) as connection:
         for table in ("tenant", "image", "cluster", "face", "review"):
             rows = await connection.fetchval(
                 f"SELECT count(*) FROM {table} WHERE tenant_id = $1", TENANT

@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from service.domain.errors import ConfigError
+from service.domain.types import TenantId
 from service.store import migrations
 from service.store.database import Database, DatabaseSettings
 from service.store.migrations import Migration, load_migrations, migrate
@@ -73,7 +74,7 @@ async def test_unreachable_database_is_named_in_one_line(empty_database: Databas
 
 
 async def test_every_primary_key_begins_with_the_tenant(database: Database) -> None:
-    async with database.snapshot() as connection:
+    async with database.snapshot(TenantId("any")) as connection:
         rows = await connection.fetch(
             """
             SELECT c.relname AS table_name, a.attname AS first_column

@@ -1,0 +1,48 @@
+-- The role that the service works as, and what it may do. `facette_service` is written out here
+-- and in service/store/role.py: a role's name cannot be a parameter.
+
+-- name: service_role_exists
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'facette_service')
+
+-- name: service_role_bypasses
+-- Whether policies would not bind it; null where there is no such role.
+SELECT rolsuper OR rolbypassrls OR EXISTS (
+    SELECT FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+      AND pg_has_role(pg_roles.oid, relowner, 'USAGE')
+      AND relname IN ('tenant', 'image', 'cluster', 'face', 'review')
+) FROM pg_roles WHERE rolname = 'facette_service'
+
+-- name: create_service_role
+-- Roles are of the whole server: another service on it may create it at the same moment.
+DO $$
+BEGIN
+    CREATE ROLE facette_service NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT;
+    GRANT facette_service TO CURRENT_USER;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;
+END
+$$
+
+-- name: service_role_lacks
+-- Tables on which it lacks a privilege.
+SELECT name FROM unnest(ARRAY['tenant', 'image', 'cluster', 'face', 'review']) AS name
+WHERE NOT (
+    has_table_privilege('facette_service', name, 'SELECT')
+    AND has_table_privilege('facette_service', name, 'INSERT')
+    AND has_table_privilege('facette_service', name, 'UPDATE')
+    AND has_table_privilege('facette_service', name, 'DELETE')
+)
+
+-- name: grant_to_service_role
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenant, image, cluster, face, review TO facette_service
+
+-- name: login
+SELECT quote_ident(session_user)
+
+-- name: become_service_role
+SET LOCAL ROLE facette_service
+
+-- name: use_tenant
+-- For this transaction: whose rows can be seen.
+SELECT set_config('facette.tenant_id', $1, true)
