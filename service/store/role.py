@@ -20,7 +20,7 @@ async def prepare_service_role(connection: asyncpg.Connection) -> None:
     """
     try:
         if not await connection.fetchval(SQL["service_role_exists"]):
-            await connection.execute(SQL["create_service_role"])
+            await _create(connection)
         if await connection.fetch(SQL["service_role_lacks"]):
             await connection.execute(SQL["grant_to_service_role"])
         async with connection.transaction():
@@ -37,3 +37,11 @@ async def prepare_service_role(connection: asyncpg.Connection) -> None:
             f"the database role {SERVICE_ROLE} must not be a superuser, have BYPASSRLS or own "
             "tables: row-level security would not bind it"
         )
+
+
+async def _create(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute(SQL["create_service_role"])
+    except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        return  # by a service on another database of the server, at the same moment
+    await connection.execute(SQL["grant_service_role"])

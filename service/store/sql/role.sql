@@ -14,15 +14,11 @@ SELECT rolsuper OR rolbypassrls OR EXISTS (
 ) FROM pg_roles WHERE rolname = 'facette_service'
 
 -- name: create_service_role
--- Roles are of the whole server: another service on it may create it at the same moment.
-DO $$
-BEGIN
-    CREATE ROLE facette_service NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT;
-    GRANT facette_service TO CURRENT_USER;
-EXCEPTION
-    WHEN duplicate_object OR unique_violation THEN NULL;
-END
-$$
+CREATE ROLE facette_service NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT
+
+-- name: grant_service_role
+-- To the login, which may become the role from then on.
+GRANT facette_service TO CURRENT_USER
 
 -- name: service_role_lacks
 -- Tables on which it lacks a privilege.
