@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from service.domain.types import (
     FacialArea,
     ImageId,
     NewFace,
+    Receipt,
     Review,
     ReviewId,
     StoredFace,
@@ -54,8 +56,9 @@ async def get_image(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_image(api: ApiServices, given: Parameters) -> Response:
     """DELETE /image: the image, its faces, its file."""
-    await api.curate.delete_image(given.tenant_id(), ImageId(given.text("image_id")))
-    return _success()
+    return _deleted(
+        await api.curate.delete_image(given.tenant_id(), ImageId(given.text("image_id")))
+    )
 
 
 async def get_face(api: ApiServices, given: Parameters) -> Response:
@@ -66,8 +69,8 @@ async def get_face(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_face(api: ApiServices, given: Parameters) -> Response:
     """DELETE /face."""
-    await api.curate.delete_face(given.tenant_id(), FaceId(given.text("face_id")))
-    return _success()
+    face_id = FaceId(given.text("face_id"))
+    return _deleted(await api.curate.delete_face(given.tenant_id(), face_id))
 
 
 async def get_faces(api: ApiServices, given: Parameters) -> Response:
@@ -88,14 +91,14 @@ async def get_cluster(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_cluster(api: ApiServices, given: Parameters) -> Response:
     """DELETE /cluster: its faces, and the images that show nobody else."""
-    await api.curate.delete_cluster(given.tenant_id(), ClusterId(given.text("cluster_id")))
-    return _success()
+    return _deleted(
+        await api.curate.delete_cluster(given.tenant_id(), ClusterId(given.text("cluster_id")))
+    )
 
 
 async def delete_tenant(api: ApiServices, given: Parameters) -> Response:
     """DELETE /tenant: everything of the tenant."""
-    await api.curate.delete_tenant(given.tenant_id())
-    return _success()
+    return _deleted(await api.curate.delete_tenant(given.tenant_id()))
 
 
 async def get_review(api: ApiServices, given: Parameters) -> Response:
@@ -112,8 +115,7 @@ async def list_reviews(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_review(api: ApiServices, given: Parameters) -> Response:
     """DELETE /review-pending."""
-    await api.curate.delete_review(given.tenant_id(), _review_id(given))
-    return _success()
+    return _deleted(await api.curate.delete_review(given.tenant_id(), _review_id(given)))
 
 
 async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
@@ -125,8 +127,8 @@ async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
     return Json({"status": "success", "cluster_id": joined})
 
 
-def _success() -> Response:
-    return Json({"status": "success"})
+def _deleted(receipt: Receipt) -> Response:
+    return Json({"status": "success", "deleted": asdict(receipt)})
 
 
 def _page(given: Parameters) -> tuple[int, int]:

@@ -156,6 +156,31 @@ class ClusterSize:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """How many rows a deletion took, by kind, and the blobs that no row names any more."""
+
+    images: int = 0
+    faces: int = 0
+    clusters: int = 0
+    reviews: int = 0
+    blob_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a deletion took: rows by kind, and image files.
+
+    files: those removed from the blob store; fewer than `images` where some could not be.
+    """
+
+    images: int
+    faces: int
+    clusters: int
+    reviews: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """A cluster that waits for a person to look at it; `image_id` shows its oldest face."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +14,7 @@ from service.domain.types import (
     ClusterDistance,
     ClusterId,
     Embedding,
+    Erasure,
     FaceId,
     ImageId,
     ModelSpace,
@@ -122,7 +123,7 @@ class TenantWriter(TenantReader):
         await self._connection.execute(SQL["move_face"], self._tenant_id, UUID(face_id), target)
         await self._drop_empty([UUID(before.cluster_id)])
 
-    async def delete_face(self, face_id: FaceId) -> None:
+    async def delete_face(self, face_id: FaceId) -> Erasure:
         """Delete a face, and its cluster if that is empty now.
 
         Raises:
@@ -131,10 +132,11 @@ class TenantWriter(TenantReader):
         row = await self._connection.fetchrow(
             SQL["delete_face"], self._tenant_id, known_uuid(face_id, "face")
         )
-        await self._drop_empty([found(row, "face")["cluster_id"]])
+        emptied = await self._drop_empty([found(row, "face")["cluster_id"]])
+        return replace(emptied, faces=1)
 
-    async def delete_image(self, image_id: ImageId) -> list[str]:
-        """Delete an image and its faces; returns the blobs that nothing names any more.
+    async def delete_image(self, image_id: ImageId) -> Erasure:
+        """Delete an image, its faces, and the clusters that are empty now.
 
         Raises:
             NotFoundError: the tenant has no such image.
@@ -142,12 +144,12 @@ class TenantWriter(TenantReader):
         key = known_uuid(image_id, "image")
         clusters = await self._connection.fetch(SQL["clusters_of_image"], self._tenant_id, key)
         row = await self._connection.fetchrow(SQL["delete_image"], self._tenant_id, key)
-        blob = found(row, "image")["blob_key"]
-        await self._drop_empty(cluster["cluster_id"] for cluster in clusters)
-        return [blob]
+        gone = found(row, "image")
+        emptied = await self._drop_empty(cluster["cluster_id"] for cluster in clusters)
+        return replace(emptied, images=1, faces=gone["faces"], blob_keys=(gone["blob_key"],))
 
-    async def delete_cluster(self, cluster_id: ClusterId) -> list[str]:
-        """Delete a cluster, its faces, and the images that show nobody else; returns their blobs.
+    async def delete_cluster(self, cluster_id: ClusterId) -> Erasure:
+        """Delete a cluster, its faces, and the images that show nobody else.
 
         Raises:
             NotFoundError: the tenant has no such cluster.
@@ -155,19 +157,23 @@ class TenantWriter(TenantReader):
         key = known_uuid(cluster_id, "cluster")
         row = await self._connection.fetchrow(SQL["cluster_exists"], self._tenant_id, key)
         found(row, "cluster")
+        rows = await self._connection.fetchrow(SQL["rows_of_cluster"], self._tenant_id, key)
         images = await self._connection.fetch(
             SQL["delete_images_showing_only"], self._tenant_id, key
         )
         await self._connection.execute(SQL["delete_cluster"], self._tenant_id, key)
-        return [image["blob_key"] for image in images]
+        return Erasure(
+            images=len(images), clusters=1, blob_keys=_blob_keys(images), **found(rows, "cluster")
+        )
 
-    async def delete_tenant(self) -> list[str]:
-        """Delete everything of the tenant; returns its blobs."""
-        blobs = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
+    async def delete_tenant(self) -> Erasure:
+        """Delete everything of the tenant."""
+        rows = await self._connection.fetchrow(SQL["rows_of_tenant"], self._tenant_id)
+        images = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
         await self._connection.execute(SQL["delete_tenant"], self._tenant_id)
-        return [blob["blob_key"] for blob in blobs]
+        return Erasure(images=len(images), blob_keys=_blob_keys(images), **found(rows, "tenant"))
 
-    async def delete_review(self, review_id: ReviewId) -> None:
+    async def delete_review(self, review_id: ReviewId) -> Erasure:
         """Take a review off the list.
 
         Raises:
@@ -175,11 +181,13 @@ class TenantWriter(TenantReader):
         """
         row = await self._connection.fetchrow(SQL["delete_review"], self._tenant_id, review_id)
         found(row, "review")
+        return Erasure(reviews=1)
 
-    async def _drop_empty(self, clusters: Iterable[UUID]) -> None:
-        await self._connection.execute(
+    async def _drop_empty(self, clusters: Iterable[UUID]) -> Erasure:
+        row = await self._connection.fetchrow(
             SQL["delete_empty_clusters"], self._tenant_id, list(clusters)
         )
+        return Erasure(**found(row, "cluster"))
 
     async def _nearest_exact(
         self, embeddings: Sequence[Embedding], space: ModelSpace, wanted: int
@@ -236,3 +244,7 @@ class TenantWriter(TenantReader):
             new.is_auto_matched,
             new.distance,
         )
+
+
+def _blob_keys(images: Iterable[asyncpg.Record]) -> tuple[str, ...]:
+    return tuple(image["blob_key"] for image in images)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from uuid import uuid4
 
 from service.domain.types import (
     ClusterId,
     ClusterSize,
+    Erasure,
     FaceId,
     ImageId,
+    Receipt,
     Review,
     ReviewId,
     StoredFace,
@@ -84,36 +86,46 @@ class Curate:
             await tenant.move_face(face_id, cluster_id)
             return cluster_id
 
-    async def delete_face(self, tenant_id: TenantId, face_id: FaceId) -> None:
+    async def delete_face(self, tenant_id: TenantId, face_id: FaceId) -> Receipt:
         """Delete one face; its image stays."""
         async with self._store.writing(tenant_id) as tenant:
-            await tenant.delete_face(face_id)
+            erasure = await tenant.delete_face(face_id)
+        return await self._discard(erasure)
 
-    async def delete_review(self, tenant_id: TenantId, review_id: ReviewId) -> None:
+    async def delete_review(self, tenant_id: TenantId, review_id: ReviewId) -> Receipt:
         """Take a review off the list; its cluster stays."""
         async with self._store.writing(tenant_id) as tenant:
-            await tenant.delete_review(review_id)
+            erasure = await tenant.delete_review(review_id)
+        return await self._discard(erasure)
 
-    async def delete_image(self, tenant_id: TenantId, image_id: ImageId) -> None:
+    async def delete_image(self, tenant_id: TenantId, image_id: ImageId) -> Receipt:
         """Delete an image, its faces and its bytes."""
         async with self._store.writing(tenant_id) as tenant:
-            blobs = await tenant.delete_image(image_id)
-        await self._discard(blobs)
+            erasure = await tenant.delete_image(image_id)
+        return await self._discard(erasure)
 
-    async def delete_cluster(self, tenant_id: TenantId, cluster_id: ClusterId) -> None:
+    async def delete_cluster(self, tenant_id: TenantId, cluster_id: ClusterId) -> Receipt:
         """Delete a cluster, its faces, and the images that show nobody else."""
         async with self._store.writing(tenant_id) as tenant:
-            blobs = await tenant.delete_cluster(cluster_id)
-        await self._discard(blobs)
+            erasure = await tenant.delete_cluster(cluster_id)
+        return await self._discard(erasure)
 
-    async def delete_tenant(self, tenant_id: TenantId) -> None:
+    async def delete_tenant(self, tenant_id: TenantId) -> Receipt:
         """Delete everything of a tenant, image bytes included."""
         async with self._store.writing(tenant_id) as tenant:
-            blobs = await tenant.delete_tenant()
-        await self._discard(blobs)
+            erasure = await tenant.delete_tenant()
+        return await self._discard(erasure)
 
-    async def _discard(self, blobs: Sequence[str]) -> None:
+    async def _discard(self, erasure: Erasure) -> Receipt:
         """Remove bytes, only ever after their rows: no row may name a missing blob."""
-        failed = await self._blobs.delete(blobs)
+        blobs = erasure.blob_keys
+        failed = await self._blobs.delete(blobs) if blobs else []
         if failed:
             self._on_orphans(len(failed))
+        return Receipt(
+            erasure.images,
+            erasure.faces,
+            erasure.clusters,
+            erasure.reviews,
+            len(blobs) - len(failed),
+        )

@@ -60,6 +60,20 @@ class Photos:
     nobody: bytes
 
 
+def receipt(
+    *, images: int = 0, faces: int = 0, clusters: int = 0, reviews: int = 0, files: int = 0
+) -> dict[str, object]:
+    """What a deleting route answers."""
+    deleted = {
+        "images": images,
+        "faces": faces,
+        "clusters": clusters,
+        "reviews": reviews,
+        "files": files,
+    }
+    return {"status": "success", "deleted": deleted}
+
+
 def encode(image: Image.Image, name: str = "JPEG", **options: object) -> bytes:
     """The image as a file of that format."""
     stream = io.BytesIO()

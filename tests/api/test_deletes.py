@@ -16,6 +16,7 @@ from tests.api.helpers import (
     only_cluster,
     only_face,
     read,
+    receipt,
     reviews,
     stored,
     stored_file,
@@ -27,7 +28,7 @@ def test_deleting_an_image_takes_its_faces_and_its_file(
 ) -> None:
     answer = insert(client, tenant, photos.both)
     done = change(client, "DELETE", "/image", tenant_id=tenant, image_id=answer["image_id"])
-    assert done == {"status": "success"}
+    assert done == receipt(images=1, faces=2, clusters=2, reviews=2, files=1)
     assert is_gone(client, "/image", tenant_id=tenant, image_id=answer["image_id"])
     assert all(is_gone(client, "/face", tenant_id=tenant, face_id=f) for f in answer["face_ids"])
     assert stored_file(service, answer["image_id"]) is None
@@ -56,7 +57,8 @@ def test_an_image_without_faces_can_be_deleted(
     client: httpx.Client, tenant: str, photos: Photos, service: ServiceProcess
 ) -> None:
     image = insert(client, tenant, photos.nobody)["image_id"]
-    change(client, "DELETE", "/image", tenant_id=tenant, image_id=image)
+    done = change(client, "DELETE", "/image", tenant_id=tenant, image_id=image)
+    assert done == receipt(images=1, files=1)
     assert stored_file(service, image) is None
 
 
@@ -66,7 +68,7 @@ def test_deleting_a_face_keeps_its_image_and_its_neighbours(
     answer = insert(client, tenant, photos.both)
     gone, kept = answer["face_ids"]
     done = change(client, "DELETE", "/face", tenant_id=tenant, face_id=gone)
-    assert done == {"status": "success"}
+    assert done == receipt(faces=1, clusters=1, reviews=1)
     image = read(client, "/image", tenant_id=tenant, image_id=answer["image_id"])
     assert image["face_ids"] == [kept]
     assert is_gone(client, "/face", tenant_id=tenant, face_id=gone)
@@ -86,7 +88,8 @@ def test_deleting_one_face_of_a_person_keeps_the_cluster(
     client: httpx.Client, tenant: str, photos: Photos
 ) -> None:
     first, _ = (insert(client, tenant, photos.astronaut) for _ in range(2))
-    change(client, "DELETE", "/face", tenant_id=tenant, face_id=only_face(first))
+    done = change(client, "DELETE", "/face", tenant_id=tenant, face_id=only_face(first))
+    assert done == receipt(faces=1)
     size = read(client, "/cluster", tenant_id=tenant, cluster_id=only_cluster(first))
     assert size == {"number_of_faces": 1, "number_of_images": 1}
 
@@ -107,7 +110,7 @@ def test_deleting_a_cluster_takes_the_images_that_show_nobody_else(
     alone = [insert(client, tenant, photos.astronaut) for _ in range(2)]
     cluster = only_cluster(alone[0])
     done = change(client, "DELETE", "/cluster", tenant_id=tenant, cluster_id=cluster)
-    assert done == {"status": "success"}
+    assert done == receipt(images=2, faces=2, clusters=1, reviews=1, files=2)
     assert is_gone(client, "/cluster", tenant_id=tenant, cluster_id=cluster)
     assert reviews(client, tenant) == []
     for answer in alone:
@@ -122,7 +125,8 @@ def test_deleting_a_cluster_keeps_an_image_that_shows_somebody_else_too(
     gone = only_cluster(insert(client, tenant, photos.astronaut))
     group = insert(client, tenant, photos.both)
     (kept,) = (face for face, cluster in group["face_ids"].items() if cluster != gone)
-    change(client, "DELETE", "/cluster", tenant_id=tenant, cluster_id=gone)
+    done = change(client, "DELETE", "/cluster", tenant_id=tenant, cluster_id=gone)
+    assert done == receipt(images=1, faces=2, clusters=1, reviews=1, files=1)
     image = read(client, "/image", tenant_id=tenant, image_id=group["image_id"])
     assert (image["face_ids"], image["cluster_ids"]) == ([kept], [group["face_ids"][kept]])
     assert stored_file(service, group["image_id"]) is not None
@@ -146,7 +150,8 @@ def test_deleting_a_tenant_takes_everything_of_it(
     before = stored(service)
     answer = insert(client, tenant, photos.both)
     insert(client, tenant, photos.nobody)
-    assert change(client, "DELETE", "/tenant", tenant_id=tenant) == {"status": "success"}
+    done = change(client, "DELETE", "/tenant", tenant_id=tenant)
+    assert done == receipt(images=2, faces=2, clusters=2, reviews=2, files=2)
     assert stored(service) == before
     assert reviews(client, tenant) == []
     assert is_gone(client, "/image", tenant_id=tenant, image_id=answer["image_id"])

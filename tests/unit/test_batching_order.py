@@ -47,7 +47,7 @@ async def test_lanes_that_were_served_alike_share_batches() -> None:
     lanes = [Lane(name) for name in "abc"]
     async with workers(1) as pool:
         batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
-        tasks = await submitted(batcher, Ticket(lanes[0]), 0)
+        tasks = await submitted(batcher, Ticket(Lane("at the gate")), 0)
         await gate.started()
         for number, lane in enumerate(lanes, start=1):
             lane.served_s = 0.01 * number

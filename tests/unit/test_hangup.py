@@ -14,10 +14,10 @@ if len(sys.argv) > 1:
     os.open(sys.argv[1], os.O_RDWR)
 from service.hangup import Hangup
 hangup = Hangup()
-signal.signal(signal.SIGHUP, lambda *_: print(hangup.means_stop(), flush=True))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 print("ready", flush=True)
-while True:
-    signal.pause()
+while signal.sigwait({signal.SIGHUP}):
+    print(hangup.means_stop(), flush=True)
 """
 
 

@@ -39,16 +39,30 @@ WHERE tenant_id = $1 AND face_id = $2
 DELETE FROM face WHERE tenant_id = $1 AND face_id = $2 RETURNING cluster_id
 
 -- name: delete_image
-DELETE FROM image WHERE tenant_id = $1 AND image_id = $2 RETURNING blob_key
+-- Its faces go with it: they are counted as they were before the statement.
+WITH gone AS (
+    DELETE FROM image WHERE tenant_id = $1 AND image_id = $2 RETURNING blob_key
+)
+SELECT gone.blob_key,
+       (SELECT count(*) FROM face WHERE tenant_id = $1 AND image_id = $2) AS faces
+FROM gone
 
 -- name: delete_empty_clusters
 -- Those of the given clusters that have no face left; their reviews go with them.
-DELETE FROM cluster
-WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[])
-  AND NOT EXISTS (
-    SELECT FROM face
-    WHERE face.tenant_id = cluster.tenant_id AND face.cluster_id = cluster.cluster_id
-  )
+WITH gone AS (
+    DELETE FROM cluster
+    WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[])
+      AND NOT EXISTS (
+        SELECT FROM face
+        WHERE face.tenant_id = cluster.tenant_id AND face.cluster_id = cluster.cluster_id
+      )
+    RETURNING cluster_id
+)
+SELECT (SELECT count(*) FROM gone) AS clusters,
+       (
+           SELECT count(*) FROM review
+           WHERE tenant_id = $1 AND cluster_id IN (SELECT cluster_id FROM gone)
+       ) AS reviews
 
 -- name: delete_images_showing_only
 -- Images on which every face belongs to one cluster; their faces go with them.
@@ -61,9 +75,20 @@ WHERE tenant_id = $1
   )
 RETURNING blob_key
 
+-- name: rows_of_cluster
+-- What goes with a cluster.
+SELECT (SELECT count(*) FROM face WHERE tenant_id = $1 AND cluster_id = $2) AS faces,
+       (SELECT count(*) FROM review WHERE tenant_id = $1 AND cluster_id = $2) AS reviews
+
 -- name: delete_cluster
 -- The cluster, with what is left of its faces and its reviews.
 DELETE FROM cluster WHERE tenant_id = $1 AND cluster_id = $2
+
+-- name: rows_of_tenant
+-- What goes with a tenant.
+SELECT (SELECT count(*) FROM face WHERE tenant_id = $1) AS faces,
+       (SELECT count(*) FROM cluster WHERE tenant_id = $1) AS clusters,
+       (SELECT count(*) FROM review WHERE tenant_id = $1) AS reviews
 
 -- name: delete_tenant
 DELETE FROM tenant WHERE tenant_id = $1
