@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
 from pgvector.asyncpg import register_vector
@@ -69,14 +70,7 @@ class Database:
             ConfigError: the server cannot be reached, lacks pgvector, is another release's, or
                 does not let tenants be kept apart.
         """
-        address = {
-            "host": settings.host,
-            "port": settings.port,
-            "database": settings.dbname,
-            "user": settings.user,
-            "password": settings.password or None,
-            "timeout": settings.acquire_timeout_s,
-        }
+        address = _address(settings)
         try:
             connection = await asyncpg.connect(**address)
             try:
@@ -153,6 +147,26 @@ class Database:
                 await transaction.commit()
 
     @asynccontextmanager
+    async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection outside the pool, of the tables' owner: it sees all tenants.
+
+        For what concerns the database as a whole; its statements may take as long as they need.
+
+        Raises:
+            StoreUnavailableError: there is none, or it broke.
+        """
+        with _translated():
+            connection = await asyncpg.connect(
+                **_address(self._settings),
+                server_settings={"application_name": "facette maintenance", "jit": "off"},
+            )
+            try:
+                await register_vector(connection)
+                yield connection
+            finally:
+                await connection.close()
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         with _translated():
             connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
@@ -173,6 +187,17 @@ class Database:
             _logger.warning(
                 "a database connection broke after its use: %s: %s", type(error).__name__, error
             )
+
+
+def _address(settings: DatabaseSettings) -> dict[str, Any]:
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "database": settings.dbname,
+        "user": settings.user,
+        "password": settings.password or None,
+        "timeout": settings.acquire_timeout_s,
+    }
 
 
 @contextmanager
