@@ -42,7 +42,7 @@ ALTER TABLE public.face ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
 CREATE TABLE public.image (
     tenant_id text NOT NULL,
     image_id uuid NOT NULL,
-    blob_key text NOT NULL,
+    blob_key text,
     format text NOT NULL,
     width integer NOT NULL,
     height integer NOT NULL,

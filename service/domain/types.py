@@ -118,10 +118,13 @@ class NewFace:
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image about to be stored; its bytes already lie in the blob store under `blob_key`."""
+    """An image about to be stored.
+
+    blob_key: where its bytes lie in the blob store by now; None where none are kept.
+    """
 
     image_id: ImageId
-    blob_key: str
+    blob_key: str | None
     sha256: str
     photo: AnalyzedPhoto
     size_bytes: int

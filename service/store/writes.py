@@ -146,7 +146,7 @@ class TenantWriter(TenantReader):
         row = await self._connection.fetchrow(SQL["delete_image"], self._tenant_id, key)
         gone = found(row, "image")
         emptied = await self._drop_empty(cluster["cluster_id"] for cluster in clusters)
-        return replace(emptied, images=1, faces=gone["faces"], blob_keys=(gone["blob_key"],))
+        return replace(emptied, images=1, faces=gone["faces"], blob_keys=_blob_keys([gone]))
 
     async def delete_cluster(self, cluster_id: ClusterId) -> Erasure:
         """Delete a cluster, its faces, and the images that show nobody else.
@@ -247,4 +247,4 @@ class TenantWriter(TenantReader):
 
 
 def _blob_keys(images: Iterable[asyncpg.Record]) -> tuple[str, ...]:
-    return tuple(image["blob_key"] for image in images)
+    return tuple(image["blob_key"] for image in images if image["blob_key"])
