@@ -16,8 +16,6 @@ CREATE TABLE public.face (
     image_id uuid NOT NULL,
     cluster_id uuid NOT NULL,
     seq bigint NOT NULL,
-    model_space text NOT NULL,
-    embedding public.halfvec(512) NOT NULL,
     box real[] NOT NULL,
     landmarks real[] NOT NULL,
     area integer[] NOT NULL,
@@ -37,6 +35,143 @@ ALTER TABLE public.face ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.face_vector (
+    tenant_id text NOT NULL,
+    face_id uuid NOT NULL,
+    model_space text NOT NULL,
+    embedding public.halfvec(512) NOT NULL,
+    indexed boolean DEFAULT false NOT NULL
+)
+PARTITION BY HASH (tenant_id);
+
+CREATE TABLE public.face_vector_00 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_01 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_02 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_03 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_04 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_05 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_06 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_07 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_08 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_09 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_10 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_11 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_12 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_13 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_14 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
+);
+
+CREATE TABLE public.face_vector_15 (
+    tenant_id text CONSTRAINT face_vector_tenant_id_not_null NOT NULL,
+    face_id uuid CONSTRAINT face_vector_face_id_not_null NOT NULL,
+    model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
+    embedding public.halfvec(512) CONSTRAINT face_vector_embedding_not_null NOT NULL,
+    indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL
 );
 
 CREATE TABLE public.image (
@@ -85,11 +220,94 @@ CREATE TABLE public.tenant (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_00 FOR VALUES WITH (modulus 16, remainder 0);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_01 FOR VALUES WITH (modulus 16, remainder 1);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_02 FOR VALUES WITH (modulus 16, remainder 2);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_03 FOR VALUES WITH (modulus 16, remainder 3);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_04 FOR VALUES WITH (modulus 16, remainder 4);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_05 FOR VALUES WITH (modulus 16, remainder 5);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_06 FOR VALUES WITH (modulus 16, remainder 6);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_07 FOR VALUES WITH (modulus 16, remainder 7);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_08 FOR VALUES WITH (modulus 16, remainder 8);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_09 FOR VALUES WITH (modulus 16, remainder 9);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_10 FOR VALUES WITH (modulus 16, remainder 10);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_11 FOR VALUES WITH (modulus 16, remainder 11);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_12 FOR VALUES WITH (modulus 16, remainder 12);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_13 FOR VALUES WITH (modulus 16, remainder 13);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_14 FOR VALUES WITH (modulus 16, remainder 14);
+
+ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_15 FOR VALUES WITH (modulus 16, remainder 15);
+
 ALTER TABLE ONLY public.cluster
     ADD CONSTRAINT cluster_pkey PRIMARY KEY (tenant_id, cluster_id);
 
 ALTER TABLE ONLY public.face
     ADD CONSTRAINT face_pkey PRIMARY KEY (tenant_id, face_id);
+
+ALTER TABLE ONLY public.face_vector
+    ADD CONSTRAINT face_vector_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_00
+    ADD CONSTRAINT face_vector_00_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_01
+    ADD CONSTRAINT face_vector_01_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_02
+    ADD CONSTRAINT face_vector_02_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_03
+    ADD CONSTRAINT face_vector_03_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_04
+    ADD CONSTRAINT face_vector_04_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_05
+    ADD CONSTRAINT face_vector_05_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_06
+    ADD CONSTRAINT face_vector_06_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_07
+    ADD CONSTRAINT face_vector_07_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_08
+    ADD CONSTRAINT face_vector_08_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_09
+    ADD CONSTRAINT face_vector_09_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_10
+    ADD CONSTRAINT face_vector_10_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_11
+    ADD CONSTRAINT face_vector_11_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_12
+    ADD CONSTRAINT face_vector_12_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_13
+    ADD CONSTRAINT face_vector_13_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_14
+    ADD CONSTRAINT face_vector_14_pkey PRIMARY KEY (tenant_id, face_id, model_space);
+
+ALTER TABLE ONLY public.face_vector_15
+    ADD CONSTRAINT face_vector_15_pkey PRIMARY KEY (tenant_id, face_id, model_space);
 
 ALTER TABLE ONLY public.image
     ADD CONSTRAINT image_pkey PRIMARY KEY (tenant_id, image_id);
@@ -105,11 +323,107 @@ ALTER TABLE ONLY public.tenant
 
 CREATE INDEX face_cluster ON public.face USING btree (tenant_id, cluster_id, seq);
 
-CREATE INDEX face_embedding ON public.face USING hnsw (embedding public.halfvec_cosine_ops) WITH (m='16', ef_construction='64');
-
 CREATE INDEX face_image ON public.face USING btree (tenant_id, image_id, seq);
 
+CREATE INDEX face_vector_tenant ON ONLY public.face_vector USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_00_tenant_id_model_space_indexed_idx ON public.face_vector_00 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_01_tenant_id_model_space_indexed_idx ON public.face_vector_01 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_02_tenant_id_model_space_indexed_idx ON public.face_vector_02 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_03_tenant_id_model_space_indexed_idx ON public.face_vector_03 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_04_tenant_id_model_space_indexed_idx ON public.face_vector_04 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_05_tenant_id_model_space_indexed_idx ON public.face_vector_05 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_06_tenant_id_model_space_indexed_idx ON public.face_vector_06 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_07_tenant_id_model_space_indexed_idx ON public.face_vector_07 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_08_tenant_id_model_space_indexed_idx ON public.face_vector_08 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_09_tenant_id_model_space_indexed_idx ON public.face_vector_09 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_10_tenant_id_model_space_indexed_idx ON public.face_vector_10 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_11_tenant_id_model_space_indexed_idx ON public.face_vector_11 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_12_tenant_id_model_space_indexed_idx ON public.face_vector_12 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_13_tenant_id_model_space_indexed_idx ON public.face_vector_13 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_14_tenant_id_model_space_indexed_idx ON public.face_vector_14 USING btree (tenant_id, model_space, indexed);
+
+CREATE INDEX face_vector_15_tenant_id_model_space_indexed_idx ON public.face_vector_15 USING btree (tenant_id, model_space, indexed);
+
 CREATE INDEX review_cluster ON public.review USING btree (tenant_id, cluster_id);
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_00_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_00_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_01_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_01_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_02_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_02_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_03_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_03_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_04_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_04_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_05_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_05_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_06_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_06_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_07_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_07_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_08_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_08_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_09_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_09_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_10_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_10_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_11_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_11_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_12_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_12_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_13_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_13_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_14_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_14_tenant_id_model_space_indexed_idx;
+
+ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_15_pkey;
+
+ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_15_tenant_id_model_space_indexed_idx;
 
 ALTER TABLE ONLY public.cluster
     ADD CONSTRAINT cluster_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
@@ -119,6 +433,9 @@ ALTER TABLE ONLY public.face
 
 ALTER TABLE ONLY public.face
     ADD CONSTRAINT face_tenant_id_image_id_fkey FOREIGN KEY (tenant_id, image_id) REFERENCES public.image(tenant_id, image_id) ON DELETE CASCADE;
+
+ALTER TABLE public.face_vector
+    ADD CONSTRAINT face_vector_tenant_id_face_id_fkey FOREIGN KEY (tenant_id, face_id) REFERENCES public.face(tenant_id, face_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.image
     ADD CONSTRAINT image_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
@@ -130,11 +447,47 @@ ALTER TABLE public.cluster ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.face ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.face_vector ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_00 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_01 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_02 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_03 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_04 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_05 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_06 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_07 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_08 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_09 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_10 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_11 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_12 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_13 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_14 ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.face_vector_15 ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE public.image ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own_tenant ON public.cluster USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
 
 CREATE POLICY own_tenant ON public.face USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+
+CREATE POLICY own_tenant ON public.face_vector USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
 
 CREATE POLICY own_tenant ON public.image USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
 
@@ -149,6 +502,8 @@ ALTER TABLE public.tenant ENABLE ROW LEVEL SECURITY;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cluster TO facette_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.face TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.face_vector TO facette_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.image TO facette_service;
 

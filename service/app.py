@@ -28,8 +28,9 @@ from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.memory import release_free_memory, settle_heap
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
+from service.store.indexer import Indexer, IndexSettings
 from service.store.repository import Repository
-from service.store.writes import SearchSettings
+from service.store.search import SearchSettings
 from service.telemetry import Metrics, configure_logging, open_tracing
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
@@ -127,6 +128,7 @@ class Service:
             try:
                 self._database = await Database.open(database_settings(self.config, stack))
                 stack.push_async_callback(self._database.close)
+                self._indexer = self._open_indexer(stack)
                 self._serve(self.config, engine)
             except BaseException:
                 await engine.release()
@@ -195,15 +197,37 @@ class Service:
         """Make the services of one generation, and let requests have them from now on."""
         services = self._compose(config, engine.value)
         self._generations.replace(services, engine.release)
+        self._indexer.settings = _index_settings(config)
         self._boundary.max_body_bytes = config.server.max_body_bytes
         self.config, self._engine = config, engine
         self._boundary.max_body_bytes = config.server.max_body_bytes
+
+    def _open_indexer(self, stack: AsyncExitStack) -> Indexer:
+        """Look after the vector indexes for as long as the stack is open."""
+        metrics = self._metrics
+        indexer = Indexer(
+            self._database,
+            _index_settings(self.config),
+            on_built=lambda built: metrics.index_builds.labels("ok" if built else "failed").inc(),
+            on_taken=metrics.indexed_vectors.inc,
+        )
+        task = asyncio.create_task(indexer.run())
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        stack.push_async_callback(stop)
+        return indexer
 
     def _compose(self, config: Config, engine: _Engine) -> ApiServices:
         analyzer, metrics = engine.analyzer, self._metrics
         match, server = config.match, config.server
         repository = Repository(
-            self._database, SearchSettings(match.exact_search_max_faces, match.hnsw_ef_search)
+            self._database,
+            SearchSettings(match.hnsw_ef_search),
+            on_search=lambda path: metrics.searches.labels(path).inc(),
+            on_insert=self._indexer.note_insert,
         )
         blobs = _open_blobs(config)
         facts = analyzer.embedding
@@ -276,6 +300,19 @@ class Service:
 def _free_unused() -> None:
     settle_heap()
     release_free_memory()
+
+
+def _index_settings(config: Config) -> IndexSettings:
+    index = config.vector_index
+    return IndexSettings(
+        exact_max_faces=config.match.exact_search_max_faces,
+        max_waiting=index.max_waiting_faces,
+        m=index.hnsw_m,
+        ef_construction=index.hnsw_ef_construction,
+        build_memory_mb=index.build_memory_mb,
+        build_workers=index.build_workers,
+        interval_s=index.check_interval_s,
+    )
 
 
 def _open_blobs(config: Config) -> FolderBlobStore:

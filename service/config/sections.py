@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _words(value: object) -> object:
@@ -196,6 +196,36 @@ class MatchConfig(Section):
     )
 
 
+class VectorIndexConfig(Section):
+    """How the HNSW indexes of large tenants are built, in the background."""
+
+    hnsw_m: int = Field(24, ge=2, le=100, description="neighbours of a vector in the graph")
+    hnsw_ef_construction: int = Field(
+        128, ge=4, le=1000, description="candidates for these neighbours; at least 2 x hnsw_m"
+    )
+    max_waiting_faces: int = Field(
+        1000,
+        ge=1,
+        description="new faces of an indexed tenant are compared exactly, and taken into the index "
+        "when there are so many",
+    )
+    build_memory_mb: int = Field(
+        2048, ge=1, description="memory of PostgreSQL for one build, at most"
+    )
+    build_workers: int = Field(
+        1, ge=0, le=64, description="processes of PostgreSQL that help with one build"
+    )
+    check_interval_s: float = Field(
+        600, gt=0, description="how often the tenants' sizes and the indexes are looked at"
+    )
+
+    @model_validator(mode="after")
+    def _looks_far_enough(self) -> Self:
+        if self.hnsw_ef_construction < 2 * self.hnsw_m:
+            raise ValueError("hnsw_ef_construction must be at least 2 x hnsw_m")
+        return self
+
+
 class InferenceConfig(Section):
     """How the models run."""
 
@@ -290,6 +320,7 @@ class Config(Section):
     detection: DetectionConfig = DetectionConfig()
     images: ImagesConfig = ImagesConfig()
     match: MatchConfig = MatchConfig()
+    vector_index: VectorIndexConfig = VectorIndexConfig()
     inference: InferenceConfig = InferenceConfig()
     stage_rnet: RnetConfig = RnetConfig()
     stage_onet: OnetConfig = OnetConfig()
@@ -306,6 +337,7 @@ SECTIONS: dict[str, type[Section]] = {
     "detection": DetectionConfig,
     "images": ImagesConfig,
     "match": MatchConfig,
+    "vector_index": VectorIndexConfig,
     "inference": InferenceConfig,
     "stage_rnet": RnetConfig,
     "stage_onet": OnetConfig,

@@ -19,7 +19,7 @@ def assign_clusters(
 
     Args:
         candidates: for each face its nearest clusters. The rule is exact when each face lists at
-            least as many clusters as the photo has faces, or all there are.
+            least as many clusters as the photo has faces, or all within `max_distance`.
         max_distance: the largest cosine distance that still means "the same person".
     """
     pairs = sorted(

@@ -1,9 +1,9 @@
-"""Changes to one tenant, and the search for the clusters that a new face may join."""
+"""Changes to one tenant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -24,48 +24,29 @@ from service.domain.types import (
     TenantId,
 )
 from service.store.reads import TenantReader, found, known_uuid
+from service.store.search import ClusterSearch
 from service.store.statements import SQL
-
-# The index is asked for more faces than clusters are needed: near faces share clusters.
-_FACES_PER_CLUSTER = 32
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """exact_max_faces: larger tenants go through the HNSW index, with this `ef_search`."""
-
-    exact_max_faces: int
-    hnsw_ef_search: int
 
 
 class TenantWriter(TenantReader):
     """Changes to one tenant inside a transaction that holds the tenant's lock."""
 
     def __init__(
-        self, connection: asyncpg.Connection, tenant_id: TenantId, search: SearchSettings
+        self,
+        connection: asyncpg.Connection,
+        tenant_id: TenantId,
+        search: ClusterSearch,
+        on_insert: Callable[[TenantId, int], None],
     ) -> None:
         super().__init__(connection, tenant_id)
         self._search = search
+        self._on_insert = on_insert
 
     async def nearest_clusters(
-        self, embeddings: Sequence[Embedding], space: ModelSpace
+        self, embeddings: Sequence[Embedding], space: ModelSpace, max_distance: float
     ) -> list[list[ClusterDistance]]:
-        """For each embedding its nearest clusters, at least as many as there are embeddings.
-
-        Fewer only where the tenant has fewer. The distance to a cluster is that to its nearest
-        face. Small tenants are searched exactly, large ones through the index.
-        """
-        if not embeddings:
-            return []
-        limit = self._search.exact_max_faces
-        counted = await self._connection.fetchval(
-            SQL["count_faces_up_to"], self._tenant_id, limit + 1
-        )
-        wanted = len(embeddings)
-        if counted <= limit:
-            return await self._nearest_exact(embeddings, space, wanted)
-        await self._connection.execute(SQL["use_index_settings"], self._search.hnsw_ef_search)
-        return await self._nearest_by_index(embeddings, space, wanted)
+        """For each embedding the clusters it may join, as `assign_clusters` needs them."""
+        return await self._search.nearest_clusters(embeddings, space, max_distance)
 
     async def has_image(self, image_id: ImageId) -> bool:
         """Whether the image is stored."""
@@ -107,6 +88,7 @@ class TenantWriter(TenantReader):
         await self._connection.executemany(
             SQL["insert_face"], [self._face_row(image_id, face, space) for face in faces]
         )
+        self._on_insert(self._tenant_id, len(faces))
 
     async def move_face(self, face_id: FaceId, cluster_id: ClusterId) -> None:
         """Put a face into an existing cluster, and remove the one it leaves if that is empty now.
@@ -188,44 +170,6 @@ class TenantWriter(TenantReader):
             SQL["delete_empty_clusters"], self._tenant_id, list(clusters)
         )
         return Erasure(**found(row, "cluster"))
-
-    async def _nearest_exact(
-        self, embeddings: Sequence[Embedding], space: ModelSpace, wanted: int
-    ) -> list[list[ClusterDistance]]:
-        return await self._nearest("nearest_clusters_exact", embeddings, space, wanted)
-
-    async def _nearest_by_index(
-        self, embeddings: Sequence[Embedding], space: ModelSpace, wanted: int
-    ) -> list[list[ClusterDistance]]:
-        faces = wanted * _FACES_PER_CLUSTER
-        nearest: list[list[ClusterDistance]] = []
-        for near in await self._nearest("nearest_faces_by_index", embeddings, space, faces):
-            by_cluster: dict[ClusterId, ClusterDistance] = {}
-            for face in near:
-                by_cluster.setdefault(face.cluster_id, face)
-            nearest.append(list(by_cluster.values()))
-        # One crowded person filled the answer; others may lie just behind.
-        short = [nth for nth, near in enumerate(nearest) if len(near) < wanted]
-        again = [embeddings[nth] for nth in short]
-        if again:
-            for nth, near in zip(
-                short, await self._nearest_exact(again, space, wanted), strict=True
-            ):
-                nearest[nth] = near
-        return nearest
-
-    async def _nearest(
-        self, statement: str, embeddings: Sequence[Embedding], space: ModelSpace, limit: int
-    ) -> list[list[ClusterDistance]]:
-        """What a search found for each embedding, nearest first."""
-        vectors = [HalfVector(embedding) for embedding in embeddings]
-        rows = await self._connection.fetch(SQL[statement], self._tenant_id, space, vectors, limit)
-        nearest: list[list[ClusterDistance]] = [[] for _ in embeddings]
-        for row in rows:
-            nearest[row["nth"] - 1].append(
-                ClusterDistance(ClusterId(str(row["cluster_id"])), float(row["distance"]))
-            )
-        return nearest
 
     def _face_row(self, image_id: ImageId, new: NewFace, space: ModelSpace) -> tuple[object, ...]:
         detection = new.face.detection

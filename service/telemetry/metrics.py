@@ -173,6 +173,25 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self.searches = Counter(
+            "facette_searches",
+            "Searches for near faces, by path: exact, or through the tenant's HNSW index.",
+            ("path",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.searches, ("exact", "index"))
+        self.index_builds = Counter(
+            "facette_index_builds",
+            "HNSW indexes built for large tenants, by outcome: ok or failed.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.index_builds, ("ok", "failed"))
+        self.indexed_vectors = Counter(
+            "facette_indexed_vectors",
+            "New vectors taken into an HNSW index that was there.",
+            registry=self.registry,
+        )
         self.model = Gauge(
             "facette_model",
             "1 for each model, with the execution provider and precision it runs in.",

@@ -133,7 +133,9 @@ class IngestPhoto:
 
     async def _insert(self, tenant: TenantWrites, image: NewImage) -> tuple[NewFace, ...]:
         found = image.photo.faces
-        candidates = await tenant.nearest_clusters([face.embedding for face in found], self._space)
+        candidates = await tenant.nearest_clusters(
+            [face.embedding for face in found], self._space, self._max_distance
+        )
         matches = assign_clusters(candidates, self._max_distance)
         faces = tuple(
             _new_face(face, match, image.photo) for face, match in zip(found, matches, strict=True)

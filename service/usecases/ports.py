@@ -68,7 +68,7 @@ class TenantWrites(TenantReads, Protocol):
     """Changes to one tenant, in a transaction that no other writer of the tenant overlaps."""
 
     async def nearest_clusters(
-        self, embeddings: Sequence[Embedding], space: ModelSpace
+        self, embeddings: Sequence[Embedding], space: ModelSpace, max_distance: float
     ) -> list[list[ClusterDistance]]: ...
 
     async def has_image(self, image_id: ImageId) -> bool: ...

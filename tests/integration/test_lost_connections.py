@@ -11,14 +11,14 @@ from service.domain.errors import StoreUnavailableError
 from service.domain.types import TenantId
 from service.store.database import Database
 from service.store.repository import Repository
-from service.store.writes import SearchSettings
+from service.store.search import SearchSettings
 
 TENANT = TenantId("tenant")
 
 
 @pytest.fixture
 def repository(database: Database) -> Repository:
-    return Repository(database, SearchSettings(exact_max_faces=20_000, hnsw_ef_search=200))
+    return Repository(database, SearchSettings(200))
 
 
 @pytest.fixture

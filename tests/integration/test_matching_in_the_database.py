@@ -16,8 +16,10 @@ from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
+from service.store.indexer import Indexer, IndexSettings
 from service.store.repository import Repository
-from service.store.writes import SearchSettings, TenantWriter
+from service.store.search import SearchSettings
+from service.store.writes import TenantWriter
 from service.telemetry import StageClock
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
@@ -25,16 +27,19 @@ from tests.integration.helpers import MadeUpAnalyzer, files_below, near, person
 
 SPACE = ModelSpace("made-up/1")
 TENANT = TenantId("tenant")
-EXACT = SearchSettings(exact_max_faces=20_000, hnsw_ef_search=200)
-BY_INDEX = SearchSettings(exact_max_faces=0, hnsw_ef_search=200)
+SEARCH = SearchSettings(ef_search=200)
+# Every tenant has an index, and as soon as it is looked at no vector waits.
+AT_ONCE = IndexSettings(0, 1, 16, 64, 64, 0, 60.0)
 
 
 class Shop:
     """The ingesting and curating use cases over one database."""
 
-    def __init__(self, database: Database, uploads: Path, search: SearchSettings = EXACT) -> None:
+    def __init__(self, database: Database, uploads: Path, path: str) -> None:
         self.analyzer = MadeUpAnalyzer()
-        self.repository = Repository(database, search)
+        self.paths: set[str] = set()
+        self.repository = Repository(database, SEARCH, on_search=self.paths.add)
+        self.indexer = Indexer(database, AT_ONCE) if path == "index" else None
         self.blobs = FolderBlobStore(uploads)
         self.uploads = uploads
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
@@ -56,12 +61,15 @@ class Shop:
             retry_s=retry_s,
             on_face=lambda matched: None,
         )
-        return await ingest(
+        stored = await ingest(
             tenant, source(self.analyzer.add(*embeddings)), StageClock(), free_ticket()
         )
+        if self.indexer:
+            await self.indexer.round([tenant])
+        return stored
 
 
-@pytest.fixture(params=[EXACT, BY_INDEX], ids=["exact", "by index"])
+@pytest.fixture(params=["exact", "index"])
 def shop(request: pytest.FixtureRequest, database: Database, uploads: Path) -> Shop:
     return Shop(database, uploads, request.param)
 
@@ -69,7 +77,9 @@ def shop(request: pytest.FixtureRequest, database: Database, uploads: Path) -> S
 async def test_face_joins_the_nearest_cluster_within_the_distance(shop: Shop) -> None:
     anna = (await shop.insert(person(1))).faces[0]
     await shop.insert(near(person(1), 0.9, seed=1))
+    shop.paths.clear()
     again = (await shop.insert(near(person(1), 0.3, seed=2))).faces[0]
+    assert shop.paths == {"index" if shop.indexer else "exact"}
     assert (again.cluster_id, again.is_auto_matched) == (anna.cluster_id, True)
     assert again.distance == pytest.approx(0.3, abs=2e-3)
 
@@ -238,7 +248,7 @@ async def test_deleting_a_tenant_removes_its_rows_and_files_and_nobody_elses(sho
         other.image_id
     ]
     async with shop._database.snapshot(TENANT) as connection:
-        for table in ("tenant", "image", "cluster", "face", "review"):
+        for table in ("tenant", "image", "cluster", "face", "face_vector", "review"):
             rows = await connection.fetchval(
                 f"SELECT count(*) FROM {table} WHERE tenant_id = $1", TENANT
             )

@@ -16,21 +16,21 @@ from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import ConfigError, NotFoundError
 from service.domain.types import ImageId, IngestedPhoto, ModelSpace, TenantId
-from service.store import reads, writes
+from service.store import reads, search
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
 from service.store.migrations import load_migrations, migrate
 from service.store.repository import Repository
 from service.store.role import SERVICE_ROLE
+from service.store.search import SearchSettings
 from service.store.statements import SQL
-from service.store.writes import SearchSettings
 from service.telemetry import StageClock
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
 from tests.integration.helpers import MadeUpAnalyzer, person
 
 ANNA, BERTA = TenantId("anna"), TenantId("berta's; DROP TABLE face")
-TABLES = ("tenant", "image", "cluster", "face", "review")
+TABLES = ("tenant", "image", "cluster", "face", "face_vector", "review")
 
 
 class Two:
@@ -38,7 +38,7 @@ class Two:
 
     def __init__(self, database: Database, uploads: Path) -> None:
         self.database = database
-        self.repository = Repository(database, SearchSettings(20_000, 200))
+        self.repository = Repository(database, SearchSettings(200))
         self.blobs = FolderBlobStore(uploads)
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
         self._analyzer = MadeUpAnalyzer()
@@ -72,7 +72,7 @@ async def two(database: Database, uploads: Path) -> Two:
     return found
 
 
-ONE_PHOTO = {"tenant": 1, "image": 1, "cluster": 2, "face": 2, "review": 2}
+ONE_PHOTO = {"tenant": 1, "image": 1, "cluster": 2, "face": 2, "face_vector": 2, "review": 2}
 
 
 async def test_a_query_without_where_sees_the_rows_of_its_tenant_alone(two: Two) -> None:
@@ -93,7 +93,7 @@ async def test_a_connection_that_names_no_tenant_sees_nothing(two: Two) -> None:
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
 
 
-@pytest.mark.parametrize("table", ["image", "cluster", "face", "review", "tenant"])
+@pytest.mark.parametrize("table", [*TABLES[1:], "tenant"])
 async def test_a_delete_without_where_leaves_other_tenants_alone(two: Two, table: str) -> None:
     async with two.database.transaction(ANNA) as connection:
         await connection.execute(f"DELETE FROM {table}")
@@ -136,10 +136,10 @@ async def test_a_broken_search_of_the_service_matches_no_face_of_another_tenant(
 ) -> None:
     broken = {
         name: SQL[name].replace("WHERE tenant_id = $1", "WHERE $1 <> ''")
-        for name in ("nearest_clusters_exact", "nearest_faces_by_index")
+        for name in ("nearest_faces_exact", "nearest_faces_by_index")
     }
     assert all(statement != SQL[name] for name, statement in broken.items())
-    monkeypatch.setattr(writes, "SQL", MappingProxyType({**SQL, **broken}))
+    monkeypatch.setattr(search, "SQL", MappingProxyType({**SQL, **broken}))
     photo = await two.insert(TenantId("stranger"))
     assert [face.is_auto_matched for face in photo.faces] == [False, False]
 
@@ -168,6 +168,7 @@ async def test_every_table_with_a_tenant_has_a_policy(database: Database) -> Non
                    EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid) AS has_policy
             FROM pg_class
             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+              AND NOT relispartition
               AND EXISTS (
                 SELECT FROM pg_attribute
                 WHERE attrelid = pg_class.oid AND attname = 'tenant_id' AND NOT attisdropped
@@ -271,6 +272,6 @@ async def test_a_database_of_the_first_release_keeps_its_data(
         cluster,
     )
     database = await Database.open(empty_database)
-    async with Repository(database, SearchSettings(20_000, 200)).reading(TenantId("old")) as old:
+    async with Repository(database, SearchSettings(200)).reading(TenantId("old")) as old:
         assert (await old.image(ImageId(str(image)))).face_ids == (str(face),)
     await database.close()

@@ -10,7 +10,7 @@ SELECT rolsuper OR rolbypassrls OR EXISTS (
     SELECT FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
       AND pg_has_role(pg_roles.oid, relowner, 'USAGE')
-      AND relname IN ('tenant', 'image', 'cluster', 'face', 'review')
+      AND relname IN ('tenant', 'image', 'cluster', 'face', 'face_vector', 'review')
 ) FROM pg_roles WHERE rolname = 'facette_service'
 
 -- name: create_service_role
@@ -22,7 +22,7 @@ GRANT facette_service TO CURRENT_USER
 
 -- name: service_role_lacks
 -- Tables on which it lacks a privilege.
-SELECT name FROM unnest(ARRAY['tenant', 'image', 'cluster', 'face', 'review']) AS name
+SELECT name FROM unnest(ARRAY['tenant', 'image', 'cluster', 'face', 'face_vector', 'review']) AS name
 WHERE NOT (
     has_table_privilege('facette_service', name, 'SELECT')
     AND has_table_privilege('facette_service', name, 'INSERT')
@@ -31,7 +31,9 @@ WHERE NOT (
 )
 
 -- name: grant_to_service_role
-GRANT SELECT, INSERT, UPDATE, DELETE ON tenant, image, cluster, face, review TO facette_service
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    tenant, image, cluster, face, face_vector, review
+TO facette_service
 
 -- name: login
 SELECT quote_ident(session_user)

@@ -25,10 +25,16 @@ WITH opened AS (
 INSERT INTO review (tenant_id, cluster_id) SELECT tenant_id, cluster_id FROM opened
 
 -- name: insert_face
-INSERT INTO face (
-    tenant_id, face_id, image_id, cluster_id, model_space, embedding, box, landmarks, area,
-    confidence, is_auto_matched, distance
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+-- With its vector, which no HNSW index holds yet.
+WITH inserted AS (
+    INSERT INTO face (
+        tenant_id, face_id, image_id, cluster_id, box, landmarks, area, confidence,
+        is_auto_matched, distance
+    ) VALUES ($1, $2, $3, $4, $7, $8, $9, $10, $11, $12)
+    RETURNING tenant_id, face_id
+)
+INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)
+SELECT tenant_id, face_id, $5, $6 FROM inserted
 
 -- name: move_face
 -- A face moved by a person is no longer matched by the machine.
