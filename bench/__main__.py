@@ -17,7 +17,7 @@ from bench.result import Effort, Result
 
 _BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
 # They take minutes for what seldom changes, so `all` leaves them out.
-_BY_NAME = ("max_side", "soak", "http", "drills", "peers")
+_BY_NAME = ("max_side", "soak", "http", "drills", "peers", "search")
 _ROUNDS = 7
 _ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
@@ -48,7 +48,8 @@ def _names(options: argparse.Namespace) -> Sequence[str]:
 
 def _effort(options: argparse.Namespace) -> Effort:
     long = options.bench in ("http", "drills", "peers")
-    return Effort(options.rounds or (http.ROUNDS if long else _ROUNDS), options.quick)
+    rounds = options.rounds or (http.ROUNDS if long else _ROUNDS)
+    return Effort(rounds, options.quick, options.scale)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -75,10 +76,18 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="a small load, only to see that it runs"
     )
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="with search: the size of its tenants, 1.0 for up to 500,000 faces (default)",
+    )
     http.add_arguments(parser)
     options = parser.parse_args(argv)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds starts at 1")
+    if options.scale <= 0:
+        parser.error("--scale is above 0")
     if options.url and options.bench != "http":
         parser.error("--url goes with http")
     return options

@@ -14,11 +14,12 @@ class Effort:
     """How much a bench works.
 
     rounds: measured rounds. quick: a small load that only shows that the bench runs; its figures
-        mean nothing.
+        mean nothing. scale: of the stored faces, where a bench stores many.
     """
 
     rounds: int
     quick: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

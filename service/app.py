@@ -20,7 +20,7 @@ from service.api.routes import ApiServices, build_routes
 from service.batching import Admission, AdmissionLimits, FairShare
 from service.changes import changes
 from service.config import Config
-from service.derived import analysis_settings, database_settings, share
+from service.derived import analysis_settings, database_settings, index_settings, share
 from service.domain.errors import ConfigError, FacetteError, StoppingError
 from service.domain.types import ModelSpace
 from service.generations import Generations, Kept, Shared
@@ -28,7 +28,7 @@ from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.memory import release_free_memory, settle_heap
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
-from service.store.indexer import Indexer, IndexSettings
+from service.store.indexer import Indexer
 from service.store.repository import Repository
 from service.store.search import SearchSettings
 from service.telemetry import Metrics, configure_logging, open_tracing
@@ -197,7 +197,7 @@ class Service:
         """Make the services of one generation, and let requests have them from now on."""
         services = self._compose(config, engine.value)
         self._generations.replace(services, engine.release)
-        self._indexer.settings = _index_settings(config)
+        self._indexer.settings = index_settings(config.match, config.vector_index)
         self._boundary.max_body_bytes = config.server.max_body_bytes
         self.config, self._engine = config, engine
         self._boundary.max_body_bytes = config.server.max_body_bytes
@@ -207,7 +207,7 @@ class Service:
         metrics = self._metrics
         indexer = Indexer(
             self._database,
-            _index_settings(self.config),
+            index_settings(self.config.match, self.config.vector_index),
             on_built=lambda built: metrics.index_builds.labels("ok" if built else "failed").inc(),
             on_taken=metrics.indexed_vectors.inc,
         )
@@ -300,19 +300,6 @@ class Service:
 def _free_unused() -> None:
     settle_heap()
     release_free_memory()
-
-
-def _index_settings(config: Config) -> IndexSettings:
-    index = config.vector_index
-    return IndexSettings(
-        exact_max_faces=config.match.exact_search_max_faces,
-        max_waiting=index.max_waiting_faces,
-        m=index.hnsw_m,
-        ef_construction=index.hnsw_ef_construction,
-        build_memory_mb=index.build_memory_mb,
-        build_workers=index.build_workers,
-        interval_s=index.check_interval_s,
-    )
 
 
 def _open_blobs(config: Config) -> FolderBlobStore:

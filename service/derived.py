@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack
 
 from service.analysis.analyzer import AnalysisSettings
 from service.analysis.stages import StageSettings
-from service.config import Config
+from service.config import Config, MatchConfig, VectorIndexConfig
 from service.runtime.cpu import usable_cores
 from service.runtime.sessions import SessionSettings
 from service.store.database import DatabaseSettings
 from service.store.embedded import embedded_server
+from service.store.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
 
 # A request needs one connection, and /readyz must not wait for it.
@@ -66,6 +67,19 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
     address = stack.enter_context(embedded_server(config.paths.data_dir))
     return DatabaseSettings(
         address.socket_dir, address.port, address.dbname, address.user, "", *limits
+    )
+
+
+def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSettings:
+    """When a tenant has an HNSW index, and how it is built."""
+    return IndexSettings(
+        exact_max_faces=match.exact_search_max_faces,
+        max_waiting=index.max_waiting_faces,
+        m=index.hnsw_m,
+        ef_construction=index.hnsw_ef_construction,
+        build_memory_mb=index.build_memory_mb,
+        build_workers=index.build_workers,
+        interval_s=index.check_interval_s,
     )
 
 

@@ -6,7 +6,13 @@ A setting `key` of `[section]` can be overridden by the environment variable
 
 from service.config.example import render_example
 from service.config.loading import CONFIG_PATH_VARIABLE, ENVIRONMENT_PREFIX, load_config
-from service.config.sections import SECTIONS, AuthConfig, Config
+from service.config.sections import (
+    SECTIONS,
+    AuthConfig,
+    Config,
+    MatchConfig,
+    VectorIndexConfig,
+)
 
 __all__ = [
     "CONFIG_PATH_VARIABLE",
@@ -14,6 +20,8 @@ __all__ = [
     "SECTIONS",
     "AuthConfig",
     "Config",
+    "MatchConfig",
+    "VectorIndexConfig",
     "load_config",
     "render_example",
 ]

@@ -97,6 +97,15 @@ class DetectedPhoto:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceDistance:
+    """How far an embedding is from a stored face (cosine distance, 0 to 2), and whose it is."""
+
+    face_id: FaceId
+    cluster_id: ClusterId
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterDistance:
     """How far a face is from the nearest face of a cluster (cosine distance, 0 to 2)."""
 

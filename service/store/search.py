@@ -9,21 +9,29 @@ from dataclasses import dataclass
 import asyncpg
 from pgvector import HalfVector
 
-from service.domain.types import ClusterDistance, ClusterId, Embedding, ModelSpace, TenantId
+from service.domain.types import (
+    ClusterDistance,
+    ClusterId,
+    Embedding,
+    FaceDistance,
+    FaceId,
+    ModelSpace,
+    TenantId,
+)
 from service.store.statements import SQL
 
 INDEX_PREFIX = "face_vector_hnsw_"
 
-# Near faces share clusters, so more of them are asked for than clusters are needed; where one
-# person fills the answer, for many more, and in the end for all.
+# Near faces share clusters, so more of them are asked for than clusters are needed, and many more
+# where one person fills the answer.
 _FACES_PER_CLUSTER = 16
 _GROWTH = 8
-_MOST_FACES = 10_000
+_MOST_FROM_INDEX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """ef_search: how many candidates an HNSW index keeps while it is searched."""
+    """ef_search: how many candidates an HNSW index gives, of which the nearest are taken."""
 
     ef_search: int
 
@@ -49,7 +57,7 @@ class ClusterSearch:
         connection: asyncpg.Connection,
         tenant_id: TenantId,
         settings: SearchSettings,
-        on_search: Callable[[str], None],
+        on_search: Callable[[str], None] = lambda path: None,
     ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
@@ -64,62 +72,62 @@ class ClusterSearch:
         Fewer only where no more lie within `max_distance`; farther ones may be among them. The
         distance to a cluster is the cosine distance to its nearest face.
         """
-        if not embeddings:
-            return []
-        name = vector_index_name(self._tenant_id, space)
-        if not await self._connection.fetchval(SQL["vector_index_is_valid"], name):
-            self._on_search("exact")
-            return await self._search("nearest_faces_exact", embeddings, space, max_distance)
-        self._on_search("index")
-        await self._connection.execute(SQL["begin_index_search"], self._settings.ef_search)
-        found = await self._search("nearest_faces_by_index", embeddings, space, max_distance)
-        await self._connection.execute(SQL["end_index_search"])
-        return found
-
-    async def _search(
-        self,
-        statement: str,
-        embeddings: Sequence[Embedding],
-        space: ModelSpace,
-        max_distance: float,
-    ) -> list[list[ClusterDistance]]:
-        """Ask for more and more faces until each embedding has the clusters it may need."""
         wanted = len(embeddings)
         found: list[list[ClusterDistance]] = [[] for _ in embeddings]
         short = list(range(wanted))
-        limit: int | None = 1 if wanted == 1 else wanted * _FACES_PER_CLUSTER
+        limit = 1 if wanted == 1 else wanted * _FACES_PER_CLUSTER
         while short:
-            asked = [embeddings[nth] for nth in short]
-            near = await self._nearest_faces(statement, asked, space, limit)
+            near = await self.nearest_faces([embeddings[nth] for nth in short], space, limit)
             still_short = []
             for nth, faces in zip(short, near, strict=True):
                 clusters: dict[ClusterId, ClusterDistance] = {}
                 for face in faces:
-                    clusters.setdefault(face.cluster_id, face)
+                    clusters.setdefault(
+                        face.cluster_id, ClusterDistance(face.cluster_id, face.distance)
+                    )
                 found[nth] = list(clusters.values())
-                seen_all = limit is None or len(faces) < limit
-                if not (seen_all or len(clusters) >= wanted or faces[-1].distance > max_distance):
+                seen_all = len(faces) < limit or faces[-1].distance > max_distance
+                if not seen_all and len(clusters) < wanted:
                     still_short.append(nth)
-            short = still_short
-            if limit is not None:
-                limit *= _GROWTH
-                if limit > _MOST_FACES:
-                    statement, limit = "nearest_faces_exact", None
+            short, limit = still_short, limit * _GROWTH
         return found
 
-    async def _nearest_faces(
+    async def nearest_faces(
         self,
-        statement: str,
         embeddings: Sequence[Embedding],
         space: ModelSpace,
-        limit: int | None,
-    ) -> list[list[ClusterDistance]]:
-        """The clusters of the nearest faces of each embedding, nearest first."""
+        limit: int,
+        *,
+        exactly: bool = False,
+    ) -> list[list[FaceDistance]]:
+        """For each embedding the faces nearest to it, nearest first; fewer only if it has fewer.
+
+        Args:
+            exactly: compare every face, whatever index there is.
+        """
+        if not embeddings:
+            return []
+        index = vector_index_name(self._tenant_id, space)
         vectors = [HalfVector(embedding) for embedding in embeddings]
-        rows = await self._connection.fetch(SQL[statement], self._tenant_id, space, vectors, limit)
-        near: list[list[ClusterDistance]] = [[] for _ in embeddings]
+        asked = (self._tenant_id, space, vectors, limit)
+        # A large part of the tenant is found faster without the index.
+        exactly = exactly or limit > _MOST_FROM_INDEX
+        if exactly or not await self._connection.fetchval(SQL["vector_index_is_valid"], index):
+            self._on_search("exact")
+            rows = await self._connection.fetch(SQL["nearest_faces_exact"], *asked)
+        else:
+            self._on_search("index")
+            candidates = max(self._settings.ef_search, 2 * limit)
+            await self._connection.execute(SQL["begin_index_search"], self._settings.ef_search)
+            rows = await self._connection.fetch(SQL["nearest_faces_by_index"], *asked, candidates)
+            await self._connection.execute(SQL["end_index_search"])
+        near: list[list[FaceDistance]] = [[] for _ in embeddings]
         for row in rows:
             near[row["nth"] - 1].append(
-                ClusterDistance(ClusterId(str(row["cluster_id"])), float(row["distance"]))
+                FaceDistance(
+                    FaceId(str(row["face_id"])),
+                    ClusterId(str(row["cluster_id"])),
+                    float(row["distance"]),
+                )
             )
         return near

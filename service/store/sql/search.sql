@@ -20,41 +20,42 @@ SELECT set_config('hnsw.ef_search', $1::integer::text, true),
 SELECT set_config('plan_cache_mode', 'auto', true), set_config('enable_sort', 'on', true)
 
 -- name: nearest_faces_exact
--- For each embedding. Every face of the tenant is compared: no index gives the order of this sum.
-SELECT wanted.nth, face.cluster_id, near.distance
+-- For each embedding. Every face of the tenant is compared.
+SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face_id, (embedding <=> wanted.embedding) + 0 AS distance
+    SELECT face_id, embedding <=> wanted.embedding AS distance
     FROM face_vector
     WHERE tenant_id = $1 AND model_space = $2
     ORDER BY distance
     LIMIT $4
 ) AS near
 JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
-ORDER BY wanted.nth, near.distance, face.cluster_id
+ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_by_index
--- For each embedding: the nearest that the index finds, and those that it does not hold yet.
-SELECT wanted.nth, face.cluster_id, near.distance
+-- For each embedding: the nearest among the candidates ($5) that the index gives by the signs of
+-- the vectors' numbers, and among those that it does not hold yet.
+SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    (
+    SELECT face_id, distance FROM (
+        SELECT face_id, embedding <=> wanted.embedding AS distance
+        FROM (
+            SELECT face_id, embedding
+            FROM face_vector
+            WHERE tenant_id = $1 AND model_space = $2 AND indexed
+            ORDER BY binary_quantize(embedding)::bit(512)
+                <~> binary_quantize(wanted.embedding)::bit(512)
+            LIMIT $5
+        ) AS candidate
+        UNION ALL
         SELECT face_id, embedding <=> wanted.embedding AS distance
         FROM face_vector
-        WHERE tenant_id = $1 AND model_space = $2 AND indexed
-        ORDER BY embedding <=> wanted.embedding
-        LIMIT $4
-    )
-    UNION ALL
-    (
-        SELECT face_id, (embedding <=> wanted.embedding) + 0 AS distance
-        FROM face_vector
         WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
-        ORDER BY distance
-        LIMIT $4
-    )
+    ) AS compared
     ORDER BY distance
     LIMIT $4
 ) AS near
 JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
-ORDER BY wanted.nth, near.distance, face.cluster_id
+ORDER BY wanted.nth, near.distance, face.face_id

@@ -1,0 +1,297 @@
+"""The search for near faces, for tenants of 10 to 500,000 faces that live in one database.
+
+Beside it stands the plain way, that of the first release: all vectors under one HNSW index, which
+is filtered by tenant. Exact search says what is right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from pgvector import HalfVector
+
+from bench import insert_rate
+from bench.crowd import SPACE, Crowd, Vectors, crowd, load, number_of
+from bench.measure import percentile
+from bench.result import Effort, Result
+from service.config import MatchConfig, VectorIndexConfig
+from service.derived import index_settings
+from service.domain.types import TenantId
+from service.store.database import Database, DatabaseSettings
+from service.store.embedded import embedded_server
+from service.store.indexer import Indexer, IndexSettings, vector_indexes
+from service.store.search import ClusterSearch, SearchSettings, vector_index_name
+from service.store.statements import SQL
+
+_SIZES = (10, 1_000, 10_000, 100_000, 500_000)
+_QUERIES = 400
+_EXACT_QUERIES = 20
+_NEIGHBOURS = 10
+# Half-precision vectors: two distances closer than this are one.
+_TIE = 1e-5
+
+# As the first release had it.
+_PLAIN_M, _PLAIN_EF_CONSTRUCTION, _PLAIN_EF_SEARCH = 16, 64, 200
+_PLAIN_TABLE = """
+CREATE TABLE plain_face (tenant_id text, face_id uuid, embedding halfvec(512));
+GRANT SELECT ON plain_face TO facette_service
+"""
+_PLAIN_SETTINGS = """
+SELECT set_config('hnsw.ef_search', $1::integer::text, true),
+       set_config('hnsw.iterative_scan', 'strict_order', true)
+"""
+_PLAIN_SEARCH = """
+SELECT face_id, embedding <=> $2 AS distance FROM plain_face
+WHERE tenant_id = $1 ORDER BY embedding <=> $2 LIMIT $3
+"""
+
+
+@dataclass
+class _Found:
+    """What one way of searching found for one tenant: milliseconds and shares of the neighbours."""
+
+    ms: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    all: list[float] = field(default_factory=list)
+
+    def take(self, ms: float, similar: Vectors, best: Vectors, found: Sequence[int]) -> None:
+        """Judge one answer. best: the cosines of the true neighbours, nearest first."""
+        self.ms.append(ms)
+        cosines = similar[list(found)]
+        self.first.append(float(cosines.max(initial=-1.0) >= best[0] - _TIE))
+        self.all.append(float((cosines >= best[-1] - _TIE).sum()) / len(best))
+
+    def document(self) -> dict[str, float]:
+        """Recall at 1 and at 10, and milliseconds."""
+        return {
+            "recall_at_1": float(np.mean(self.first)),
+            "recall_at_10": float(np.mean(self.all)),
+            "p50_ms": percentile(self.ms, 0.5),
+            "p99_ms": percentile(self.ms, 0.99),
+        }
+
+
+async def run(effort: Effort) -> Result:
+    """Measure recall, latencies, builds and inserts; `effort.scale` makes every tenant smaller."""
+    scale = 0.002 if effort.quick else effort.scale
+    sizes = [max(_NEIGHBOURS, round(size * scale)) for size in _SIZES]
+    match, index = MatchConfig(), VectorIndexConfig()
+    settings = index_settings(match, index)
+    if scale < 1:  # what is large at full scale is large here, too
+        most = max(1, round(settings.exact_max_faces * scale))
+        settings = dataclasses.replace(settings, exact_max_faces=most)
+    with (
+        tempfile.TemporaryDirectory(prefix="facette-bench-") as folder,
+        embedded_server(Path(folder)) as address,
+    ):
+        database = await Database.open(
+            DatabaseSettings(
+                address.socket_dir, address.port, address.dbname, address.user, "", 8, 30.0, 600.0
+            )
+        )
+        try:
+            crowds = await _load(database, sizes)
+            builds = await _build(database, Indexer(database, settings), settings)
+            rows = [
+                await _search_tenant(database, tenant, people, match.hnsw_ef_search, effort.quick)
+                for tenant, people in crowds.items()
+            ]
+            largest = rows[-1]["exact_p50_ms"] / rows[-1]["ours"]["p50_ms"]
+            inserts = await insert_rate.measure(
+                database,
+                settings,
+                match,
+                [*crowds][-1],
+                crowds[[*crowds][-1]],
+                Path(folder),
+                effort,
+            )
+        finally:
+            await database.close()
+    ours = [row["ours"] for row in rows]
+    served = [row for row in rows if row["plain"]["recall_at_10"] > 0]
+    return Result(
+        unit="inserts/s",
+        rates=inserts.rates,
+        compared={"insert_500k_vs_empty": (insert_rate.LARGE, insert_rate.EMPTY)},
+        other_ratios={
+            "min_recall_at_1": min(each["recall_at_1"] for each in ours),
+            "min_recall_at_10": min(each["recall_at_10"] for each in ours),
+            "p50_vs_plain_index": max(
+                row["ours"]["p50_ms"] / row["plain"]["p50_ms"] for row in served
+            ),
+            "speedup_vs_exact_500k": largest,
+        },
+        details={
+            "tables": {"search": _search_table(rows), "builds": _builds_table(builds)},
+            "search": rows,
+            "builds": builds,
+        },
+        configuration={
+            "scale": scale,
+            "settings": {**dataclasses.asdict(settings), "ef_search": match.hnsw_ef_search},
+            "models": {},
+        },
+        notes=[
+            *_notes(sum(sizes), match, settings.exact_max_faces),
+            *inserts.notes,
+        ],
+    )
+
+
+def _notes(faces: int, match: MatchConfig, exact_max_faces: int) -> list[str]:
+    return [
+        (
+            f"{faces:,} made-up vectors in one database; what is asked for are new faces of the "
+            f"tenant's people, {_QUERIES} of each tenant, {_NEIGHBOURS} neighbours each. A tenant "
+            f"of up to {exact_max_faces:,} faces is searched exactly. The plain index has m = "
+            f"{_PLAIN_M} and ef_construction = {_PLAIN_EF_CONSTRUCTION} and is searched with "
+            f"ef_search = {_PLAIN_EF_SEARCH} and iterative scans."
+        ),
+        (
+            "A query is a transaction; its time begins when that is open, and holds all statements "
+            "of the search: ours asks for the state of the tenant's index, sets parameters, "
+            "searches, and sets them back."
+        ),
+    ]
+
+
+async def _load(database: Database, sizes: Sequence[int]) -> dict[TenantId, Crowd]:
+    """One tenant of each size, in the product's tables and in the plain one."""
+    crowds: dict[TenantId, Crowd] = {}
+    async with database.maintenance() as connection:
+        await connection.execute(_PLAIN_TABLE)
+        for number, size in enumerate(sizes):
+            tenant = TenantId(f"tenant of {size}")
+            crowds[tenant] = people = await asyncio.to_thread(crowd, size, number)
+            began = time.monotonic()
+            await load(connection, tenant, people)
+            await connection.copy_records_to_table(
+                "plain_face",
+                records=(
+                    (tenant, UUID(int=face + 1), HalfVector(vector))
+                    for face, vector in enumerate(people.faces)
+                ),
+            )
+            print(f"  loaded {tenant} in {time.monotonic() - began:.0f} s", flush=True)
+        await connection.execute("CREATE INDEX ON plain_face (tenant_id)")
+        await connection.execute("VACUUM (ANALYZE)")
+    return crowds
+
+
+async def _build(
+    database: Database, indexer: Indexer, settings: IndexSettings
+) -> dict[str, dict[str, float]]:
+    """Build the tenants' indexes, and then the plain one with the same memory and processes."""
+    builds: dict[str, dict[str, float]] = {}
+    began = time.monotonic()
+    await indexer.round()
+    seconds = time.monotonic() - began
+    async with database.maintenance() as connection:
+        indexes = await vector_indexes(connection)
+        builds["one index a large tenant"] = {
+            "seconds": seconds,
+            "mb": sum(each.size_bytes for each in indexes) / 1e6,
+            "indexes": len(indexes),
+        }
+        await connection.execute(
+            f"SET maintenance_work_mem = '{settings.build_memory_mb}MB';"
+            f"SET max_parallel_maintenance_workers = {settings.build_workers}"
+        )
+        began = time.monotonic()
+        await connection.execute(
+            "CREATE INDEX plain_hnsw ON plain_face USING hnsw (embedding halfvec_cosine_ops)"
+            f" WITH (m = {_PLAIN_M}, ef_construction = {_PLAIN_EF_CONSTRUCTION})"
+        )
+        builds["one plain index"] = {
+            "seconds": time.monotonic() - began,
+            "mb": await connection.fetchval("SELECT pg_relation_size('plain_hnsw')") / 1e6,
+            "indexes": 1,
+        }
+    for name, build in builds.items():
+        print(f"  {name}: {build['seconds']:.0f} s, {build['mb']:.0f} MB", flush=True)
+    return builds
+
+
+async def _search_tenant(
+    database: Database, tenant: TenantId, people: Crowd, ef_search: int, quick: bool
+) -> dict[str, Any]:
+    """Ask for the neighbours of new faces of the tenant's people, one way and then the other."""
+    count = 20 if quick else _QUERIES
+    queries = people.more_faces(count, np.random.default_rng(count))
+    similar = queries @ people.faces.T
+    best = -np.sort(-similar, axis=1)[:, :_NEIGHBOURS]
+    ours, plain = _Found(), _Found()
+    exact_ms: list[float] = []
+    async with database.transaction(tenant) as connection:
+        index = vector_index_name(tenant, SPACE)
+        by_index = await connection.fetchval(SQL["vector_index_is_valid"], index)
+    for number, query in enumerate(queries):
+        # A transaction for each query: its settings count as a part of it.
+        async with database.transaction(tenant) as connection:
+            search = ClusterSearch(connection, tenant, SearchSettings(ef_search))
+            began = time.perf_counter()
+            found = (await search.nearest_faces([query], SPACE, _NEIGHBOURS))[0]
+            ms = (time.perf_counter() - began) * 1e3
+            ours.take(ms, similar[number], best[number], [number_of(f.face_id) for f in found])
+        async with database.transaction(tenant) as connection:
+            began = time.perf_counter()
+            await connection.execute(_PLAIN_SETTINGS, _PLAIN_EF_SEARCH)
+            rows = await connection.fetch(_PLAIN_SEARCH, tenant, HalfVector(query), _NEIGHBOURS)
+            ms = (time.perf_counter() - began) * 1e3
+            plain.take(ms, similar[number], best[number], [row["face_id"].int - 1 for row in rows])
+        if number < _EXACT_QUERIES:
+            async with database.transaction(tenant) as connection:
+                search = ClusterSearch(connection, tenant, SearchSettings(ef_search))
+                began = time.perf_counter()
+                await search.nearest_faces([query], SPACE, _NEIGHBOURS, exactly=True)
+                exact_ms.append((time.perf_counter() - began) * 1e3)
+    row = {
+        "faces": len(people.faces),
+        "path": "index" if by_index else "exact",
+        "ours": ours.document(),
+        "plain": plain.document(),
+        "exact_p50_ms": percentile(exact_ms, 0.5),
+    }
+    print(f"  {row}", flush=True)
+    return row
+
+
+def _search_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    figures = ("recall_at_1", "recall_at_10", "p50_ms", "p99_ms")
+    return {
+        "head": [
+            *("faces of the tenant", "path"),
+            *("recall@1", "recall@10", "p50, ms", "p99, ms"),
+            *("plain: recall@1", "recall@10", "p50, ms", "p99, ms"),
+            "exact: p50, ms",
+        ],
+        "rows": [
+            [
+                f"{row['faces']:,}",
+                row["path"],
+                *(f"{row[way][key]:.4g}" for way in ("ours", "plain") for key in figures),
+                f"{row['exact_p50_ms']:.4g}",
+            ]
+            for row in rows
+        ],
+    }
+
+
+def _builds_table(builds: dict[str, dict[str, float]]) -> dict[str, Any]:
+    return {
+        "head": ["", "indexes", "build, s", "size, MB"],
+        "rows": [
+            [name, f"{row['indexes']:g}", f"{row['seconds']:.0f}", f"{row['mb']:.0f}"]
+            for name, row in builds.items()
+        ],
+    }
