@@ -220,7 +220,7 @@ async def test_neighbours_behind_many_deleted_faces_are_found(stored: Stored) ->
         search = ClusterSearch(connection, LARGE, SEARCH)
         ((*near,),) = await search.nearest_faces([query], SPACE, 10)
     assert len(near) == 10
-    # So far away one is as near as another, and the index, which judges roughly, may miss the first.
+    # So far away one is as near as another; the index judges roughly and may miss the first.
     assert near[0].distance <= 1 - cosines[order[900]] + 0.05
 
 
