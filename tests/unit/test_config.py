@@ -154,6 +154,8 @@ def test_every_setting_can_come_from_the_environment(path: Path, section: str, k
     assert found != SECTIONS[section].model_fields[key].default
     if isinstance(found, tuple):
         assert found == tuple(float(part) for part in value.split(","))
+    elif isinstance(found, bool):
+        assert str(found).lower() == value
     else:
         assert found == type(found)(value)
 
