@@ -18,7 +18,7 @@ WORKDIR /src
 RUN python -m venv /opt/facette
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
-RUN /opt/facette/bin/pip install --no-cache-dir '.[cpu]'
+RUN /opt/facette/bin/pip install --no-cache-dir '.[cpu,s3]'
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/facette --shell /usr/sbin/nologin facette \

@@ -52,7 +52,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
 	@echo "Installing what tests and benches need"
-	@$(PIP) --editable '.[cpu,export,embedded,tracing,bench,test]'
+	@$(PIP) --editable '.[cpu,export,embedded,s3,tracing,bench,test]'
 	@touch $@
 
 .venv-peers/.installed: bench/peers/requirements.txt

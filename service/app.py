@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
@@ -20,13 +21,20 @@ from service.api.routes import ApiServices, build_routes
 from service.batching import Admission, AdmissionLimits, FairShare
 from service.changes import changes
 from service.config import Config
-from service.derived import analysis_settings, database_settings, index_settings, share
-from service.domain.errors import ConfigError, FacetteError, StoppingError
-from service.domain.types import ModelSpace
+from service.derived import (
+    analysis_settings,
+    blob_place,
+    database_settings,
+    index_settings,
+    share,
+)
+from service.domain.errors import FacetteError, StoppingError
+from service.domain.types import ModelSpace, Swept
 from service.generations import Generations, Kept, Shared
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.memory import release_free_memory, settle_heap
-from service.store.blobs import FolderBlobStore
+from service.store.blob_index import DatabaseSweepTurns
+from service.store.blob_stores import open_blob_store
 from service.store.database import Database
 from service.store.indexer import Indexer
 from service.store.repository import Repository
@@ -34,7 +42,9 @@ from service.store.search import SearchSettings
 from service.telemetry import Metrics, configure_logging, open_tracing
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
+from service.usecases.ports import BlobStore
 from service.usecases.recognize import Recognize
+from service.usecases.sweep import SweepBlobs, SweepSchedule
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +73,9 @@ class Service:
         self._closed_models = False
         self._doors: Kept[Door] = Kept()
         self._admissions: Kept[Admission] = Kept()
+        self._sweeps = SweepSchedule(
+            on_swept=self._count_swept, on_failure=self._metrics.sweep_failures.inc
+        )
         self._reloading = asyncio.Lock()
         self._stopping = False
         self._tracing = open_tracing(config.tracing.endpoint, config.tracing.sample_ratio)
@@ -129,11 +142,12 @@ class Service:
                 self._database = await Database.open(database_settings(self.config, stack))
                 stack.push_async_callback(self._database.close)
                 self._indexer = self._open_indexer(stack)
-                self._serve(self.config, engine)
+                self._serve(self.config, engine, await open_blob_store(blob_place(self.config)))
             except BaseException:
                 await engine.release()
                 raise
             stack.push_async_callback(self._end)
+            stack.push_async_callback(_cancel, asyncio.create_task(self._sweeps.run()))
             _logger.info("ready")
             yield
         _logger.info("stopped")
@@ -148,9 +162,10 @@ class Service:
         former = self._engine
         engine = await self._open_engine(config, former)
         try:
+            blobs = await open_blob_store(blob_place(config))
             if self._stopping:
                 raise StoppingError("The service is shutting down.")
-            self._serve(config, engine)
+            self._serve(config, engine, blobs)
         except BaseException:
             await engine.release()
             raise
@@ -193,13 +208,17 @@ class Service:
             self._closed_models = False
             asyncio.get_running_loop().run_in_executor(None, _free_unused)
 
-    def _serve(self, config: Config, engine: Shared[_Engine]) -> None:
+    def _serve(self, config: Config, engine: Shared[_Engine], blobs: BlobStore) -> None:
         """Make the services of one generation, and let requests have them from now on."""
-        services = self._compose(config, engine.value)
+        services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
         self._indexer.settings = index_settings(config.match, config.vector_index)
         self._boundary.max_body_bytes = config.server.max_body_bytes
         self.config, self._engine = config, engine
+        turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
+        self._sweeps.follow(
+            SweepBlobs(blobs, turns, grace_s=grace_s), config.blobs.sweep_interval_s
+        )
         self._boundary.max_body_bytes = config.server.max_body_bytes
 
     def _open_indexer(self, stack: AsyncExitStack) -> Indexer:
@@ -220,7 +239,7 @@ class Service:
         stack.push_async_callback(stop)
         return indexer
 
-    def _compose(self, config: Config, engine: _Engine) -> ApiServices:
+    def _compose(self, config: Config, engine: _Engine, blobs: BlobStore) -> ApiServices:
         analyzer, metrics = engine.analyzer, self._metrics
         match, server = config.match, config.server
         repository = Repository(
@@ -229,17 +248,17 @@ class Service:
             on_search=lambda path: metrics.searches.labels(path).inc(),
             on_insert=self._indexer.note_insert,
         )
-        blobs = _open_blobs(config)
         facts = analyzer.embedding
         space = ModelSpace(facts.space)
         return ApiServices(
             ingest=IngestPhoto(
                 analyzer,
                 repository,
-                blobs,
+                blobs if config.blobs.store_images else None,
                 space=space,
                 max_distance=match.max_distance or facts.recommended_max_distance,
                 retry_s=config.database_pool.retry_s,
+                orphan_grace_s=config.blobs.orphan_grace_s,
                 on_face=lambda matched: metrics.faces.labels("matched" if matched else "new").inc(),
             ),
             recognize=Recognize(analyzer, space=space, dimension=facts.dimension),
@@ -252,6 +271,10 @@ class Service:
             request_timeout_s=server.request_timeout_ms / 1e3,
             ready=self._ready,
         )
+
+    def _count_swept(self, swept: Swept) -> None:
+        self._metrics.swept_blobs.inc(swept.removed)
+        self._metrics.last_sweep.set(time())
 
     def _door(self, config: Config) -> Door:
         server = config.server
@@ -302,13 +325,9 @@ def _free_unused() -> None:
     release_free_memory()
 
 
-def _open_blobs(config: Config) -> FolderBlobStore:
-    try:
-        return FolderBlobStore(config.paths.upload_dir)
-    except OSError as error:
-        raise ConfigError(
-            f"paths.upload_dir: {config.paths.upload_dir} cannot be used: {error.strerror}"
-        ) from error
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _manifest_sha256(models: Path) -> str:

@@ -15,6 +15,8 @@ _FIXED = frozenset(
         "server.port",
         "server.processes",
         "paths.data_dir",
+        # A request in progress relies on what it began with: a shorter one could cost it its blob.
+        "blobs.orphan_grace_s",
         "database",
         "database_pool",
         "tracing",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from service.analysis.analyzer import AnalysisSettings
 from service.analysis.stages import StageSettings
 from service.config import Config, MatchConfig, VectorIndexConfig
 from service.runtime.cpu import usable_cores
 from service.runtime.sessions import SessionSettings
+from service.store.blob_stores import S3Settings
 from service.store.database import DatabaseSettings
 from service.store.embedded import embedded_server
 from service.store.indexer import IndexSettings
@@ -80,6 +82,23 @@ def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSetting
         build_memory_mb=index.build_memory_mb,
         build_workers=index.build_workers,
         interval_s=index.check_interval_s,
+    )
+
+
+def blob_place(config: Config) -> Path | S3Settings:
+    """The folder that the bytes of photos go into, or how to reach their bucket."""
+    blobs = config.blobs
+    if not blobs.url:
+        return config.paths.upload_dir
+    return S3Settings(
+        blobs.url,
+        blobs.endpoint,
+        blobs.region,
+        blobs.access_key_id,
+        blobs.secret_access_key,
+        blobs.allow_http,
+        blobs.connect_timeout_s,
+        blobs.timeout_s,
     )
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 
 def _words(value: object) -> object:
     """Let the environment give a list as words separated by commas."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _bucket_url(value: str) -> str:
+    if value and not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[^/?#\s]+)*/?", value):
+        raise ValueError("must be s3://bucket or s3://bucket/prefix, or empty")
+    return value
 
 
 class Section(BaseModel):
@@ -103,6 +117,53 @@ class PathsConfig(Section):
     data_dir: Path = Field(Path("data"), description="folder of the embedded database")
     upload_dir: Path = Field(Path("data/uploads"), description="folder of the stored image files")
     models_dir: Path = Field(Path("models"), description="folder of the exported models")
+
+
+class BlobsConfig(Section):
+    """Where the bytes of photos go, and what becomes of those that no row names."""
+
+    store_images: bool = Field(
+        True,
+        description="keep the bytes of photos; false = keep none, only faces, vectors and a hash",
+    )
+    url: Annotated[str, AfterValidator(_bucket_url)] = Field(
+        "",
+        description="s3://bucket or s3://bucket/prefix, of one service alone; needs the extra s3. "
+        "Empty = the folder paths.upload_dir",
+    )
+    endpoint: str = Field(
+        "", description="address of an S3-compatible store, like https://host:port; empty = AWS"
+    )
+    region: str = Field(
+        "", description="the bucket's region; empty = AWS_REGION of the environment, or us-east-1"
+    )
+    access_key_id: str = Field(
+        "",
+        description="name of the key; empty = what the AWS_ variables of the environment or the "
+        "machine's role give",
+    )
+    secret_access_key: str = Field(
+        "", repr=False, description="the key's secret; never shown or logged"
+    )
+    allow_http: bool = Field(False, description="allow an endpoint that begins with http://")
+    connect_timeout_s: float = Field(
+        3.0, gt=0, le=600, description="seconds that connecting to the endpoint may take"
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, le=600, description="seconds that one request to the endpoint may take"
+    )
+    sweep_interval_s: float = Field(
+        3600.0,
+        ge=0,
+        description="seconds between sweeps, the first at start, which remove files that no row "
+        "names: what a crash or a failed deletion left. 0 = never",
+    )
+    orphan_grace_s: float = Field(
+        900.0,
+        ge=60,
+        description="seconds for which a file that no row names is left alone; the same for every "
+        "service on the database",
+    )
 
 
 class DatabaseConfig(Section):
@@ -315,6 +376,7 @@ class Config(Section):
     server: ServerConfig = ServerConfig()
     auth: AuthConfig
     paths: PathsConfig = PathsConfig()
+    blobs: BlobsConfig = BlobsConfig()
     database: DatabaseConfig | None = None
     database_pool: DatabasePoolConfig = DatabasePoolConfig()
     detection: DetectionConfig = DetectionConfig()
@@ -332,6 +394,7 @@ SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "auth": AuthConfig,
     "paths": PathsConfig,
+    "blobs": BlobsConfig,
     "database": DatabaseConfig,
     "database_pool": DatabasePoolConfig,
     "detection": DetectionConfig,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NewType
 
 import numpy as np
@@ -137,6 +138,22 @@ class NewImage:
     sha256: str
     photo: AnalyzedPhoto
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """Bytes in the blob store; `modified_at` is of the store's own clock."""
+
+    key: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed, and what it found and could not remove: the next one tries again."""
+
+    removed: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,26 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
-from service.domain.errors import StoreUnavailableError
-from service.domain.types import ImageId, TenantId
+from service.domain.errors import NotFoundError, StoreUnavailableError
+from service.domain.types import ImageId, StoredBlob, TenantId
+from service.store.blob_names import UNFINISHED, image_key, is_folder, is_ours
 
 _logger = logging.getLogger(__name__)
 
-_UNFINISHED = ".part-"
+# Files looked at in one visit to a thread.
+_LISTED_AT_ONCE = 1000
+# How often a folder may vanish between its making and the first file in it.
+_TRIES = 5
 
 
 class FolderBlobStore:
-    """Blobs as files below one folder: `<tenant>/<image>.<format>`.
-
-    A tenant's folder is named by a hash, since a tenant's id may hold any character.
-    """
+    """Blobs as files below one folder: `<tenant's folder>/<image>.<format>`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -30,8 +34,7 @@ class FolderBlobStore:
 
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
         """Where the bytes of an image lie; the suffix is that of its format."""
-        folder = hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
-        return f"{folder}/{image_id}.{suffix}"
+        return image_key(tenant_id, image_id, suffix)
 
     async def put(self, key: str, data: bytes) -> str:
         """Write a blob so that it survives a crash once this returns its SHA-256 in hex.
@@ -39,25 +42,49 @@ class FolderBlobStore:
         Raises:
             StoreUnavailableError: the folder cannot be written, or the disk is full.
         """
-        try:
+        with _translated("written"):
             return await asyncio.to_thread(self._write, self._root / key, data)
-        except OSError as error:
-            _logger.error("blob not written: %s", error)
-            raise StoreUnavailableError(
-                "The image cannot be stored at the moment; try again shortly."
-            ) from error
+
+    async def get(self, key: str) -> bytes:
+        """Read a blob.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreUnavailableError: the folder cannot be read.
+        """
+        try:
+            with _translated("read", FileNotFoundError):
+                return await asyncio.to_thread((self._root / key).read_bytes)
+        except FileNotFoundError:
+            raise NotFoundError("image") from None
 
     async def delete(self, keys: Iterable[str]) -> list[str]:
         """Remove blobs; returns the keys that could not be removed (a missing one is gone)."""
         return await asyncio.to_thread(self._remove, list(keys))
 
+    async def listing(self) -> AsyncIterator[StoredBlob]:
+        """Every blob and every unfinished file, in no order; never a file of somebody else.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be read.
+        """
+        files = self._files()
+        with _translated("listed"):
+            while some := await asyncio.to_thread(lambda: list(islice(files, _LISTED_AT_ONCE))):
+                for blob in some:
+                    yield blob
+
+    async def now(self) -> datetime:
+        """The time by the clock that stamps the files: a file server has one of its own.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written.
+        """
+        with _translated("written"):
+            return await asyncio.to_thread(self._stamp)
+
     def _write(self, path: Path, data: bytes) -> str:
-        try:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
-        except FileNotFoundError:  # the tenant's first image, or its first after the last went
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _sync_folder(path.parent.parent)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED)
+        handle, temporary = self._unfinished(path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
@@ -70,6 +97,20 @@ class FolderBlobStore:
         _sync_folder(path.parent)
         return hashlib.sha256(data).hexdigest()
 
+    def _unfinished(self, folder: Path) -> tuple[int, str]:
+        """A new file in a folder, which is made if need be.
+
+        The folder is missing for a tenant's first image, and again once its last one went: that
+        may happen between making it and using it.
+        """
+        for _ in range(_TRIES):
+            try:
+                return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
+            except FileNotFoundError:
+                folder.mkdir(parents=True, exist_ok=True)
+                _sync_folder(folder.parent)
+        return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
+
     def _remove(self, keys: list[str]) -> list[str]:
         failed = []
         folders = set()
@@ -81,12 +122,54 @@ class FolderBlobStore:
             except OSError as error:
                 _logger.error("blob %s not removed: %s", key, error)
                 failed.append(key)
-        for folder in folders:
+        for folder in folders - {self._root}:
             try:
                 folder.rmdir()  # only an empty one goes
             except OSError:
                 continue
         return failed
+
+    def _files(self) -> Iterator[StoredBlob]:
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                if is_folder(entry.name) and entry.is_dir(follow_symlinks=False):
+                    yield from self._files_of(entry.name)
+                elif (blob := _blob(entry, entry.name)) is not None:
+                    yield blob
+
+    def _files_of(self, folder: str) -> Iterator[StoredBlob]:
+        try:
+            entries = os.scandir(self._root / folder)
+        except FileNotFoundError:
+            return  # it went with its last file
+        with entries:
+            for entry in entries:
+                if (blob := _blob(entry, f"{folder}/{entry.name}")) is not None:
+                    yield blob
+
+    def _stamp(self) -> datetime:
+        handle, temporary = self._unfinished(self._root)
+        try:
+            return _time(os.fstat(handle).st_mtime)
+        finally:
+            os.close(handle)
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _blob(entry: os.DirEntry[str], key: str) -> StoredBlob | None:
+    """The blob that a file is; None for somebody else's, and for one that has just gone."""
+    if not is_ours(key):
+        return None
+    try:
+        if not entry.is_file(follow_symlinks=False):
+            return None
+        return StoredBlob(key, _time(entry.stat(follow_symlinks=False).st_mtime))
+    except FileNotFoundError:
+        return None
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -96,3 +179,16 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _translated(done: str, *but: type[OSError]) -> Iterator[None]:
+    try:
+        yield
+    except but:
+        raise
+    except OSError as error:
+        _logger.error("blob not %s: %s", done, error)
+        raise StoreUnavailableError(
+            "The image store does not answer at the moment; try again shortly."
+        ) from error

@@ -204,6 +204,22 @@ class Metrics:
             "Blobs that could not be removed after their row was gone.",
             registry=self.registry,
         )
+        self.swept_blobs = Counter(
+            "facette_swept_blobs",
+            "Blobs and unfinished files that no row named, removed by a sweep.",
+            registry=self.registry,
+        )
+        self.sweep_failures = Counter(
+            "facette_sweep_failures",
+            "Sweeps for orphan blobs that ended early.",
+            registry=self.registry,
+        )
+        self.last_sweep = Gauge(
+            "facette_last_sweep_timestamp_seconds",
+            "When a sweep for orphan blobs last came to its end, in Unix time; 0 for not yet.",
+            registry=self.registry,
+            multiprocess_mode="max",
+        )
         self.reloads = Counter(
             "facette_reloads",
             "Reloads of configuration and models, by outcome: ok or failed.",

@@ -117,7 +117,11 @@ class Curate:
         return await self._discard(erasure)
 
     async def _discard(self, erasure: Erasure) -> Receipt:
-        """Remove bytes, only ever after their rows: no row may name a missing blob."""
+        """Remove bytes, only ever after their rows: no row may name a missing blob.
+
+        Those that cannot be removed now, or are not because the process dies here, stay as orphans
+        until the next sweep (SweepBlobs) finds them.
+        """
         blobs = erasure.blob_keys
         failed = await self._blobs.delete(blobs) if blobs else []
         if failed:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import uuid4
 
 from service.batching import Ticket
@@ -32,14 +35,25 @@ _LONGEST_PAUSE_S = 0.4
 _SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
 
 
+@dataclass(slots=True)
+class _Blob:
+    """Bytes in the blob store that no row names yet; put_at: when that last began, monotonic."""
+
+    key: str
+    data: bytes
+    put_at: float
+
+
 class IngestPhoto:
     """Takes photos in.
 
     Args:
+        blobs: where their bytes go; None to keep none.
         space: identifies the weights that made the embeddings; only equal spaces are compared.
         max_distance: largest cosine distance at which a face joins a cluster.
         retry_s: how long storing is tried again while the database does not answer; inference is
             not repeated. 0 for once.
+        orphan_grace_s: age, in seconds, at which a sweep may remove a blob that no row names.
         on_face: told of each stored face whether it was matched.
     """
 
@@ -47,11 +61,12 @@ class IngestPhoto:
         self,
         analyzer: PhotoAnalyzer,
         store: FaceStore,
-        blobs: BlobStore,
+        blobs: BlobStore | None,
         *,
         space: ModelSpace,
         max_distance: float,
         retry_s: float = 0.0,
+        orphan_grace_s: float = math.inf,
         on_face: Callable[[bool], None],
     ) -> None:
         self._analyzer = analyzer
@@ -60,6 +75,7 @@ class IngestPhoto:
         self._space = space
         self._max_distance = max_distance
         self._retry_s = retry_s
+        self._orphan_grace_s = orphan_grace_s
         self._on_face = on_face
 
     async def __call__(
@@ -88,21 +104,28 @@ class IngestPhoto:
         self, tenant_id: TenantId, data: bytes, photo: AnalyzedPhoto, ticket: Ticket
     ) -> IngestedPhoto:
         image_id = ImageId(str(uuid4()))
-        key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
-        sha256 = await self._blobs.put(key, data)
-        image = NewImage(image_id, key, sha256, photo, len(data))
+        blob = None
+        if self._blobs is None:
+            sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+        else:
+            key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
+            blob = _Blob(key, data, time.monotonic())
+            sha256 = await self._blobs.put(key, data)
+        image = NewImage(image_id, blob.key if blob else None, sha256, photo, len(data))
         try:
-            faces = await self._insert_once(tenant_id, image, ticket)
+            faces = await self._insert_once(tenant_id, image, blob, ticket)
         except Exception as error:
             # Where the commit may have taken effect, a row may name the blob, and garbage is the
-            # lesser evil; the same goes for a cancellation, which passes by here.
-            if not (isinstance(error, StoreUnavailableError) and error.outcome_unknown):
-                await self._blobs.delete([key])
+            # lesser evil; the same goes for a cancellation, which passes by here. The next sweep
+            # finds it.
+            outcome_unknown = isinstance(error, StoreUnavailableError) and error.outcome_unknown
+            if self._blobs is not None and blob is not None and not outcome_unknown:
+                await self._blobs.delete([blob.key])
             raise
         return IngestedPhoto(image_id, faces)
 
     async def _insert_once(
-        self, tenant_id: TenantId, image: NewImage, ticket: Ticket
+        self, tenant_id: TenantId, image: NewImage, blob: _Blob | None, ticket: Ticket
     ) -> tuple[NewFace, ...]:
         """Store an image, again while the database does not answer, but not twice.
 
@@ -119,6 +142,7 @@ class IngestPhoto:
                     if tried:
                         perhaps_stored = await tenant.has_image(image.image_id)
                     if not perhaps_stored:
+                        await self._put_again_if_old(blob)
                         faces = await self._insert(tenant, image)
             except StoreUnavailableError as error:
                 tried, perhaps_stored = True, perhaps_stored or error.outcome_unknown
@@ -130,6 +154,21 @@ class IngestPhoto:
                 return faces
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _put_again_if_old(self, blob: _Blob | None) -> None:
+        """Replace a blob that a sweep may have taken for an orphan while this waited.
+
+        To be called with the tenant's lock: a sweep holds it while it removes blobs. One that had
+        it before may have removed what was older than the grace, so that is put again; one that
+        gets it afterwards finds the row. Half the grace leaves room for two clocks, this one and
+        the blob store's, that do not run alike.
+        """
+        if self._blobs is None or blob is None:
+            return
+        now = time.monotonic()
+        if now - blob.put_at > self._orphan_grace_s / 2:
+            await self._blobs.put(blob.key, blob.data)
+            blob.put_at = now
 
     async def _insert(self, tenant: TenantWrites, image: NewImage) -> tuple[NewFace, ...]:
         found = image.photo.faces

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Protocol
 
 from service.batching import Ticket
@@ -23,6 +24,7 @@ from service.domain.types import (
     PhotoSource,
     Review,
     ReviewId,
+    StoredBlob,
     StoredFace,
     StoredImage,
     TenantId,
@@ -107,10 +109,32 @@ class FaceStore(Protocol):
 
 
 class BlobStore(Protocol):
-    """Keeps image bytes."""
+    """Keeps image bytes; each method but `key` and `delete` raises StoreUnavailableError."""
 
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str: ...
 
     async def put(self, key: str, data: bytes) -> str: ...
 
+    async def get(self, key: str) -> bytes: ...
+
     async def delete(self, keys: Iterable[str]) -> list[str]: ...
+
+    def listing(self) -> AsyncIterator[StoredBlob]: ...
+
+    async def now(self) -> datetime: ...
+
+
+class BlobIndex(Protocol):
+    """Knows which blobs rows name, over all tenants."""
+
+    async def named_blobs(self, keys: Sequence[str]) -> set[str]: ...
+
+    def unnamed_for_good(self, keys: Sequence[str]) -> AbstractAsyncContextManager[list[str]]:
+        """Those of one folder's keys that no row names, nor will before the block ends."""
+
+
+class SweepTurns(Protocol):
+    """Lets one process at a time sweep."""
+
+    def take(self) -> AbstractAsyncContextManager[BlobIndex | None]:
+        """The index for the block; None while another process has the turn."""

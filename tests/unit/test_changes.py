@@ -44,18 +44,26 @@ def test_what_needs_a_restart_keeps_its_value_and_is_named() -> None:
         paths={"data_dir": "elsewhere", "models_dir": "other-models"},
         database_pool={"max_connections": 3},
         tracing={"sample_ratio": 0.5},
+        blobs={"orphan_grace_s": 60.0, "secret_access_key": "rotated"},
     )
     found = changes(_config(), read)
-    assert found.applied == ("server.max_wait_ms", "paths.models_dir")
+    assert found.applied == (
+        "server.max_wait_ms",
+        "paths.models_dir",
+        "blobs.secret_access_key",
+    )
     assert set(found.waiting) == {
         "server.port",
         "server.processes",
         "paths.data_dir",
         "database_pool.max_connections",
         "tracing.sample_ratio",
+        "blobs.orphan_grace_s",
     }
     assert found.config == _config(
-        server={"max_wait_ms": 7.0}, paths={"models_dir": "other-models"}
+        server={"max_wait_ms": 7.0},
+        paths={"models_dir": "other-models"},
+        blobs={"secret_access_key": "rotated"},
     )
 
 

@@ -26,6 +26,11 @@ OTHER_VALUES = {
     "paths.data_dir": "/srv/data",
     "paths.upload_dir": "/srv/uploads",
     "paths.models_dir": "/srv/models",
+    "blobs.url": "s3://photos/of/people",
+    "blobs.endpoint": "https://store.example:9000",
+    "blobs.region": "eu-central-1",
+    "blobs.access_key_id": "key",
+    "blobs.secret_access_key": "s3cret",
     "database.host": "db.example",
     "database.dbname": "people",
     "database.user": "writer",
@@ -149,6 +154,8 @@ def test_every_setting_can_come_from_the_environment(path: Path, section: str, k
     assert found != SECTIONS[section].model_fields[key].default
     if isinstance(found, tuple):
         assert found == tuple(float(part) for part in value.split(","))
+    elif isinstance(found, bool):
+        assert str(found).lower() == value
     else:
         assert found == type(found)(value)
 
@@ -354,3 +361,18 @@ def test_a_loaded_configuration_cannot_be_changed(path: Path) -> None:
     config = load(path, TOKEN)
     with pytest.raises(ValueError, match="frozen"):
         config.server.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://", "https://photos", "s3://a/b//c", "s3://UPPER", "s3://a b"]
+)
+def test_bucket_that_is_none_is_named(path: Path, url: str) -> None:
+    (problem,) = problems(path, TOKEN + f'[blobs]\nurl = "{url}"\n')
+    assert "line 4: [blobs] url: " in problem
+    assert "must be s3://bucket or s3://bucket/prefix, or empty" in problem
+
+
+def test_secret_of_the_bucket_is_not_shown(path: Path) -> None:
+    config = load(path, TOKEN + '[blobs]\nsecret_access_key = "s3cret-of-the-bucket"\n')
+    assert config.blobs.secret_access_key == "s3cret-of-the-bucket"
+    assert "s3cret-of-the-bucket" not in repr(config) + str(config.blobs)

@@ -171,6 +171,8 @@ def test_a_single_process_tells_its_own_numbers() -> None:
         "facette_reloads_total{outcome=failed}",
         "facette_clients_gone_total{}",
         "facette_orphan_blobs_total{}",
+        "facette_swept_blobs_total{}",
+        "facette_sweep_failures_total{}",
     ],
 )
 def test_counters_that_alerts_watch_begin_at_zero(series: str) -> None:

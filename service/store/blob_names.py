@@ -1,0 +1,53 @@
+"""Names in the blob store: `<tenant's folder>/<image>.<format>`, and those of unfinished files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final, NamedTuple
+
+from service.domain.types import ImageId, TenantId
+
+# Begins the name of what is being written, or was when the process died.
+UNFINISHED: Final = ".part-"
+
+_FOLDER = re.compile("[0-9a-f]{32}")
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_IMAGE = re.compile(rf"({_FOLDER.pattern})/({_UUID})\.[a-z0-9]+")
+_UNFINISHED_KEY = re.compile(rf"(?:{_FOLDER.pattern}/)?{re.escape(UNFINISHED)}\w+")
+
+
+class ImageName(NamedTuple):
+    """What a key says of its image: the folder of its tenant, and its id."""
+
+    folder: str
+    image_id: ImageId
+
+
+def folder_of(tenant_id: TenantId) -> str:
+    """The folder of a tenant: a hash, since a tenant's id may hold any character.
+
+    `tenants_of_folders` in sql/sweep.sql computes the same.
+    """
+    return hashlib.sha256(tenant_id.encode()).hexdigest()[:32]
+
+
+def image_key(tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
+    """Where the bytes of an image lie; the suffix is that of its format."""
+    return f"{folder_of(tenant_id)}/{image_id}.{suffix}"
+
+
+def image_name(key: str) -> ImageName | None:
+    """What a key says of its image; None where it is not the key of one."""
+    match = _IMAGE.fullmatch(key)
+    return ImageName(match[1], ImageId(match[2])) if match else None
+
+
+def is_ours(key: str) -> bool:
+    """Whether a blob store gives such names: nothing else in its place is ever touched."""
+    return bool(_IMAGE.fullmatch(key) or _UNFINISHED_KEY.fullmatch(key))
+
+
+def is_folder(name: str) -> bool:
+    """Whether a folder may be a tenant's."""
+    return _FOLDER.fullmatch(name) is not None

@@ -1,0 +1,209 @@
+"""Image bytes in a bucket of an S3-compatible store, named as in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
+from service.domain.types import ImageId, StoredBlob, TenantId
+from service.store.blob_names import UNFINISHED, image_key, is_ours
+from service.store.blob_stores import S3Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+_logger = logging.getLogger(__name__)
+
+# What one request of S3's can list or delete.
+_AT_ONCE = 1000
+# A refused or dropped connection is tried again at once; what lasts is the caller's to repeat.
+_RETRIES = 3
+_LONGEST_PAUSE_S = 1.0
+# The client reports a missing object or bucket as FileNotFoundError, and a bad value as ValueError.
+_FAILURES = (BaseError, OSError, ValueError)
+
+
+class S3BlobStore:
+    """Blobs as objects: `<prefix>/<tenant's folder>/<image>.<format>`.
+
+    An object is there as a whole or not at all, and durable once its writing was answered. The
+    client works in threads of its own; the event loop only waits.
+    """
+
+    def __init__(self, client: S3Store) -> None:
+        self._client = client
+
+    @classmethod
+    async def open(cls, settings: S3Settings) -> S3BlobStore:
+        """Write, look at and remove one small object, to see that the settings are right.
+
+        Raises:
+            ConfigError: they are not, or the store does not answer; it names the setting.
+        """
+        store = cls(_client(settings))
+        try:
+            await store._stamp()
+        except FileNotFoundError:
+            raise ConfigError(f"blobs.url: there is no bucket {_bucket(settings)[0]}") from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise ConfigError(
+                "blobs.access_key_id, blobs.secret_access_key: they do not open "
+                f"{settings.url} for reading, writing and deleting: {_brief(error)}"
+            ) from None
+        except _FAILURES as error:
+            raise ConfigError(
+                f"blobs.endpoint, blobs.region: {settings.url} cannot be used: {_brief(error)}"
+            ) from None
+        return store
+
+    def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
+        """Where the bytes of an image lie; the suffix is that of its format."""
+        return image_key(tenant_id, image_id, suffix)
+
+    async def put(self, key: str, data: bytes) -> str:
+        """Write a blob so that it is durable once this returns its SHA-256 in hex.
+
+        Raises:
+            StoreUnavailableError: the store does not take it. It may be there all the same.
+        """
+        with _translated("written"):
+            await self._client.put_async(key, data, use_multipart=False)
+        return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+
+    async def get(self, key: str) -> bytes:
+        """Read a blob.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreUnavailableError: the store does not answer.
+        """
+        try:
+            with _translated("read", FileNotFoundError):
+                return bytes(await (await self._client.get_async(key)).bytes_async())
+        except FileNotFoundError:
+            raise NotFoundError("image") from None
+
+    async def delete(self, keys: Iterable[str]) -> list[str]:
+        """Remove blobs; returns the keys that may not be removed (a missing one is gone).
+
+        Where some of a request's keys fail, all of them count: which went is not known.
+        """
+        failed: list[str] = []
+        wanted = list(keys)
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            try:
+                await self._client.delete_async(some)
+            except _FAILURES as error:
+                _logger.error("%d blobs not removed: %s", len(some), _brief(error))
+                failed += some
+        return failed
+
+    async def listing(self) -> AsyncIterator[StoredBlob]:
+        """Every blob and everything unfinished, in no order; never an object of somebody else.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        with _translated("listed"):
+            async for some in self._client.list(chunk_size=_AT_ONCE):
+                for each in some:
+                    if is_ours(each["path"]):
+                        yield StoredBlob(each["path"], each["last_modified"])
+
+    async def now(self) -> datetime:
+        """The time by the store's clock, which stamps the objects.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        with _translated("written"):
+            return await self._stamp()
+
+    async def _stamp(self) -> datetime:
+        key = f"{UNFINISHED}{uuid4().hex}"
+        await self._client.put_async(key, b"", use_multipart=False)
+        stamped = (await self._client.head_async(key))["last_modified"]
+        await self._client.delete_async([key])
+        return stamped
+
+
+def _client(settings: S3Settings) -> S3Store:
+    if settings.endpoint:
+        parts = urlsplit(settings.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("blobs.endpoint: it must be like https://host or http://host:port")
+        if parts.scheme == "http" and not settings.allow_http:
+            raise ConfigError(
+                "blobs.allow_http: blobs.endpoint begins with http://, so photos would travel "
+                "unencrypted; true allows that"
+            )
+    if bool(settings.access_key_id) != bool(settings.secret_access_key):
+        raise ConfigError("blobs.access_key_id, blobs.secret_access_key: set both or none")
+    # What is left out here, the client takes from the AWS_ variables of the environment.
+    given: S3Config = {}
+    if settings.endpoint:
+        given["endpoint"] = settings.endpoint
+    if settings.region:
+        given["region"] = settings.region
+    if settings.access_key_id:
+        given["access_key_id"] = settings.access_key_id
+        given["secret_access_key"] = settings.secret_access_key
+    bucket, prefix = _bucket(settings)
+    timeout = timedelta(seconds=settings.timeout_s)
+    options: ClientConfig = {
+        "allow_http": settings.allow_http,
+        "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
+        "timeout": timeout,
+    }
+    retries: RetryConfig = {
+        "max_retries": _RETRIES,
+        "retry_timeout": timeout,
+        "backoff": {"max_backoff": timedelta(seconds=_LONGEST_PAUSE_S)},
+    }
+    try:
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            config=given,
+            client_options=options,
+            retry_config=retries,
+        )
+    except _FAILURES as error:
+        raise ConfigError(f"[blobs]: {_brief(error)}") from None
+
+
+def _bucket(settings: S3Settings) -> tuple[str, str]:
+    """Bucket and prefix; the prefix is empty where there is none."""
+    bucket, _, prefix = settings.url.removeprefix("s3://").partition("/")
+    return bucket, prefix.strip("/")
+
+
+def _brief(error: Exception) -> str:
+    """The client's own sentence, without the pages of what it was made of."""
+    text = str(error).partition("\n")[0].strip()
+    return text[:300] or type(error).__name__
+
+
+@contextmanager
+def _translated(done: str, *but: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except but:
+        raise
+    except _FAILURES as error:
+        _logger.error("blob not %s: %s", done, _brief(error))
+        raise StoreUnavailableError(
+            "The image store does not answer at the moment; try again shortly."
+        ) from error

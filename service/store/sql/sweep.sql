@@ -1,0 +1,32 @@
+-- Statements of the sweep for blobs that no row names. They run on a connection that sees all
+-- tenants.
+
+-- name: take_sweep_turn
+-- One process at a time, until the connection closes.
+SELECT pg_try_advisory_lock($1)
+
+-- name: tenants_of_folders
+-- The folder of a tenant in the blob store, as service/store/blob_names.py computes it.
+SELECT folder, tenant_id
+FROM tenant, left(encode(sha256(convert_to(tenant_id, 'UTF8')), 'hex'), 32) AS folder
+WHERE folder = ANY($1::text[])
+
+-- name: blob_keys_of_images
+-- LIMIT keeps the subquery a subquery: each image is looked up by its primary key, however many
+-- there are.
+SELECT found.blob_key
+FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant_id, image_id)
+CROSS JOIN LATERAL (
+    SELECT blob_key FROM image
+    WHERE image.tenant_id = wanted.tenant_id AND image.image_id = wanted.image_id
+    LIMIT 1
+) AS found
+WHERE found.blob_key IS NOT NULL
+
+-- name: limit_wait_for_locks
+-- For this transaction.
+SELECT set_config('lock_timeout', $1, true)
+
+-- name: exclude_inserts
+-- Whoever stores an image locks its tenant by an INSERT, also one that nobody can see yet.
+LOCK TABLE tenant IN SHARE MODE
