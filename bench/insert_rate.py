@@ -97,7 +97,9 @@ async def measure(
     indexer = Indexer(database, settings, on_taken=taken.append)
     given = _Given()
     repository = Repository(
-        database, SearchSettings(match.hnsw_ef_search), on_insert=indexer.note_insert
+        database,
+        SearchSettings(match.hnsw_ef_search, match.hnsw_quick_ef_search),
+        on_insert=indexer.note_insert,
     )
     ingest = IngestPhoto(
         given,

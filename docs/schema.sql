@@ -217,7 +217,8 @@ ALTER TABLE public.review ALTER COLUMN review_id ADD GENERATED ALWAYS AS IDENTIT
 
 CREATE TABLE public.tenant (
     tenant_id text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    changes bigint DEFAULT ((random() * ('4611686018427387904'::bigint)::double precision))::bigint NOT NULL
 );
 
 ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_00 FOR VALUES WITH (modulus 16, remainder 0);
@@ -324,6 +325,8 @@ ALTER TABLE ONLY public.tenant
 CREATE INDEX face_cluster ON public.face USING btree (tenant_id, cluster_id, seq);
 
 CREATE INDEX face_image ON public.face USING btree (tenant_id, image_id, seq);
+
+CREATE INDEX face_seq ON public.face USING btree (tenant_id, seq);
 
 CREATE INDEX face_vector_tenant ON ONLY public.face_vector USING btree (tenant_id, model_space, indexed);
 

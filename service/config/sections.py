@@ -253,7 +253,13 @@ class MatchConfig(Section):
         "the HNSW index",
     )
     hnsw_ef_search: int = Field(
-        200, ge=1, le=1000, description="candidates the HNSW index keeps while searching"
+        400, ge=1, le=1000, description="candidates the HNSW index keeps while searching"
+    )
+    hnsw_quick_ef_search: int = Field(
+        80,
+        ge=1,
+        le=1000,
+        description="candidates for a first look, which is enough where it finds somebody close",
     )
 
 

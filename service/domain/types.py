@@ -97,6 +97,18 @@ class DetectedPhoto:
     faces: tuple[Detection, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterQuery:
+    """What is asked for before the faces of a photo are stored: the clusters they may join.
+
+    max_distance: the largest cosine distance at which a face joins a cluster.
+    """
+
+    embeddings: tuple[Embedding, ...]
+    space: ModelSpace
+    max_distance: float
+
+
 @dataclass(frozen=True, slots=True)
 class FaceDistance:
     """How far an embedding is from a stored face (cosine distance, 0 to 2), and whose it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.domain.types import TenantId
+from service.domain.types import ClusterDistance, ClusterQuery, TenantId
 from service.store.database import Database
 from service.store.reads import TenantReader, found
 from service.store.search import ClusterSearch, SearchSettings
@@ -41,21 +41,35 @@ class Repository:
             yield TenantReader(connection, tenant_id)
 
     @asynccontextmanager
-    async def writing(
-        self, tenant_id: TenantId, *, create: bool = False
-    ) -> AsyncIterator[TenantWriter]:
-        """A transaction that holds the tenant's lock; `create` makes an unknown tenant.
+    async def writing(self, tenant_id: TenantId) -> AsyncIterator[TenantWriter]:
+        """A transaction that holds the tenant's lock.
 
         Raises:
-            NotFoundError: there is no such tenant, unless `create`.
+            NotFoundError: there is no such tenant.
         """
         async with self._database.transaction(tenant_id) as connection:
-            if create:
-                await connection.execute(SQL["lock_tenant"], tenant_id)
-            else:
-                found(await connection.fetchrow(SQL["lock_known_tenant"], tenant_id), "tenant")
+            found(await connection.fetchrow(SQL["lock_known_tenant"], tenant_id), "tenant")
+            yield TenantWriter(connection, tenant_id, self._on_insert)
+
+    @asynccontextmanager
+    async def inserting(
+        self, tenant_id: TenantId, query: ClusterQuery
+    ) -> AsyncIterator[tuple[TenantWriter, list[list[ClusterDistance]]]]:
+        """The same, with the clusters that new faces may join; it makes an unknown tenant.
+
+        Most of the search is done before the tenant is locked, and is brought up to date then:
+        inserts into one tenant wait for each other no longer than they must.
+
+        Returns:
+            The writer, and for each face of the query its nearest clusters, as `assign_clusters`
+            needs them.
+        """
+        async with self._database.transaction(tenant_id) as connection:
             search = ClusterSearch(connection, tenant_id, self._search, self._on_search)
-            yield TenantWriter(connection, tenant_id, search, self._on_insert)
+            finds = await search.look_up(query)
+            changes = await connection.fetchval(SQL["lock_tenant"], tenant_id)
+            candidates = await search.clusters(finds, changes)
+            yield TenantWriter(connection, tenant_id, self._on_insert), candidates
 
     async def ping(self) -> None:
         """Return when the database answers."""

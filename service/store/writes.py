@@ -11,9 +11,7 @@ import numpy as np
 from pgvector import HalfVector
 
 from service.domain.types import (
-    ClusterDistance,
     ClusterId,
-    Embedding,
     Erasure,
     FaceId,
     ImageId,
@@ -24,7 +22,6 @@ from service.domain.types import (
     TenantId,
 )
 from service.store.reads import TenantReader, found, known_uuid
-from service.store.search import ClusterSearch
 from service.store.statements import SQL
 
 
@@ -35,18 +32,10 @@ class TenantWriter(TenantReader):
         self,
         connection: asyncpg.Connection,
         tenant_id: TenantId,
-        search: ClusterSearch,
         on_insert: Callable[[TenantId, int], None],
     ) -> None:
         super().__init__(connection, tenant_id)
-        self._search = search
         self._on_insert = on_insert
-
-    async def nearest_clusters(
-        self, embeddings: Sequence[Embedding], space: ModelSpace, max_distance: float
-    ) -> list[list[ClusterDistance]]:
-        """For each embedding the clusters it may join, as `assign_clusters` needs them."""
-        return await self._search.nearest_clusters(embeddings, space, max_distance)
 
     async def has_image(self, image_id: ImageId) -> bool:
         """Whether the image is stored."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from service.domain.types import (
     AnalyzedPhoto,
     ClusterDistance,
     ClusterId,
+    ClusterQuery,
     EmbeddedFace,
     FaceId,
     ImageId,
@@ -132,18 +133,21 @@ class IngestPhoto:
         Every further try looks for the image before it stores it. The tenant's lock makes sure
         that the transaction before has ended by then, one way or the other.
         """
+        query = ClusterQuery(
+            tuple(face.embedding for face in image.photo.faces), self._space, self._max_distance
+        )
         last_try_at = min(ticket.deadline, time.monotonic() + self._retry_s)
         pause_s = _FIRST_PAUSE_S
         faces: tuple[NewFace, ...] = ()
         perhaps_stored = tried = False
         while True:
             try:
-                async with self._store.writing(tenant_id, create=True) as tenant:
+                async with self._store.inserting(tenant_id, query) as (tenant, candidates):
                     if tried:
                         perhaps_stored = await tenant.has_image(image.image_id)
                     if not perhaps_stored:
                         await self._put_again_if_old(blob)
-                        faces = await self._insert(tenant, image)
+                        faces = await self._insert(tenant, image, candidates)
             except StoreUnavailableError as error:
                 tried, perhaps_stored = True, perhaps_stored or error.outcome_unknown
                 if time.monotonic() + pause_s > last_try_at:
@@ -170,14 +174,16 @@ class IngestPhoto:
             await self._blobs.put(blob.key, blob.data)
             blob.put_at = now
 
-    async def _insert(self, tenant: TenantWrites, image: NewImage) -> tuple[NewFace, ...]:
-        found = image.photo.faces
-        candidates = await tenant.nearest_clusters(
-            [face.embedding for face in found], self._space, self._max_distance
-        )
+    async def _insert(
+        self,
+        tenant: TenantWrites,
+        image: NewImage,
+        candidates: Sequence[Sequence[ClusterDistance]],
+    ) -> tuple[NewFace, ...]:
         matches = assign_clusters(candidates, self._max_distance)
         faces = tuple(
-            _new_face(face, match, image.photo) for face, match in zip(found, matches, strict=True)
+            _new_face(face, match, image.photo)
+            for face, match in zip(image.photo.faces, matches, strict=True)
         )
         await tenant.insert_image(image)
         if opened := [face.cluster_id for face in faces if not face.is_auto_matched]:

@@ -12,6 +12,7 @@ from service.domain.types import (
     AnalyzedPhoto,
     ClusterDistance,
     ClusterId,
+    ClusterQuery,
     ClusterSize,
     DetectedPhoto,
     Embedding,
@@ -69,10 +70,6 @@ class TenantReads(Protocol):
 class TenantWrites(TenantReads, Protocol):
     """Changes to one tenant, in a transaction that no other writer of the tenant overlaps."""
 
-    async def nearest_clusters(
-        self, embeddings: Sequence[Embedding], space: ModelSpace, max_distance: float
-    ) -> list[list[ClusterDistance]]: ...
-
     async def has_image(self, image_id: ImageId) -> bool: ...
 
     async def insert_image(self, image: NewImage) -> None: ...
@@ -103,9 +100,11 @@ class FaceStore(Protocol):
 
     def reading(self, tenant_id: TenantId) -> AbstractAsyncContextManager[TenantReads]: ...
 
-    def writing(
-        self, tenant_id: TenantId, *, create: bool = False
-    ) -> AbstractAsyncContextManager[TenantWrites]: ...
+    def writing(self, tenant_id: TenantId) -> AbstractAsyncContextManager[TenantWrites]: ...
+
+    def inserting(
+        self, tenant_id: TenantId, query: ClusterQuery
+    ) -> AbstractAsyncContextManager[tuple[TenantWrites, list[list[ClusterDistance]]]]: ...
 
 
 class BlobStore(Protocol):

@@ -7,10 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.batching import Ticket
-from service.domain.types import AnalyzedPhoto, Box, Detection, EmbeddedFace, Embedding, PhotoSource
+from service.domain.types import (
+    AnalyzedPhoto,
+    Box,
+    ClusterQuery,
+    Detection,
+    EmbeddedFace,
+    Embedding,
+    ModelSpace,
+    PhotoSource,
+)
 from service.telemetry import StageClock
 
 DIMENSION = 512
+OF_NOBODY = ClusterQuery((), ModelSpace("made-up/1"), 0.5)
 
 
 def unit(vector: np.ndarray) -> Embedding:

@@ -12,13 +12,14 @@ from service.domain.types import TenantId
 from service.store.database import Database
 from service.store.repository import Repository
 from service.store.search import SearchSettings
+from tests.integration.helpers import OF_NOBODY
 
 TENANT = TenantId("tenant")
 
 
 @pytest.fixture
 def repository(database: Database) -> Repository:
-    return Repository(database, SearchSettings(200))
+    return Repository(database, SearchSettings(200, 40))
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[asyncpg.Connection]
 async def test_what_was_committed_counts_though_its_connection_breaks_afterwards(
     repository: Repository, breaks: list[asyncpg.Connection]
 ) -> None:
-    async with repository.writing(TENANT, create=True):
+    async with repository.inserting(TENANT, OF_NOBODY):
         pass
     async with repository.writing(TENANT):  # raises where there is no such tenant
         pass
@@ -58,6 +59,6 @@ async def test_an_error_within_a_transaction_is_not_hidden_by_one_after_it(
     repository: Repository, breaks: list[asyncpg.Connection]
 ) -> None:
     with pytest.raises(StoreUnavailableError, match="full"):
-        async with repository.writing(TENANT, create=True):
+        async with repository.inserting(TENANT, OF_NOBODY):
             raise StoreUnavailableError("full")
     assert len(breaks) == 1

@@ -13,7 +13,7 @@ import pytest
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
-from service.domain.types import ModelSpace, TenantId
+from service.domain.types import ClusterDistance, ClusterQuery, ModelSpace, TenantId
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings
@@ -27,7 +27,7 @@ from tests.integration.helpers import MadeUpAnalyzer, files_below, near, person
 
 SPACE = ModelSpace("made-up/1")
 TENANT = TenantId("tenant")
-SEARCH = SearchSettings(ef_search=200)
+SEARCH = SearchSettings(ef_search=200, quick_ef_search=40)
 # Every tenant has an index, and as soon as it is looked at no vector waits.
 AT_ONCE = IndexSettings(0, 1, 16, 64, 64, 0, 60.0)
 
@@ -194,23 +194,25 @@ async def test_bytes_are_kept_when_the_commits_outcome_is_unknown(
 async def test_a_broken_commit_is_looked_after_and_stores_the_image_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, commits: bool
 ) -> None:
-    whole = Repository.writing
+    whole = Repository.inserting
     breaks = 2
 
     @asynccontextmanager
-    async def breaking(self: Repository, *arguments, **options) -> AsyncIterator[TenantWriter]:
+    async def breaking(
+        self: Repository, tenant_id: TenantId, query: ClusterQuery
+    ) -> AsyncIterator[tuple[TenantWriter, list[list[ClusterDistance]]]]:
         nonlocal breaks
         broken = breaks > 0
         breaks -= 1
         with suppress(ZeroDivisionError):
-            async with whole(self, *arguments, **options) as tenant:
-                yield tenant
+            async with whole(self, tenant_id, query) as opened:
+                yield opened
                 if broken and not commits:
                     raise ZeroDivisionError
         if broken:
             raise StoreUnavailableError("The connection broke.", outcome_unknown=True)
 
-    monkeypatch.setattr(Repository, "writing", breaking)
+    monkeypatch.setattr(Repository, "inserting", breaking)
     photo = await shop.insert(person(1), person(2), retry_s=30.0)
     assert len(files_below(shop.uploads)) == 1
     stored = await shop.curate.image(TENANT, photo.image_id)

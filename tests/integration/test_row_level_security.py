@@ -38,7 +38,7 @@ class Two:
 
     def __init__(self, database: Database, uploads: Path) -> None:
         self.database = database
-        self.repository = Repository(database, SearchSettings(200))
+        self.repository = Repository(database, SearchSettings(200, 40))
         self.blobs = FolderBlobStore(uploads)
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
         self._analyzer = MadeUpAnalyzer()
@@ -272,6 +272,6 @@ async def test_a_database_of_the_first_release_keeps_its_data(
         cluster,
     )
     database = await Database.open(empty_database)
-    async with Repository(database, SearchSettings(200)).reading(TenantId("old")) as old:
+    async with Repository(database, SearchSettings(200, 40)).reading(TenantId("old")) as old:
         assert (await old.image(ImageId(str(image)))).face_ids == (str(face),)
     await database.close()

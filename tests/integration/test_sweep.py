@@ -18,20 +18,27 @@ import pytest
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
-from service.domain.types import ImageId, IngestedPhoto, ModelSpace, Swept, TenantId
+from service.domain.types import (
+    ClusterQuery,
+    ImageId,
+    IngestedPhoto,
+    ModelSpace,
+    Swept,
+    TenantId,
+)
 from service.store.blob_index import DatabaseBlobIndex, DatabaseSweepTurns
 from service.store.blob_names import folder_of
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
 from service.store.repository import Repository
+from service.store.search import SearchSettings
 from service.store.statements import SQL
-from service.store.writes import SearchSettings
 from service.telemetry import StageClock
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
 from service.usecases.ports import BlobStore
 from service.usecases.sweep import SweepBlobs, SweepSchedule
-from tests.integration.helpers import MadeUpAnalyzer, files_below, person
+from tests.integration.helpers import OF_NOBODY, MadeUpAnalyzer, files_below, person
 
 TENANT, OTHER = TenantId("tenant"), TenantId("ünother / one")
 GRACE_S = 900.0
@@ -45,7 +52,7 @@ class House:
         self.database = database
         self.uploads = uploads
         self.analyzer = MadeUpAnalyzer()
-        self.repository = Repository(database, SearchSettings(20_000, 200))
+        self.repository = Repository(database, SearchSettings(200, 40))
         self.blobs = FolderBlobStore(uploads)
         self.turns = DatabaseSweepTurns(database)
 
@@ -221,7 +228,7 @@ async def test_insert_that_waits_beyond_the_grace_keeps_its_blob(
     if known:
         await house.insert()
     slow = Slow(house, monkeypatch)
-    async with house.repository.writing(TENANT, create=True):
+    async with house.repository.inserting(TENANT, OF_NOBODY):
         inserting = asyncio.create_task(house.insert(into=slow))
         await until(lambda: bool(slow.puts))
         # The sweep cannot have the tenant's lock, so it leaves the blob to the next one.
@@ -240,13 +247,13 @@ async def test_blob_swept_before_its_insert_has_the_lock_is_put_again(
     waiting, go_on = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def writing(tenant_id: TenantId, *, create: bool = False) -> AsyncIterator[object]:
+    async def inserting(tenant_id: TenantId, query: ClusterQuery) -> AsyncIterator[object]:
         waiting.set()
         await go_on.wait()
-        async with Repository.writing(house.repository, tenant_id, create=create) as tenant:
-            yield tenant
+        async with Repository.inserting(house.repository, tenant_id, query) as opened:
+            yield opened
 
-    monkeypatch.setattr(house.repository, "writing", writing)
+    monkeypatch.setattr(house.repository, "inserting", inserting)
     inserting = asyncio.create_task(house.insert(into=slow))
     await waiting.wait()
     assert await house.sweep() == Swept(removed=1, left=0)

@@ -30,7 +30,7 @@ SETTINGS = IndexSettings(
     build_workers=0,
     interval_s=3600.0,
 )
-SEARCH = SearchSettings(ef_search=200)
+SEARCH = SearchSettings(ef_search=200, quick_ef_search=40)
 
 
 class Stored:
@@ -100,7 +100,7 @@ async def test_a_search_by_index_uses_the_tenants_index_and_no_sort_of_all(store
     await stored.indexer.round()
     async with stored.database.transaction(LARGE) as connection:
         await connection.execute(SQL["begin_index_search"], SEARCH.ef_search)
-        plan = await _plan(connection, "nearest_faces_by_index", 200)
+        plan = await _plan(connection, "nearest_faces_by_index")
     assert f"Index Scan using {NAME}" in plan
     assert "Seq Scan" not in plan
 
@@ -117,11 +117,9 @@ async def test_an_exact_search_reads_one_partition_by_the_tenants_index(stored: 
     assert len(set(re.findall(r"on face_vector_(\d\d)\b", plan))) == 1
 
 
-async def _plan(
-    connection: asyncpg.Connection, name: str, *further: int, tenant: TenantId = LARGE
-) -> str:
+async def _plan(connection: asyncpg.Connection, name: str, tenant: TenantId = LARGE) -> str:
     vectors = [HalfVector([0.1] * 512)]
-    rows = await connection.fetch(f"EXPLAIN {SQL[name]}", tenant, SPACE, vectors, 10, *further)
+    rows = await connection.fetch(f"EXPLAIN {SQL[name]}", tenant, SPACE, vectors, 10)
     return "\n".join(row[0] for row in rows)
 
 

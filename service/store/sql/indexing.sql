@@ -23,12 +23,10 @@ WHERE relkind = 'i' AND starts_with(relname, $1)
 ORDER BY relname
 
 -- name: statement_to_build_index
--- The statement that makes a tenant's index without keeping anybody from reading or writing. It is
--- over the signs of the numbers: smaller and faster than one over the vectors, and nearly as exact
--- once its candidates are compared in full.
+-- The statement that makes a tenant's index without keeping anybody from reading or writing.
 SELECT format(
     'CREATE INDEX CONCURRENTLY %I ON %s'
-    ' USING hnsw ((binary_quantize(embedding)::bit(512)) bit_hamming_ops)'
+    ' USING hnsw (embedding halfvec_cosine_ops)'
     ' WITH (m = %s, ef_construction = %s) WHERE tenant_id = %L AND model_space = %L AND indexed',
     $1::text, tableoid::regclass, $4::integer, $5::integer, tenant_id, model_space
 )

@@ -1,10 +1,13 @@
 -- The search for a tenant's nearest faces, exactly or through the tenant's own HNSW index.
 
--- name: vector_index_is_valid
--- Whether the index is there, built and whole. One that is missing, still building or broken is not.
-SELECT coalesce((
-    SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($1)
-), false)
+-- name: begin_search
+-- The count of the tenant's changes and which of its faces came last; and whether its index ($2) is
+-- there, built and whole. One that is missing, still building or broken is not.
+SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
+       (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
+       coalesce((
+           SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
+       ), false) AS has_index
 
 -- name: begin_index_search
 -- How far the index is searched, in candidates ($1); where deleted faces lie in the way, it is
@@ -20,11 +23,11 @@ SELECT set_config('hnsw.ef_search', $1::integer::text, true),
 SELECT set_config('plan_cache_mode', 'auto', true), set_config('enable_sort', 'on', true)
 
 -- name: nearest_faces_exact
--- For each embedding. Every face of the tenant is compared.
+-- For each embedding. Every face of the tenant is compared: no index gives the order of this sum.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face_id, embedding <=> wanted.embedding AS distance
+    SELECT face_id, (embedding <=> wanted.embedding) + 0 AS distance
     FROM face_vector
     WHERE tenant_id = $1 AND model_space = $2
     ORDER BY distance
@@ -34,28 +37,38 @@ JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_by_index
--- For each embedding: the nearest among the candidates ($5) that the index gives by the signs of
--- the vectors' numbers, and among those that it does not hold yet.
+-- For each embedding: the nearest that the index finds, and those that it does not hold yet.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face_id, distance FROM (
-        SELECT face_id, embedding <=> wanted.embedding AS distance
-        FROM (
-            SELECT face_id, embedding
-            FROM face_vector
-            WHERE tenant_id = $1 AND model_space = $2 AND indexed
-            ORDER BY binary_quantize(embedding)::bit(512)
-                <~> binary_quantize(wanted.embedding)::bit(512)
-            LIMIT $5
-        ) AS candidate
-        UNION ALL
+    (
         SELECT face_id, embedding <=> wanted.embedding AS distance
         FROM face_vector
-        WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
-    ) AS compared
+        WHERE tenant_id = $1 AND model_space = $2 AND indexed
+        ORDER BY embedding <=> wanted.embedding
+        LIMIT $4
+    )
+    UNION ALL
+    SELECT face_id, embedding <=> wanted.embedding AS distance
+    FROM face_vector
+    WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
     ORDER BY distance
     LIMIT $4
 ) AS near
 JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
 ORDER BY wanted.nth, near.distance, face.face_id
+
+-- name: nearest_faces_among_new
+-- For each embedding: all faces that came after one ($4), as far as they are near ($5).
+SELECT wanted.nth, near.face_id, near.cluster_id, near.distance
+FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
+CROSS JOIN LATERAL (
+    SELECT face.face_id, face.cluster_id, face_vector.embedding <=> wanted.embedding AS distance
+    FROM face
+    JOIN face_vector ON face_vector.tenant_id = $1 AND face_vector.face_id = face.face_id
+    WHERE face.tenant_id = $1 AND face.seq > $4 AND model_space = $2
+) AS near
+WHERE near.distance <= $5
+
+-- name: clusters_of_faces
+SELECT face_id, cluster_id FROM face WHERE tenant_id = $1 AND face_id = ANY($2::uuid[])

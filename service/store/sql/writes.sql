@@ -3,11 +3,12 @@
 -- name: lock_tenant
 -- One writer a tenant at a time, until the transaction ends; waits for the one before.
 INSERT INTO tenant (tenant_id) VALUES ($1)
-ON CONFLICT (tenant_id) DO UPDATE SET tenant_id = excluded.tenant_id
+ON CONFLICT (tenant_id) DO UPDATE SET changes = tenant.changes + 1
+RETURNING changes
 
 -- name: lock_known_tenant
 -- The same for what needs an existing tenant: no row means there is none.
-SELECT 1 FROM tenant WHERE tenant_id = $1 FOR UPDATE
+UPDATE tenant SET changes = changes + 1 WHERE tenant_id = $1 RETURNING changes
 
 -- name: insert_image
 INSERT INTO image (

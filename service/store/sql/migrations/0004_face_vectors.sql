@@ -46,3 +46,10 @@ ALTER TABLE face DROP COLUMN embedding, DROP COLUMN model_space;
 -- Writes the table anew, without the space that the vectors took.
 CLUSTER face USING face_image;
 ALTER TABLE face SET WITHOUT CLUSTER;
+
+-- Counts the changes of a tenant, one after the other, and finds the faces that came last: what was
+-- looked up without the tenant's lock is brought up to date by them once it is held. Counting begins
+-- anywhere, so that a tenant that was deleted and made again is not taken for the former.
+ALTER TABLE tenant
+    ADD COLUMN changes bigint NOT NULL DEFAULT (random() * 4611686018427387904)::bigint;
+CREATE INDEX face_seq ON face (tenant_id, seq);
