@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -82,9 +83,10 @@ class Stored:
 
 @dataclass(slots=True)
 class World:
-    """One service; each run gets tenants of its own.
+    """One service, and what it was seen to do.
 
-    seen: the interleavings so far in which calls overlapped, each once.
+    seen: the interleavings in which calls overlapped, each once.
+    done: the kinds of operation that were not refused.
     """
 
     ingest: IngestPhoto
@@ -93,6 +95,7 @@ class World:
     observer: asyncpg.Connection
     uploads: Path
     seen: set[tuple[object, ...]] = field(default_factory=set)
+    done: set[type[model.Operation]] = field(default_factory=set)
 
     @classmethod
     @asynccontextmanager
@@ -100,8 +103,6 @@ class World:
         cls,
         settings: DatabaseSettings,
         uploads: Path,
-        repository: type[Repository] = Repository,
-        curate: type[Curate] = Curate,
     ) -> AsyncIterator[World]:
         """The service, as the application puts it together, but with clients that take turns."""
         pool_of_turns = partial(asyncpg.create_pool, connection_class=TurnConnection)
@@ -110,7 +111,7 @@ class World:
         observer = await asyncpg.connect(
             host=settings.host, port=settings.port, user=settings.user, database=settings.dbname
         )
-        store = repository(database, SearchSettings(exact_max_faces=20_000, hnsw_ef_search=200))
+        store = Repository(database, SearchSettings(exact_max_faces=20_000, hnsw_ef_search=200))
         blobs = TurnBlobs(FolderBlobStore(uploads))
         analyzer = MadeUpAnalyzer()
         ingest = IngestPhoto(
@@ -124,7 +125,7 @@ class World:
         try:
             yield cls(
                 ingest,
-                curate(store, blobs, on_orphans=lambda n: None),
+                Curate(store, blobs, on_orphans=lambda n: None),
                 analyzer,
                 observer,
                 uploads,
@@ -152,6 +153,7 @@ class World:
         if faults or after is None:
             raise Violation(_report(faults, before, calls, turns, stored.tenants))
         await self._check_sizes(after)
+        self.done |= {type(c.operation) for c in calls if not isinstance(c.answer, Refused)}
         if overlap(calls):
             shape = (tuple(type(call.operation) for call in program) for program in programs)
             self.seen.add((*shape, *turns.trace))
@@ -198,10 +200,11 @@ class World:
             frozenset(files_below(self.uploads)),
         )
 
-    async def clear(self, tenants: Sequence[TenantId]) -> None:
-        """Delete tenants, so that no file of theirs is left for the next run."""
-        for tenant_id in tenants:
-            await self.curate.delete_tenant(tenant_id)
+    async def clear(self) -> None:
+        """Remove everything behind the service's back, whatever state it is in."""
+        await self.observer.execute("DELETE FROM tenant")
+        for folder in self.uploads.iterdir():
+            shutil.rmtree(folder)
 
     async def _live(self, program: Sequence[Call], tick: Callable[[], int]) -> None:
         for call in program:
@@ -213,6 +216,8 @@ class World:
                 call.answer = Refused(error.kind)
             except ParameterError as error:
                 call.answer = Refused(error.parameter)
+            except Exception as error:  # an answer, too, but none that the model ever gives
+                call.answer = error
             call.ended = tick()
 
     async def _answer(self, tenant_id: TenantId, operation: model.Operation) -> Answer:
