@@ -45,16 +45,19 @@ from tests.integration.model import (
 )
 from tests.integration.world import Stored, Violation, World
 
-EXAMPLES = 90
-CHOICES = 12
-STALE = 7
+SEEDS = range(10)
+EXAMPLES = 10
+STALE = -1
 INTERLEAVINGS = 500
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a client wants to do; `first` and `second` choose among the ids of that moment."""
+    """What a client wants to do.
+
+    `first` and `second` choose among the ids of that moment, counted from the round's focus.
+    """
 
     kind: str
     tenant: int
@@ -65,10 +68,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class Round:
-    """What several clients do at once, each one thing after the other, and in which turns."""
+    """What several clients do at once, each one thing after the other, and in which turns.
+
+    focus: where most of them look, so that they meet.
+    """
 
     clients: list[list[Wish]]
     picks: list[int]
+    focus: int
 
 
 OPERATIONS = (
@@ -109,8 +116,8 @@ WISHES = st.builds(
     st.sampled_from([kind for kind, weight in KINDS.items() for _ in range(weight)]),
     st.sampled_from([0, 0, 0, 0, 1]),
     st.lists(st.integers(0, PERSONS - 1), max_size=4).map(tuple),
-    st.integers(0, CHOICES - 1),
-    st.integers(0, CHOICES - 1),
+    st.sampled_from([0, 0, 0, 0, 1, 2, STALE]),
+    st.sampled_from([0, 0, 1, 2, 3, STALE]),
 )
 # The first way shrinks well, the second mixes well.
 PICKS = st.one_of(
@@ -121,6 +128,7 @@ ROUNDS = st.builds(
     Round,
     st.lists(st.lists(WISHES, min_size=1, max_size=2), min_size=2, max_size=3),
     PICKS,
+    st.integers(0, 11),
 )
 PHOTOS = st.builds(
     Wish,
@@ -144,7 +152,7 @@ class Plan:
         self._gone: dict[tuple[TenantId, str], str] = {}
         self._shots = [0] * PERSONS
 
-    def program(self, client: int, wishes: Sequence[Wish]) -> list[Call]:
+    def program(self, client: int, wishes: Sequence[Wish], focus: int) -> list[Call]:
         return [
             Call(
                 client, self.tenants[wish.tenant], self._operation(self.tenants[wish.tenant], wish)
