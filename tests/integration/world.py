@@ -89,6 +89,7 @@ class World:
     done: the kinds of operation that were not refused.
     """
 
+    store: Repository
     ingest: IngestPhoto
     curate: Curate
     analyzer: MadeUpAnalyzer
@@ -124,6 +125,7 @@ class World:
         )
         try:
             yield cls(
+                store,
                 ingest,
                 Curate(store, blobs, on_orphans=lambda n: None),
                 analyzer,
@@ -259,11 +261,12 @@ class World:
 
     async def _check_sizes(self, state: State) -> None:
         for tenant_id, tenant in state.items():
-            for cluster_id in tenant.clusters:
-                _, expected = model.ReadCluster(cluster_id)(tenant, None)
-                size = await self.curate.cluster_size(tenant_id, cluster_id)
-                if size != expected:
-                    raise Violation(f"cluster {cluster_id} has {expected}, not {size}")
+            async with self.store.reading(tenant_id) as reader:
+                for cluster_id in tenant.clusters:
+                    _, expected = model.ReadCluster(cluster_id)(tenant, None)
+                    size = await reader.cluster_size(cluster_id)
+                    if size != expected:
+                        raise Violation(f"cluster {cluster_id} has {expected}, not {size}")
 
 
 def _ingested(photo: IngestedPhoto) -> Ingested:
