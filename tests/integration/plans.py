@@ -69,7 +69,7 @@ _WISHES = st.builds(
     st.sampled_from([kind for kind, weight in _WEIGHTS.items() for _ in range(weight)]),
     st.sampled_from([0, 0, 0, 0, 1]),
     st.lists(st.integers(0, PERSONS - 1), max_size=4).map(tuple),
-    st.sampled_from([0, 0, 0, 0, 1, 2, STALE]),
+    st.sampled_from([0, 0, 0, 0, 0, 1, 2, STALE]),
     st.sampled_from([1, 1, 0, 2, 3, STALE]),
 )
 # The first way shrinks well, the second mixes well.
@@ -80,6 +80,26 @@ _PICKS = st.one_of(
 _ROUNDS = st.builds(
     Round,
     st.lists(st.lists(_WISHES, min_size=1, max_size=2), min_size=2, max_size=3),
+    _PICKS,
+    st.integers(0, 11),
+)
+# Two clients go for the same thing: rare among all rounds, and where most races are.
+_RIVALS = st.builds(
+    Wish,
+    st.sampled_from(
+        [
+            *("read image", "read faces", "delete image", "delete cluster"),
+            *("move", "merge", "delete face", "insert"),
+        ]
+    ),
+    st.just(0),
+    st.lists(st.integers(0, PERSONS - 1), min_size=1, max_size=2).map(tuple),
+    st.just(0),
+    st.just(1),
+)
+_DUELS = st.builds(
+    Round,
+    st.tuples(_RIVALS, _RIVALS).map(lambda rivals: [[rival] for rival in rivals]),
     _PICKS,
     st.integers(0, 11),
 )
@@ -94,7 +114,7 @@ _OPENINGS = st.lists(_PHOTOS, min_size=2, max_size=4).map(lambda photos: Round([
 PLANS = st.builds(
     lambda opening, rounds: [opening, *rounds],
     _OPENINGS,
-    st.lists(_ROUNDS, min_size=6, max_size=10),
+    st.lists(st.one_of(_DUELS, _ROUNDS), min_size=6, max_size=10),
 )
 
 
