@@ -59,6 +59,7 @@ def build_routes(lease: Lease) -> list[Route]:
     return [
         guarded("/v1/embed", POST=v1.embed),
         guarded("/v1/detect", POST=v1.detect),
+        guarded("/v1/merge-clusters", POST=v1.merge_clusters),
         guarded("/insert-image", POST=legacy.insert_image),
         guarded("/image", GET=legacy.get_image, DELETE=legacy.delete_image),
         guarded("/face", GET=legacy.get_face, DELETE=legacy.delete_face),

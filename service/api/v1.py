@@ -1,4 +1,4 @@
-"""Routes that store nothing: parse, call one use case, render."""
+"""Routes beyond the thirteen of the proof of concept: parse, call one use case, render."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 from service.api.params import Parameters
 from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes
 from service.api.work import ticket_for
-from service.domain.types import Embedding
+from service.domain.types import ClusterId, Embedding
 from service.telemetry import StageClock
 
 if TYPE_CHECKING:
@@ -66,6 +66,22 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
         for embedding, place in zip(embeddings, places, strict=True)
     ]
     return _timed(clock, Json(body))
+
+
+async def merge_clusters(api: ApiServices, given: Parameters) -> Response:
+    """POST /v1/merge-clusters: two clusters are one person."""
+    tenant_id = given.tenant_id()
+    into_cluster = ClusterId(given.text("into_cluster_id"))
+    size = await api.curate.merge_clusters(
+        tenant_id, ClusterId(given.text("from_cluster_id")), into_cluster
+    )
+    return Json(
+        {
+            "cluster_id": into_cluster,
+            "number_of_faces": size.number_of_faces,
+            "number_of_images": size.number_of_images,
+        }
+    )
 
 
 def _timed(clock: StageClock, answer: Response) -> Response:

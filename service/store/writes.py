@@ -10,6 +10,7 @@ import asyncpg
 import numpy as np
 from pgvector import HalfVector
 
+from service.domain.errors import ParameterError
 from service.domain.types import (
     ClusterId,
     Erasure,
@@ -93,6 +94,23 @@ class TenantWriter(TenantReader):
             return
         await self._connection.execute(SQL["move_face"], self._tenant_id, UUID(face_id), target)
         await self._drop_empty([UUID(before.cluster_id)])
+
+    async def merge_clusters(self, from_cluster: ClusterId, into_cluster: ClusterId) -> None:
+        """Put all faces of a cluster into another, and remove the one they leave.
+
+        Raises:
+            NotFoundError: the tenant lacks one of the clusters.
+            ParameterError: both are the same cluster.
+        """
+        source = known_uuid(from_cluster, "cluster")
+        target = known_uuid(into_cluster, "cluster")
+        for cluster in (source, target):
+            row = await self._connection.fetchrow(SQL["cluster_exists"], self._tenant_id, cluster)
+            found(row, "cluster")
+        if source == target:  # as ids: they may be spelled differently
+            raise ParameterError("into_cluster_id", "A cluster cannot be merged with itself.")
+        await self._connection.execute(SQL["move_all_faces"], self._tenant_id, source, target)
+        await self._connection.execute(SQL["delete_cluster"], self._tenant_id, source)
 
     async def delete_face(self, face_id: FaceId) -> Erasure:
         """Delete a face, and its cluster if that is empty now.

@@ -86,6 +86,22 @@ class Curate:
             await tenant.move_face(face_id, cluster_id)
             return cluster_id
 
+    async def merge_clusters(
+        self, tenant_id: TenantId, from_cluster: ClusterId, into_cluster: ClusterId
+    ) -> ClusterSize:
+        """Make two clusters of one person into one; returns the size of what they are now.
+
+        The faces that come along count as placed by a person, as in `move_face`: the machine never
+        measured them against `into_cluster`. Those that were there keep what is known of them.
+        `from_cluster` disappears with its reviews.
+
+        Raises:
+            ParameterError: both are the same cluster, which cannot disappear and stay.
+        """
+        async with self._store.writing(tenant_id) as tenant:
+            await tenant.merge_clusters(from_cluster, into_cluster)
+            return await tenant.cluster_size(into_cluster)
+
     async def delete_face(self, tenant_id: TenantId, face_id: FaceId) -> Receipt:
         """Delete one face; its image stays."""
         async with self._store.writing(tenant_id) as tenant:

@@ -33,6 +33,7 @@ BY_ID = (
     ("GET", "/review-pending", ("review_id",)),
     ("DELETE", "/review-pending", ("review_id",)),
     ("POST", "/update-face-cluster", ("face_id", "to_cluster_id")),
+    ("POST", "/v1/merge-clusters", ("from_cluster_id", "into_cluster_id")),
 )
 # Every route that needs a tenant.
 OF_TENANTS = (

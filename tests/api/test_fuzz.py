@@ -17,7 +17,16 @@ FRUGAL = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-NAMES = ["tenant_id", "image_id", "face_id", "cluster_id", "to_cluster_id", "review_id"]
+NAMES = [
+    "tenant_id",
+    "image_id",
+    "face_id",
+    "cluster_id",
+    "to_cluster_id",
+    "from_cluster_id",
+    "into_cluster_id",
+    "review_id",
+]
 NAMES += ["skip", "limit", "image", "", "x"]
 VALUES = st.one_of(
     st.text(max_size=20),

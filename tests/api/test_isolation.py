@@ -55,6 +55,8 @@ def owned(client: httpx.Client, tenant: str, photos: Photos) -> dict[str, Any]:
         "face_id": only_face(answer),
         "cluster_id": only_cluster(answer),
         "to_cluster_id": only_cluster(answer),
+        "from_cluster_id": only_cluster(answer),
+        "into_cluster_id": only_cluster(answer),
         "review_id": reviews(client, tenant)[0]["id"],
     }
 

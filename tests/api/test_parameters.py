@@ -179,6 +179,8 @@ def ids_of(client: httpx.Client, tenant: str, answer: dict) -> dict[str, object]
         "face_id": only_face(answer),
         "cluster_id": only_cluster(answer),
         "to_cluster_id": "new",
+        "from_cluster_id": only_cluster(answer),
+        "into_cluster_id": only_cluster(answer),
         "review_id": reviews(client, tenant)[0]["id"],
     }
 

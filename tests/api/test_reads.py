@@ -156,6 +156,8 @@ def test_parameters_may_stand_in_query_or_form_of_every_method(
         "cluster_id": only_cluster(answer),
         "review_id": str(reviews(client, tenant)[0]["id"]),
         "to_cluster_id": "new",
+        "from_cluster_id": only_cluster(insert(client, tenant, photos.hopper)),
+        "into_cluster_id": only_cluster(answer),
     }
     given = {"tenant_id": tenant, **{name: known[name] for name in names}}
     options = {

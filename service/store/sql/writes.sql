@@ -102,3 +102,8 @@ DELETE FROM tenant WHERE tenant_id = $1
 
 -- name: delete_review
 DELETE FROM review WHERE tenant_id = $1 AND review_id = $2 RETURNING review_id
+
+-- name: move_all_faces
+-- Of one cluster into another, by a person: the machine no longer answers for where they are.
+UPDATE face SET cluster_id = $3, is_auto_matched = false, distance = NULL
+WHERE tenant_id = $1 AND cluster_id = $2
