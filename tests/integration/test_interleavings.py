@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import FlakyFailure
 
 from service.domain.types import ClusterDistance, ClusterQuery, Erasure, TenantId
 from service.store.blobs import FolderBlobStore
@@ -27,7 +28,7 @@ from tests.integration.world import Violation, World
 
 # From the eleventh plan on, Hypothesis mostly varies a part of what it had: many seeds differ more.
 PLANS_PER_SEED = 10
-SEEDS = range(12)
+SEEDS = range(10)
 INTERLEAVINGS = 500
 OPERATIONS = {
     model.Insert,
@@ -179,7 +180,8 @@ def test_a_broken_service_is_found_out(
     broken: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
     broken(monkeypatch)
-    with pytest.raises(Violation):
+    # A plan that failed and then did not is a finding, too.
+    with pytest.raises((Violation, FlakyFailure)):
         hunt(empty_database, uploads, Phase.generate)
 
 

@@ -3,7 +3,8 @@
 Each statement of each client waits for its turn, and a list of picks says whose turn it is. So an
 interleaving is data: it can be drawn, counted, shrunk and repeated. A client whose statement waits
 for a lock in PostgreSQL is recognised by asking the server, never by how long it takes; the others
-go on until it is let through.
+go on until it is let through. One thing stays PostgreSQL's choice: which of several clients that
+wait for the same transaction is let through first when it ends.
 """
 
 from __future__ import annotations
