@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -107,7 +107,8 @@ class FolderBlobStore:
             try:
                 return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
             except FileNotFoundError:
-                folder.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):  # there, and gone before mkdir looked what it is
+                    folder.mkdir(parents=True, exist_ok=True)
                 _sync_folder(folder.parent)
         return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
 

@@ -12,15 +12,19 @@ SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
 -- name: begin_index_search
 -- How far the index is searched, in candidates ($1); where deleted faces lie in the way, it is
 -- searched on until enough are found. The planner sees the tenant's name and not a parameter
--- (a partial index fits no unknown tenant), and takes the order that the index gives.
+-- (a partial index fits no unknown tenant). It takes the order that the index gives, and reads what
+-- the index does not hold by another one, whatever the last statistics were.
 SELECT set_config('hnsw.ef_search', $1::integer::text, true),
        set_config('hnsw.iterative_scan', 'strict_order', true),
        set_config('hnsw.max_scan_tuples', '2147483647', true),
        set_config('plan_cache_mode', 'force_custom_plan', true),
-       set_config('enable_sort', 'off', true)
+       set_config('enable_sort', 'off', true),
+       set_config('enable_seqscan', 'off', true)
 
 -- name: end_index_search
-SELECT set_config('plan_cache_mode', 'auto', true), set_config('enable_sort', 'on', true)
+SELECT set_config('plan_cache_mode', 'auto', true),
+       set_config('enable_sort', 'on', true),
+       set_config('enable_seqscan', 'on', true)
 
 -- name: nearest_faces_exact
 -- For each embedding. Every face of the tenant is compared: no index gives the order of this sum.
