@@ -247,10 +247,10 @@ class MatchConfig(Section):
         "0 = what the model's manifest recommends",
     )
     exact_search_max_faces: int = Field(
-        20_000,
+        5_000,
         ge=0,
         description="tenants with at most so many faces are searched exactly, larger ones through "
-        "the HNSW index",
+        "an HNSW index of their own",
     )
     hnsw_ef_search: int = Field(
         400, ge=1, le=1000, description="candidates the HNSW index keeps while searching"
