@@ -17,6 +17,7 @@ _FIXED = frozenset(
         "paths.data_dir",
         "database",
         "database_pool",
+        "embedded_database",
         "tracing",
     }
 )
