@@ -14,11 +14,12 @@ class Effort:
     """How much a bench works.
 
     rounds: measured rounds. quick: a small load that only shows that the bench runs; its figures
-        mean nothing.
+        mean nothing. seed: of what is drawn, where a bench can be repeated; None = a new one.
     """
 
     rounds: int
     quick: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
