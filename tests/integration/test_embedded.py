@@ -356,4 +356,5 @@ def test_a_service_whose_database_was_killed_serves_again(
         assert service.stop() == 0
         assert postgres_of(service) == []
     finally:
+        logging.getLogger(__name__).warning("%s", service.log)  # shown where the test fails
         end(service)
