@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench peers export clean
+.PHONY: help setup run test lint bench drill peers export clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ export: $(VENV)/.installed ## export and verify the models again
 bench: setup $(VENV)/.installed-test ## run every bench (some 15 minutes) and render bench/README.md and its plots
 	$(BIN)/python -m bench all
 	$(BIN)/python -m bench report
+
+drill: setup $(VENV)/.installed-test ## kill service and PostgreSQL 55 times under load and see what survives (some 10 minutes)
+	$(BIN)/python -m bench kills $(ARGS)
 
 peers: setup $(VENV)/.installed-test .venv-peers/.installed .venv-pytriton/.installed ## compare embedding over HTTP with other servers (some 25 minutes)
 	$(BIN)/python -m bench peers

@@ -17,8 +17,9 @@ from bench.result import Effort, Result
 
 _BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
 # They take minutes for what seldom changes, so `all` leaves them out.
-_BY_NAME = ("max_side", "soak", "http", "drills", "peers", "search")
+_BY_NAME = ("max_side", "soak", "http", "drills", "kills", "peers", "search")
 _ROUNDS = 7
+_KILLS = 55
 _ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
 
@@ -47,9 +48,11 @@ def _names(options: argparse.Namespace) -> Sequence[str]:
 
 
 def _effort(options: argparse.Namespace) -> Effort:
+    if options.bench == "kills":
+        return Effort(options.rounds or _KILLS, options.quick, options.seed)
     long = options.bench in ("http", "drills", "peers")
     rounds = options.rounds or (http.ROUNDS if long else _ROUNDS)
-    return Effort(rounds, options.quick, options.scale)
+    return Effort(rounds, options.quick, scale=options.scale)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,8 +67,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds",
         type=int,
-        help=f"measured rounds (default: {_ROUNDS}; http, drills and peers: {http.ROUNDS})",
+        help=f"measured rounds (default: {_ROUNDS}; http, drills and peers: {http.ROUNDS}; "
+        f"kills: {_KILLS} of them)",
     )
+    parser.add_argument("--seed", type=int, help="of the moments of kills (default: a new one)")
     parser.add_argument("--json", type=Path, help="write ratios and raw samples there as well")
     parser.add_argument(
         "--history",

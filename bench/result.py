@@ -14,11 +14,13 @@ class Effort:
     """How much a bench works.
 
     rounds: measured rounds. quick: a small load that only shows that the bench runs; its figures
-        mean nothing. scale: of the stored faces, where a bench stores many.
+        mean nothing. seed: of what is drawn, where a bench can be repeated; None = a new one.
+        scale: of the stored faces, where a bench stores many.
     """
 
     rounds: int
     quick: bool = False
+    seed: int | None = None
     scale: float = 1.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -148,6 +149,34 @@ def drills(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def kills(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What survived each kind of kill, for `table`."""
+    counts = {
+        "kills": "kills",
+        "requests": "requests",
+        "inserts_acknowledged": "inserts acknowledged",
+        "deletions_acknowledged": "deletions acknowledged",
+        "found": "inserts found as acknowledged",
+        "lost": "lost",
+        "undeleted": "deleted and there",
+        "halves": "there in part",
+        "unacknowledged": "stored, not acknowledged",
+        "orphans_before_sweep": "files without an image before the sweep",
+    }
+    rows = [
+        [row["kind"], *(str(row[name]) for name in counts), _figure(_median(row["back_s"]))]
+        for row in found["kinds"]
+    ]
+    totals = [str(sum(row[name] for row in found["kinds"])) for name in counts]
+    every = [taken for row in found["kinds"] for taken in row["back_s"]]
+    after = found["orphans"]["after_sweep"]
+    left = "not swept" if after is None else str(after)
+    return {
+        "head": ["killed", *counts.values(), "serves again, s (median)", "after it"],
+        "rows": [*([*row, ""] for row in rows), ["all", *totals, _figure(_median(every)), left]],
+    }
+
+
 def disconnects(seen: Mapping[str, Any]) -> dict[str, Any]:
     """What clients that hung up left behind, for `table`."""
     names = {
@@ -187,6 +216,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _samples(rate: Mapping[str, Any]) -> Samples:
     return Samples(tuple(rate["samples"]))
+
+
+def _median(values: Sequence[float]) -> float:
+    return statistics.median(values) if values else 0.0
 
 
 def _figure(value: float) -> str:

@@ -19,6 +19,7 @@ _FIXED = frozenset(
         "blobs.orphan_grace_s",
         "database",
         "database_pool",
+        "embedded_database",
         "tracing",
     }
 )

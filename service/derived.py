@@ -13,6 +13,7 @@ from service.runtime.sessions import SessionSettings
 from service.store.blob_stores import S3Settings
 from service.store.database import DatabaseSettings
 from service.store.embedded import embedded_server
+from service.store.embedded_settings import EmbeddedSettings
 from service.store.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
 
@@ -66,7 +67,12 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
         return DatabaseSettings(
             server.host, server.port, server.dbname, server.user, server.password, *limits
         )
-    address = stack.enter_context(embedded_server(config.paths.data_dir))
+    embedded = EmbeddedSettings(
+        config.embedded_database.shared_buffers_mb,
+        config.embedded_database.max_wal_size_mb,
+        connections * config.server.processes,
+    )
+    address = stack.enter_context(embedded_server(config.paths.data_dir, embedded))
     return DatabaseSettings(
         address.socket_dir, address.port, address.dbname, address.user, "", *limits
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,8 @@ CONNECTIONS = 16
 INSERT = "/insert-image"
 EMBED = "/v1/embed"
 DETECT = "/v1/detect"
+DELETE_IMAGE = "DELETE /image"
+DELETE_FACE = "DELETE /face"
 UNREACHED = "unreached"
 """The connection was refused: nothing was sent."""
 UNANSWERED = "unanswered"
@@ -36,7 +38,8 @@ _PATIENCE_S = 120.0
 class Asked:
     """One request, and what became of it.
 
-    photo: which of the photos it shows. sha256: of what was sent, unlike that of any other request.
+    photo: which of the photos it shows. sha256: of what was sent, unlike that of any other request;
+    of a deletion, what was sent to insert the image that it concerns. target: the id to delete.
     status: 0 where there was no whole answer. code: of the error, or UNREACHED, UNANSWERED or
     BROKEN; "" for 200.
     """
@@ -48,6 +51,11 @@ class Asked:
     status: int
     code: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
+    target: str = ""
+
+
+Act = Callable[[httpx.AsyncClient, int, str], Awaitable[Asked]]
+"""One request of a caller: with its client, the request's number, and a tenant for it."""
 
 
 @dataclass(slots=True)
@@ -93,23 +101,28 @@ async def under_load(
     *,
     inserts_in_four: int = 3,
     connections: int = CONNECTIONS,
+    act: Act | None = None,
 ) -> AsyncIterator[Load]:
     """Callers for the time of the block, which begins once each of them was answered once.
 
     Args:
         inserts_in_four: of four requests so many insert; the others embed.
+        act: makes the requests instead.
     """
     load = Load()
     numbers = itertools.count()
     tenants = [f"drill-{uuid4().hex}" for _ in range(_TENANTS)]
 
+    async def insert_or_embed(client: httpx.AsyncClient, number: int, tenant: str) -> Asked:
+        route = INSERT if number % 4 < inserts_in_four else EMBED
+        photo = number // 4 % len(photos)
+        return await ask(client, route, tenant, photo, photos[photo])
+
     async def call(client: httpx.AsyncClient) -> None:
         while not load.enough.is_set():
             number = next(numbers)
-            route = INSERT if number % 4 < inserts_in_four else EMBED
-            photo = number // 4 % len(photos)
             tenant = tenants[number % len(tenants)]
-            asked = await ask(client, route, tenant, photo, photos[photo])
+            asked = await (act or insert_or_embed)(client, number, tenant)
             await load.add(asked)
             if asked.code == UNREACHED:
                 return
@@ -127,7 +140,6 @@ async def under_load(
 async def ask(client: httpx.AsyncClient, route: str, tenant: str, photo: int, jpeg: bytes) -> Asked:
     """One request, however it ends."""
     body = marked(jpeg)
-    described = (route, tenant, photo, hashlib.sha256(body).hexdigest())
     request = client.build_request(
         "POST",
         route,
@@ -135,20 +147,39 @@ async def ask(client: httpx.AsyncClient, route: str, tenant: str, photo: int, jp
         content=body,
         headers={"Content-Type": "image/jpeg"},
     )
+    asked = Asked(route, tenant, photo, hashlib.sha256(body).hexdigest(), 0)
+    return await _send(client, request, asked)
+
+
+async def delete(client: httpx.AsyncClient, route: str, inserted: Asked, target: str) -> Asked:
+    """Delete an image, or one of its faces, however that ends.
+
+    Args:
+        route: DELETE_IMAGE or DELETE_FACE.
+        inserted: what brought the image. target: the image's or the face's id.
+    """
+    method, path = route.split()
+    request = client.build_request(
+        method, path, params={"tenant_id": inserted.tenant, f"{path[1:]}_id": target}
+    )
+    asked = Asked(route, inserted.tenant, inserted.photo, inserted.sha256, 0, target=target)
+    return await _send(client, request, asked)
+
+
+async def _send(client: httpx.AsyncClient, request: httpx.Request, asked: Asked) -> Asked:
     try:
         answer = await client.send(request, stream=True)
     except httpx.ConnectError:
-        return Asked(*described, 0, UNREACHED)
+        return replace(asked, code=UNREACHED)
     except httpx.TransportError:
-        return Asked(*described, 0, UNANSWERED)
+        return replace(asked, code=UNANSWERED)
     try:
         await answer.aread()
     except httpx.TransportError:
-        return Asked(*described, 0, BROKEN)
+        return replace(asked, code=BROKEN)
     found = answer.json()
-    if answer.status_code == 200:
-        return Asked(*described, 200, "", found)
-    return Asked(*described, answer.status_code, found["error"]["code"], found)
+    code = "" if answer.status_code == 200 else found["error"]["code"]
+    return replace(asked, status=answer.status_code, code=code, answer=found)
 
 
 @asynccontextmanager

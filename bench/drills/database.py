@@ -6,11 +6,12 @@ import hashlib
 import os
 import shlex
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import asyncpg
+import psutil
 
 from bench.server import ServiceProcess
 
@@ -23,6 +24,30 @@ SELECT image.image_id, image.blob_key, image.sha256,
 FROM image LEFT JOIN face USING (tenant_id, image_id)
 GROUP BY image.tenant_id, image.image_id
 """
+
+
+# What no state of the database may show, however it came about. Callers of the drills move no
+# faces and settle no reviews, so each cluster was opened by the machine and has its review.
+_HALVES = {
+    "clusters_without_face": """
+        SELECT count(*) FROM cluster
+        WHERE NOT EXISTS (SELECT FROM face WHERE (face.tenant_id, face.cluster_id)
+                                               = (cluster.tenant_id, cluster.cluster_id))
+    """,
+    "clusters_without_review": """
+        SELECT count(*) FROM cluster
+        WHERE NOT EXISTS (SELECT FROM review WHERE (review.tenant_id, review.cluster_id)
+                                                 = (cluster.tenant_id, cluster.cluster_id))
+    """,
+    "faces_without_cluster": """
+        SELECT count(*) FROM face LEFT JOIN cluster USING (tenant_id, cluster_id)
+        WHERE cluster.tenant_id IS NULL
+    """,
+    "faces_without_image": """
+        SELECT count(*) FROM face LEFT JOIN image USING (tenant_id, image_id)
+        WHERE image.tenant_id IS NULL
+    """,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +64,13 @@ class Row:
 class Stored:
     """Everything that a service has stored.
 
-    rows: by the sum of what was sent. files_without_row: how many.
+    rows: by the sum of what was sent. files_without_row: how many. halves: by their names, rows
+    that cannot stand alone.
     """
 
     rows: dict[str, list[Row]]
     files_without_row: int
+    halves: dict[str, int] = field(default_factory=dict)
 
 
 def stop(service: ServiceProcess, mode: Mode) -> str:
@@ -64,12 +91,11 @@ def start(service: ServiceProcess, options: str) -> None:
 
 async def stored(service: ServiceProcess) -> Stored:
     """What the database and the folder of photos hold now."""
-    lines = (_cluster(service) / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-    connection = await asyncpg.connect(
-        host=lines[4].strip(), port=int(lines[3]), user="postgres", database="postgres"
-    )
+    connection = await connect(service)
     try:
-        records = await connection.fetch(_IMAGES)
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            records = await connection.fetch(_IMAGES)
+            halves = {name: await connection.fetchval(text) for name, text in _HALVES.items()}
     finally:
         await connection.close()
     uploads = service.data_dir / "uploads"
@@ -84,7 +110,21 @@ async def stored(service: ServiceProcess) -> Stored:
             frozenset(map(str, record["faces"])),
         )
         rows.setdefault(row.sha256, []).append(row)
-    return Stored(rows, len(files))
+    return Stored(rows, len(files), halves)
+
+
+async def connect(service: ServiceProcess) -> asyncpg.Connection:
+    """A connection past the API, as the owner of everything."""
+    lines = (_cluster(service) / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    return await asyncpg.connect(
+        host=lines[4].strip(), port=int(lines[3]), user="postgres", database="postgres"
+    )
+
+
+def postmaster(service: ServiceProcess) -> psutil.Process:
+    """The process that all others of the database come from."""
+    text = (_cluster(service) / "postmaster.pid").read_text(encoding="utf-8")
+    return psutil.Process(int(text.split("\n", 1)[0]))
 
 
 def is_running(service: ServiceProcess) -> bool:

@@ -193,6 +193,25 @@ class DatabasePoolConfig(Section):
     )
 
 
+class EmbeddedDatabaseConfig(Section):
+    """The embedded PostgreSQL, where no [database] is configured."""
+
+    shared_buffers_mb: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        description="its cache, in MB; 0 = a quarter of the memory that the service may use, at "
+        "least 128, at most 2048",
+    )
+    max_wal_size_mb: int = Field(
+        4096,
+        ge=64,
+        le=1_048_576,
+        description="MB of its log between two checkpoints: more of it makes writing cheaper, and "
+        "takes disk and time to recover after a crash",
+    )
+
+
 class DetectionConfig(Section):
     """What counts as a face. The cascade's defaults are facenet-pytorch's."""
 
@@ -385,6 +404,7 @@ class Config(Section):
     blobs: BlobsConfig = BlobsConfig()
     database: DatabaseConfig | None = None
     database_pool: DatabasePoolConfig = DatabasePoolConfig()
+    embedded_database: EmbeddedDatabaseConfig = EmbeddedDatabaseConfig()
     detection: DetectionConfig = DetectionConfig()
     images: ImagesConfig = ImagesConfig()
     match: MatchConfig = MatchConfig()
@@ -403,6 +423,7 @@ SECTIONS: dict[str, type[Section]] = {
     "blobs": BlobsConfig,
     "database": DatabaseConfig,
     "database_pool": DatabasePoolConfig,
+    "embedded_database": EmbeddedDatabaseConfig,
     "detection": DetectionConfig,
     "images": ImagesConfig,
     "match": MatchConfig,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
+from service.runtime.cgroups import CGROUPS, OWN_CGROUPS, bounding_folders
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 # Dot products of unsigned and signed bytes that add up in 32 bits: AVX512-VNNI, AVX-VNNI, AMX, and
@@ -16,7 +15,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 _EXACT_INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
-def usable_cores(cgroups: Path = _CGROUPS, own_cgroups: Path = _OWN_CGROUPS) -> int:
+def usable_cores(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS) -> int:
     """Cores by affinity mask, reduced to the smallest CPU quota of the cgroups; at least 1.
 
     A quota of 2.5 cores counts as 3: the last one is used half of the time.
@@ -28,7 +27,8 @@ def usable_cores(cgroups: Path = _CGROUPS, own_cgroups: Path = _OWN_CGROUPS) -> 
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quotas = [share for folder in _folders(cgroups, own_cgroups) if (share := _quota(folder))]
+    folders = bounding_folders("cpu", cgroups, own_cgroups)
+    quotas = [share for folder in folders if (share := _quota(folder))]
     return max(1, min([cores, *(math.ceil(share) for share in quotas)]))
 
 
@@ -48,24 +48,6 @@ def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
 def adds_int8_exactly(flags: frozenset[str]) -> bool:
     """Whether 8-bit models give the results here that they were verified with."""
     return not _EXACT_INT8.isdisjoint(flags)
-
-
-def _folders(cgroups: Path, own_cgroups: Path) -> Iterator[Path]:
-    """Every cgroup folder that may bound this process: its own ones and all above them.
-
-    Inside a container the own path may not exist, and the root is the container's own cgroup.
-    """
-    try:
-        lines = own_cgroups.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = cgroups / controllers
-        own = root / path.lstrip("/")
-        yield from (own, *own.parents[: len(own.parts) - len(root.parts)])
 
 
 def _quota(folder: Path) -> float | None:

