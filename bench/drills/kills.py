@@ -28,7 +28,6 @@ from bench.drills.survival import Survey, survey
 from bench.drills.verdict import Reference, reference
 from bench.harness import MODELS
 from bench.server import ServiceProcess
-from service.config import SECTIONS
 
 SERVICE = "the service"
 POSTMASTER = "PostgreSQL"
@@ -98,9 +97,7 @@ class _Drill:
         self._deletable: list[Asked] = []
         self._orphans = 0
         self._seen = Survey()
-        self.service = ServiceProcess(
-            folder, MODELS, _SETTINGS | (_NEVER_SWEPT if _can_sweep() else {})
-        )
+        self.service = ServiceProcess(folder, MODELS, _SETTINGS | _NEVER_SWEPT)
 
     async def run(self, count: int) -> dict[str, Any]:
         await asyncio.to_thread(self.service.start)
@@ -111,14 +108,14 @@ class _Drill:
         found = survey(self._asked, last, right).found
         for kind in self._kinds.values():
             kind.seen.found = found & {each.sha256 for each in kind.asked if each.route == INSERT}
-        swept = await self._sweep() if _can_sweep() else None
+        swept = await self._sweep()
         rows = [kind.document() for kind in self._kinds.values() if kind.kills]
         return {
             "kinds": rows,
             "orphans": {
                 "before_sweep": last.files_without_row,
-                "after_sweep": None if swept is None else swept.files_without_row,
-                "kept_all_else": None if swept is None else swept.rows == last.rows,
+                "after_sweep": swept.files_without_row,
+                "kept_all_else": swept.rows == last.rows,
             },
         }
 
@@ -204,9 +201,3 @@ class _Drill:
                 break
             await asyncio.sleep(0.5)
         return found
-
-
-def _can_sweep() -> bool:
-    """Whether this release has a sweep that can be told when to run."""
-    blobs = SECTIONS.get("blobs")
-    return blobs is not None and {"sweep_interval_s", "orphan_grace_s"} <= blobs.model_fields.keys()

@@ -160,9 +160,9 @@ class BlobsConfig(Section):
     )
     orphan_grace_s: float = Field(
         900.0,
-        ge=60,
+        ge=1,
         description="seconds for which a file that no row names is left alone; the same for every "
-        "service on the database",
+        "service on the database, and longer than a write of the blob store takes",
     )
 
 
