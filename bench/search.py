@@ -37,7 +37,7 @@ _QUERIES = 400
 _EXACT_QUERIES = 20
 _NEIGHBOURS = 10
 # Half-precision vectors: two distances closer than this are one.
-_TIE = 1e-5
+_TIE = 5e-5
 
 # As the first release had it.
 _PLAIN_M, _PLAIN_EF_CONSTRUCTION = 16, 64
@@ -118,7 +118,7 @@ async def run(effort: Effort) -> Result:
         finally:
             await database.close()
     ours = [row["ours"] for row in rows]
-    served = [row for row in rows if row["plain"]["recall_at_10"] > 0]
+    served = [row for row in rows if row["plain_path"] == "index"]
     return Result(
         unit="inserts/s",
         rates=inserts.rates,
@@ -155,8 +155,9 @@ def _notes(faces: int, match: MatchConfig, exact_max_faces: int) -> list[str]:
             f"tenant's people, {_QUERIES} of each tenant, {_NEIGHBOURS} neighbours each. A tenant "
             f"of up to {exact_max_faces:,} faces is searched exactly. The plain index has m = "
             f"{_PLAIN_M} and ef_construction = {_PLAIN_EF_CONSTRUCTION} and is searched with "
-            "iterative scans; both ways use ef_search = "
-            f"{match.hnsw_ef_search}."
+            "iterative scans; both ways use ef_search ="
+            f" {match.hnsw_ef_search}. Where the planner expects few faces of a tenant it leaves "
+            "the plain index alone and compares them all; `p50_vs_plain_index` is of the others."
         ),
         (
             "A query is a transaction; its time begins when that is open, and holds all statements "
@@ -239,7 +240,11 @@ async def _search_tenant(
     exact_ms: list[float] = []
     async with database.transaction(tenant) as connection:
         index = vector_index_name(tenant, SPACE)
-        by_index = (await connection.fetchrow(SQL["begin_search"], tenant, index))["has_index"]
+        by_index = (await connection.fetchrow(SQL["begin_search"], tenant, index, 1))["has_index"]
+        await connection.execute(_PLAIN_SETTINGS, match.hnsw_ef_search)
+        plan = await connection.fetch(
+            f"EXPLAIN {_PLAIN_SEARCH}", tenant, HalfVector(queries[0]), _NEIGHBOURS
+        )
     for number, query in enumerate(queries):
         # A transaction for each query: its settings count as a part of it.
         async with database.transaction(tenant) as connection:
@@ -264,6 +269,7 @@ async def _search_tenant(
         "faces": len(people.faces),
         "path": "index" if by_index else "exact",
         "ours": ours.document(),
+        "plain_path": "index" if "plain_hnsw" in str(plan) else "exact",
         "plain": plain.document(),
         "exact_p50_ms": percentile(exact_ms, 0.5),
     }
@@ -277,14 +283,16 @@ def _search_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "head": [
             *("faces of the tenant", "path"),
             *("recall@1", "recall@10", "p50, ms", "p99, ms"),
-            *("plain: recall@1", "recall@10", "p50, ms", "p99, ms"),
+            *("plain: path", "recall@1", "recall@10", "p50, ms", "p99, ms"),
             "exact: p50, ms",
         ],
         "rows": [
             [
                 f"{row['faces']:,}",
                 row["path"],
-                *(f"{row[way][key]:.4g}" for way in ("ours", "plain") for key in figures),
+                *(f"{row['ours'][key]:.4g}" for key in figures),
+                row["plain_path"],
+                *(f"{row['plain'][key]:.4g}" for key in figures),
                 f"{row['exact_p50_ms']:.4g}",
             ]
             for row in rows

@@ -275,7 +275,7 @@ class MatchConfig(Section):
         400, ge=1, le=1000, description="candidates the HNSW index keeps while searching"
     )
     hnsw_quick_ef_search: int = Field(
-        80,
+        60,
         ge=1,
         le=1000,
         description="candidates for a first look, which is enough where it finds somebody close",

@@ -169,7 +169,10 @@ class Indexer:
 
     async def _build(self, connection: asyncpg.Connection, vectors: VectorSet) -> None:
         """Mark what there is, which costs little without an index, and build over that."""
-        await _take(connection, vectors, _MARKED_AT_ONCE)
+        if await _take(connection, vectors, _MARKED_AT_ONCE):
+            clean_up = await connection.fetchval(SQL["statement_to_clean_up"], vectors.tenant_id)
+            if clean_up is not None:
+                await connection.execute(clean_up)
         settings, faces = self.settings, vectors.indexed + vectors.waiting
         memory_mb = min(settings.build_memory_mb, 64 + faces * _BUILD_BYTES_PER_VECTOR // _MIB)
         statement = await connection.fetchval(

@@ -30,7 +30,7 @@ _FACES_PER_CLUSTER = 16
 _GROWTH = 8
 _MOST_FROM_INDEX = 5_000
 # Of the largest distance at which a face joins a cluster: as near as that, nobody else is nearer.
-_BEYOND_DOUBT = 0.5
+_BEYOND_DOUBT = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,10 @@ class ClusterSearch:
 
     async def look_up(self, query: ClusterQuery) -> Finds:
         """Find the faces near to those of a query, while others may change the tenant."""
-        state = await self._begin(query.space)
+        state = await self._begin(query.space, self._settings.quick_ef_search)
         near = await self._enough(query, by_index=state["has_index"])
+        if state["has_index"]:
+            await self._connection.execute(SQL["end_search"])
         return Finds(query, state["changes"], state["last_seq"] or 0, near)
 
     async def clusters(self, finds: Finds, changes: int) -> list[list[ClusterDistance]]:
@@ -119,13 +121,18 @@ class ClusterSearch:
         Args:
             exactly: compare every face, whatever index there is.
         """
-        state = await self._begin(space)
-        ef_search = None if exactly or not state["has_index"] else self._settings.ef_search
-        return await self._nearest(embeddings, space, limit, ef_search)
+        if exactly:
+            return await self._nearest(embeddings, space, limit, by_index=False)
+        by_index = (await self._begin(space, self._settings.ef_search))["has_index"]
+        near = await self._nearest(embeddings, space, limit, by_index=by_index)
+        if by_index:
+            await self._connection.execute(SQL["end_search"])
+        return near
 
-    async def _begin(self, space: ModelSpace) -> asyncpg.Record:
+    async def _begin(self, space: ModelSpace, ef_search: int) -> asyncpg.Record:
+        name = vector_index_name(self._tenant_id, space)
         return await self._connection.fetchrow(
-            SQL["begin_search"], self._tenant_id, vector_index_name(self._tenant_id, space)
+            SQL["begin_search"], self._tenant_id, name, ef_search
         )
 
     async def _enough(self, query: ClusterQuery, *, by_index: bool) -> list[list[FaceDistance]]:
@@ -136,18 +143,18 @@ class ClusterSearch:
         not close beyond doubt.
         """
         everyone = range(len(query.embeddings))
-        if not by_index:
-            return await self._until_enough(query, everyone, None)
-        near = await self._until_enough(query, everyone, self._settings.quick_ef_search)
+        near = await self._until_enough(query, everyone, by_index=by_index)
         close = query.max_distance * _BEYOND_DOUBT
         doubtful = [n for n in everyone if not near[n] or near[n][0].distance > close]
-        again = await self._until_enough(query, doubtful, self._settings.ef_search)
-        for nth, faces in zip(doubtful, again, strict=True):
-            near[nth] = faces
+        if by_index and doubtful:
+            await self._connection.execute(SQL["search_harder"], self._settings.ef_search)
+            again = await self._until_enough(query, doubtful, by_index=True)
+            for nth, faces in zip(doubtful, again, strict=True):
+                near[nth] = faces
         return near
 
     async def _until_enough(
-        self, query: ClusterQuery, which: Sequence[int], ef_search: int | None
+        self, query: ClusterQuery, which: Sequence[int], *, by_index: bool
     ) -> list[list[FaceDistance]]:
         """Ask for more and more faces until each embedding has the clusters it may need."""
         wanted = len(query.embeddings)
@@ -156,7 +163,7 @@ class ClusterSearch:
         limit = 1 if wanted == 1 else wanted * _FACES_PER_CLUSTER
         while short:
             asked = [query.embeddings[nth] for nth in short]
-            near = await self._nearest(asked, query.space, limit, ef_search)
+            near = await self._nearest(asked, query.space, limit, by_index=by_index)
             found.update(zip(short, near, strict=True))
             short = [
                 nth
@@ -169,26 +176,17 @@ class ClusterSearch:
         return [found[nth] for nth in which]
 
     async def _nearest(
-        self,
-        embeddings: Sequence[Embedding],
-        space: ModelSpace,
-        limit: int,
-        ef_search: int | None,
+        self, embeddings: Sequence[Embedding], space: ModelSpace, limit: int, *, by_index: bool
     ) -> list[list[FaceDistance]]:
-        """The nearest faces of each embedding; exactly, where no `ef_search` is given."""
+        """The nearest faces of each embedding."""
         if not embeddings:
             return []
         vectors = [HalfVector(embedding) for embedding in embeddings]
-        asked = (self._tenant_id, space, vectors, limit)
         # A large part of the tenant is found faster without the index.
-        if ef_search is None or limit > _MOST_FROM_INDEX:
-            self._on_search("exact")
-            rows = await self._connection.fetch(SQL["nearest_faces_exact"], *asked)
-        else:
-            self._on_search("index")
-            await self._connection.execute(SQL["begin_index_search"], ef_search)
-            rows = await self._connection.fetch(SQL["nearest_faces_by_index"], *asked)
-            await self._connection.execute(SQL["end_index_search"])
+        by_index = by_index and limit <= _MOST_FROM_INDEX
+        self._on_search("index" if by_index else "exact")
+        statement = "nearest_faces_by_index" if by_index else "nearest_faces_exact"
+        rows = await self._connection.fetch(SQL[statement], self._tenant_id, space, vectors, limit)
         return _by_embedding(rows, len(embeddings))
 
     async def _up_to_date(self, finds: Finds) -> Finds:

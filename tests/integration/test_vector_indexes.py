@@ -100,7 +100,7 @@ async def test_a_search_by_index_uses_the_tenants_index_and_no_sort_of_all(store
     await stored.owner.execute("ANALYZE")  # says that no vector is in an index
     await stored.indexer.round()
     async with stored.database.transaction(LARGE) as connection:
-        await connection.execute(SQL["begin_index_search"], SEARCH.ef_search)
+        await connection.execute(SQL["begin_search"], LARGE, NAME, SEARCH.ef_search)
         plan = await _plan(connection, "nearest_faces_by_index")
     assert f"Index Scan using {NAME}" in plan
     assert "Seq Scan" not in plan

@@ -33,6 +33,11 @@ SELECT format(
 FROM face_vector WHERE tenant_id = $2 AND model_space = $3
 LIMIT 1
 
+-- name: statement_to_clean_up
+-- The statement that removes what marking a tenant's vectors as indexed left behind.
+SELECT format('VACUUM %s', tableoid::regclass) FROM face_vector
+WHERE tenant_id = $1 LIMIT 1
+
 -- name: statement_to_drop_index
 SELECT format('DROP INDEX CONCURRENTLY IF EXISTS %I', $1::text)
 

@@ -2,29 +2,46 @@
 
 -- name: begin_search
 -- The count of the tenant's changes and which of its faces came last; and whether its index ($2) is
--- there, built and whole. One that is missing, still building or broken is not.
-SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
-       (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
-       coalesce((
-           SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
-       ), false) AS has_index
-
--- name: begin_index_search
--- How far the index is searched, in candidates ($1); where deleted faces lie in the way, it is
+-- there, built and whole: one that is missing, still building or broken is not. Where it is, the
+-- transaction is set up for it until `end_search`.
+--
+-- How far the index is searched is said in candidates ($3); where deleted faces lie in the way, it is
 -- searched on until enough are found. The planner sees the tenant's name and not a parameter
--- (a partial index fits no unknown tenant). It takes the order that the index gives, and reads what
--- the index does not hold by another one, whatever the last statistics were.
-SELECT set_config('hnsw.ef_search', $1::integer::text, true),
-       set_config('hnsw.iterative_scan', 'strict_order', true),
-       set_config('hnsw.max_scan_tuples', '2147483647', true),
-       set_config('plan_cache_mode', 'force_custom_plan', true),
-       set_config('enable_sort', 'off', true),
-       set_config('enable_seqscan', 'off', true)
+-- (a partial index fits no unknown tenant). It takes the order that the index gives, whatever the last
+-- statistics were, and reads what the index does not hold by another one, entry by entry: only such
+-- a scan marks the entries of vectors that were taken in, so that the next one passes over them.
+SELECT changes, last_seq, has_index, CASE WHEN has_index THEN (
+    SELECT count(set_config(name, value, true))
+    FROM (VALUES
+        ('hnsw.ef_search', $3::integer::text),
+        ('hnsw.iterative_scan', 'strict_order'),
+        ('hnsw.max_scan_tuples', '2147483647'),
+        ('plan_cache_mode', 'force_custom_plan'),
+        ('enable_sort', 'off'),
+        ('enable_seqscan', 'off'),
+        ('enable_bitmapscan', 'off')
+    ) AS setting (name, value)
+) END
+FROM (
+    SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
+           (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
+           coalesce((
+               SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
+           ), false) AS has_index
+) AS state
 
--- name: end_index_search
-SELECT set_config('plan_cache_mode', 'auto', true),
-       set_config('enable_sort', 'on', true),
-       set_config('enable_seqscan', 'on', true)
+-- name: search_harder
+SELECT set_config('hnsw.ef_search', $1::integer::text, true)
+
+-- name: end_search
+-- What comes next is planned as usual.
+SELECT set_config(name, value, true)
+FROM (VALUES
+    ('plan_cache_mode', 'auto'),
+    ('enable_sort', 'on'),
+    ('enable_seqscan', 'on'),
+    ('enable_bitmapscan', 'on')
+) AS setting (name, value)
 
 -- name: nearest_faces_exact
 -- For each embedding. Every face of the tenant is compared: no index gives the order of this sum.
