@@ -101,10 +101,11 @@ def _origin(record: Record) -> str:
         f"{name} {model['precision']} ({model['provider'].removesuffix('ExecutionProvider')})"
         for name, model in configuration["models"].items()
     )
+    workers = f"; {settings['workers']} workers" if "workers" in settings else ""
     return (
         f"{_rounds(record)}commit {record['commit']}, {record['measured_at'][:10]}; "
         f"{machine['processor']}, {machine['usable_cores']} cores "
-        f"({', '.join(machine['flags'])}); {versions}; {settings['workers']} workers; {precisions}."
+        f"({', '.join(machine['flags'])}); {versions}{workers}{precisions and '; '}{precisions}."
     )
 
 

@@ -96,6 +96,21 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("bench")
+def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("search", tmp_path)
+    assert set(document["ratios"]) == {
+        "min_recall_at_1",
+        "min_recall_at_10",
+        "p50_vs_plain_index",
+        "speedup_vs_exact_500k",
+        "insert_500k_vs_empty",
+    }
+    assert document["ratios"]["min_recall_at_10"] >= 0.98
+    assert [row["path"] for row in line["search"]] == ["exact"] * 2 + ["index"] * 3
+    assert {row["recall_at_1"] for row in (each["matching"] for each in line["search"])} == {1.0}
+
+
+@pytest.mark.xdist_group("bench")
 def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
     document, (line,) = run_quickly("soak", tmp_path)
     idle, early, late = line["memory_mb"].values()

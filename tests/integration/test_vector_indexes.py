@@ -13,7 +13,7 @@ import pytest
 from pgvector import HalfVector
 
 from bench.crowd import SPACE, Crowd, crowd, load, number_of
-from service.domain.types import TenantId
+from service.domain.types import ClusterQuery, TenantId
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings, vector_indexes, vector_sets
 from service.store.search import ClusterSearch, SearchSettings, vector_index_name
@@ -122,6 +122,22 @@ async def _plan(connection: asyncpg.Connection, name: str, tenant: TenantId = LA
     vectors = [HalfVector([0.1] * 512)]
     rows = await connection.fetch(f"EXPLAIN {SQL[name]}", tenant, SPACE, vectors, 10)
     return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(("known", "looks"), [(True, 1), (False, 2)], ids=["known", "a stranger"])
+async def test_who_has_nobody_close_is_looked_for_again(
+    stored: Stored, known: bool, looks: int
+) -> None:
+    await stored.indexer.round()
+    people = stored.people if known else crowd(10, seed=3)
+    query = ClusterQuery((people.faces[0],), SPACE, 0.5)
+    paths: list[str] = []
+    async with stored.database.transaction(LARGE) as connection:
+        search = ClusterSearch(connection, LARGE, SEARCH, paths.append)
+        finds = await search.look_up(query)
+        ((nearest,),) = await search.clusters(finds, (finds.changes or 0) + 1)
+    assert paths == ["index"] * looks
+    assert (nearest.distance <= 0.5) == known
 
 
 async def test_new_vectors_are_found_before_the_index_takes_them_in(stored: Stored) -> None:
