@@ -10,12 +10,13 @@ from types import MappingProxyType
 from uuid import UUID, uuid4
 
 import asyncpg
+import numpy as np
 import pytest
 
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import ConfigError, NotFoundError
-from service.domain.types import ImageId, IngestedPhoto, ModelSpace, TenantId
+from service.domain.types import ClusterQuery, ImageId, IngestedPhoto, ModelSpace, TenantId
 from service.store import reads, search
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
@@ -272,6 +273,12 @@ async def test_a_database_of_the_first_release_keeps_its_data(
         cluster,
     )
     database = await Database.open(empty_database)
-    async with Repository(database, SearchSettings(200, 40)).reading(TenantId("old")) as old:
+    repository, tenant = Repository(database, SearchSettings(200, 40)), TenantId("old")
+    async with repository.reading(tenant) as old:
         assert (await old.image(ImageId(str(image)))).face_ids == (str(face),)
+    same = np.full(512, 512**-0.5, np.float32)
+    query = ClusterQuery((same,), ModelSpace("m"), 0.5)
+    async with repository.inserting(tenant, query) as (_, ((nearest,),)):
+        assert nearest.cluster_id == str(cluster)
+        assert nearest.distance == pytest.approx(0, abs=1e-3)
     await database.close()
