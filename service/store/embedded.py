@@ -87,7 +87,8 @@ def _start(cluster: Cluster) -> None:
         if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
             return
     raise ConfigError(
-        f"the embedded PostgreSQL in {cluster.folder} does not start; its log is {cluster.log}"
+        f"the embedded PostgreSQL in {cluster.folder} does not start; its log {cluster.log} ends: "
+        f"{cluster.last_words()}"
     )
 
 

@@ -42,6 +42,10 @@ class Postmaster:
     status: str
 
 
+_LAST_WORDS_BYTES = 4096
+_LAST_WORDS_LINES = 4
+
+
 class Cluster:
     """What PostgreSQL calls a cluster: one data folder, and the server that may run on it.
 
@@ -99,6 +103,16 @@ class Cluster:
     def log(self) -> Path:
         """The server's own log."""
         return self.folder / "log"
+
+    def last_words(self) -> str:
+        """What the server's log ends with: usually why it does not start."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, self.log.stat().st_size - _LAST_WORDS_BYTES))
+                lines = stream.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return "there is none"
+        return "; ".join(line.strip() for line in lines[-_LAST_WORDS_LINES:])
 
     def postmaster(self) -> Postmaster | None:
         """The server that runs, in whatever state; None where there is none."""

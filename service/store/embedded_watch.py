@@ -110,8 +110,9 @@ class Watch:
             if self._cluster.postmaster() is not None:  # somebody else was first
                 return
             _logger.error(
-                "the embedded database does not start; its log is %s",
+                "the embedded database does not start; its log %s ends: %s",
                 self._cluster.log,
+                self._cluster.last_words(),
                 extra={"fields": {"pause_s": pause_s}},
             )
             if self._stop.wait(pause_s):
