@@ -2,6 +2,7 @@
 
 FacetteError
 ├── ConfigError                 the configuration cannot be used
+│   └── ForeignBlobsError       the blob store belongs to another database
 ├── ModelError                  a model file or its manifest cannot be used
 │   └── ProviderError           an execution provider is offered, but does not run a model
 ├── InputError                  the caller sent something that cannot be served
@@ -45,6 +46,21 @@ class ConfigError(FacetteError):
     """The configuration cannot be used; the message names setting and line."""
 
     code = "config_invalid"
+
+
+class ForeignBlobsError(ConfigError):
+    """The blob store is marked as another database's: its blobs are none of ours to judge."""
+
+    code = "foreign_blobs"
+
+    def __init__(self, owner: str, database_id: str) -> None:
+        super().__init__(
+            f"the photos there belong to the database {owner}, and this one is {database_id}: "
+            "correct paths.upload_dir, blobs.url or [database]; or, if they are this database's, "
+            "remove facette-database.txt from among them"
+        )
+        self.owner = owner
+        self.database_id = database_id
 
 
 class ModelError(FacetteError):

@@ -45,6 +45,10 @@ class DatabaseBlobIndex:
         # no row is found.
         self._tenants: dict[str, str] = {}
 
+    async def database_id(self) -> str:
+        """The identity of the database, which its blob store is marked with."""
+        return str(await self._connection.fetchval(SQL["database_id"]))
+
     async def named_blobs(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that a row names now."""
         names = [name for key in keys if (name := image_name(key)) is not None]

@@ -12,12 +12,25 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
 from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, StoredBlob, TenantId
-from service.store.blob_names import UNFINISHED, image_key, is_ours
+from service.store.blob_names import (
+    OWNER_MARK,
+    UNFINISHED,
+    image_key,
+    is_ours,
+    marked_owner,
+    owner_mark,
+)
 from service.store.blob_stores import S3Settings
 
 if TYPE_CHECKING:
@@ -130,6 +143,33 @@ class S3BlobStore:
         """
         with _translated("written"):
             return await self._stamp()
+
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        try:
+            return marked_owner(await self.get(OWNER_MARK))
+        except NotFoundError:
+            return None
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the prefix as a database's, unless there is a mark already.
+
+        Raises:
+            StoreUnavailableError: the store does not take it.
+        """
+        mark = owner_mark(database_id)
+        with _translated("written"):
+            try:
+                await self._client.put_async(OWNER_MARK, mark, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return
+            except NotSupportedError:  # a store that knows no conditions
+                if await self.owner() is None:
+                    await self._client.put_async(OWNER_MARK, mark, use_multipart=False)
 
     async def _stamp(self) -> datetime:
         key = f"{UNFINISHED}{uuid4().hex}"

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, StoredBlob, TenantId
-from service.store.blob_names import UNFINISHED, image_key, is_folder, is_ours
+from service.store.blob_names import (
+    OWNER_MARK,
+    UNFINISHED,
+    image_key,
+    is_folder,
+    is_ours,
+    marked_owner,
+    owner_mark,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -82,6 +90,38 @@ class FolderBlobStore:
         """
         with _translated("written"):
             return await asyncio.to_thread(self._stamp)
+
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be read.
+        """
+        try:
+            with _translated("read", FileNotFoundError):
+                mark = await asyncio.to_thread((self._root / OWNER_MARK).read_bytes)
+        except FileNotFoundError:
+            return None
+        return marked_owner(mark)
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the folder as a database's, unless there is a mark already.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written, or the disk is full.
+        """
+        with _translated("written"):
+            await asyncio.to_thread(self._mark, owner_mark(database_id))
+
+    def _mark(self, mark: bytes) -> None:
+        try:
+            with (self._root / OWNER_MARK).open("xb") as stream:
+                stream.write(mark)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except FileExistsError:
+            return
+        _sync_folder(self._root)
 
     def _write(self, path: Path, data: bytes) -> str:
         handle, temporary = self._unfinished(path.parent)

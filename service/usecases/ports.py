@@ -123,9 +123,17 @@ class BlobStore(Protocol):
 
     async def now(self) -> datetime: ...
 
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it."""
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the store as a database's, unless there is a mark already."""
+
 
 class BlobIndex(Protocol):
     """Knows which blobs rows name, over all tenants."""
+
+    async def database_id(self) -> str: ...
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]: ...
 

@@ -20,7 +20,7 @@ from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, IngestedPhoto, ModelSpace, Swept, TenantId
 from service.store.blob_index import DatabaseBlobIndex, DatabaseSweepTurns
-from service.store.blob_names import folder_of
+from service.store.blob_names import OWNER_MARK, folder_of
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
 from service.store.repository import Repository
@@ -87,7 +87,7 @@ class House:
 
     @property
     def files(self) -> list[str]:
-        return list(files_below(self.uploads))
+        return [key for key in files_below(self.uploads) if key != OWNER_MARK]
 
     async def missing(self) -> set[str]:
         """Blobs that rows name and that are not there: there must never be one."""
