@@ -26,6 +26,8 @@ from service.config import (
 )
 from service.derived import database_settings
 from service.domain.errors import ConfigError, FacetteError
+from service.domain.types import TenantId
+from service.ops.doctor import run_doctor
 from service.server import Server
 from service.store.database import Database
 from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
@@ -80,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
     migrate.set_defaults(run=_migrate)
 
+    doctor = commands.add_parser("doctor", help="look for what is wrong, and say what to do")
+    doctor.add_argument("--tenant", help="what there is of this tenant, instead of everything")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor.set_defaults(run=_doctor)
+
     commands.add_parser("export", help="export the models to ONNX (see facette export --help)")
     return parser
 
@@ -127,6 +134,19 @@ def _migrate(options: argparse.Namespace) -> int:
     asyncio.run(run())
     print("the database has the newest schema")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    config = _quiet_config(options)
+    tenant_id = None if options.tenant is None else TenantId(options.tenant)
+    return run_doctor(config, tenant_id=tenant_id, as_json=options.json)
+
+
+def _quiet_config(options: argparse.Namespace) -> Config:
+    """For commands that say themselves what happens: only what is wrong is logged."""
+    config = load_config(options.config)
+    configure_logging("error", as_json=config.server.log_json)
+    return config
 
 
 def _serve(options: argparse.Namespace) -> int:

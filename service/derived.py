@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 
 from service.analysis.analyzer import AnalysisSettings
@@ -12,7 +13,7 @@ from service.runtime.cpu import usable_cores
 from service.runtime.sessions import SessionSettings
 from service.store.blob_stores import S3Settings
 from service.store.database import DatabaseSettings
-from service.store.embedded import embedded_server
+from service.store.embedded import EmbeddedAddress, embedded_server
 from service.store.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
 
@@ -54,7 +55,11 @@ def analysis_settings(config: Config) -> AnalysisSettings:
     )
 
 
-def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
+def database_settings(
+    config: Config,
+    stack: AsyncExitStack,
+    embedded: Callable[[Path], AbstractContextManager[EmbeddedAddress]] = embedded_server,
+) -> DatabaseSettings:
     """Where the database is; without a configured one the embedded server runs with the stack."""
     pool = config.database_pool
     connections = min(
@@ -66,7 +71,7 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
         return DatabaseSettings(
             server.host, server.port, server.dbname, server.user, server.password, *limits
         )
-    address = stack.enter_context(embedded_server(config.paths.data_dir))
+    address = stack.enter_context(embedded(config.paths.data_dir))
     return DatabaseSettings(
         address.socket_dir, address.port, address.dbname, address.user, "", *limits
     )

@@ -34,6 +34,7 @@ from service.store.blob_names import (
 from service.store.blob_stores import S3Settings
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _logger = logging.getLogger(__name__)
@@ -123,17 +124,32 @@ class S3BlobStore:
                 failed += some
         return failed
 
-    async def listing(self) -> AsyncIterator[StoredBlob]:
+    async def find(self, key: str) -> StoredBlob | None:
+        """What is known of a blob; None where there is none.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        try:
+            with _translated("found", FileNotFoundError):
+                return _blob(await self._client.head_async(key))
+        except FileNotFoundError:
+            return None
+
+    async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
         """Every blob and everything unfinished, in no order; never an object of somebody else.
+
+        Args:
+            folder: a tenant's, for those of this tenant alone.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
         with _translated("listed"):
-            async for some in self._client.list(chunk_size=_AT_ONCE):
+            async for some in self._client.list(folder, chunk_size=_AT_ONCE):
                 for each in some:
                     if is_ours(each["path"]):
-                        yield StoredBlob(each["path"], each["last_modified"])
+                        yield _blob(each)
 
     async def now(self) -> datetime:
         """The time by the store's clock, which stamps the objects.
@@ -177,6 +193,10 @@ class S3BlobStore:
         stamped = (await self._client.head_async(key))["last_modified"]
         await self._client.delete_async([key])
         return stamped
+
+
+def _blob(facts: ObjectMeta) -> StoredBlob:
+    return StoredBlob(facts["path"], facts["last_modified"], facts["size"])
 
 
 def _client(settings: S3Settings) -> S3Store:

@@ -70,13 +70,29 @@ class FolderBlobStore:
         """Remove blobs; returns the keys that could not be removed (a missing one is gone)."""
         return await asyncio.to_thread(self._remove, list(keys))
 
-    async def listing(self) -> AsyncIterator[StoredBlob]:
-        """Every blob and every unfinished file, in no order; never a file of somebody else.
+    async def find(self, key: str) -> StoredBlob | None:
+        """What is known of a blob; None where there is none.
 
         Raises:
             StoreUnavailableError: the folder cannot be read.
         """
-        files = self._files()
+        try:
+            with _translated("found", FileNotFoundError):
+                facts = await asyncio.to_thread((self._root / key).stat)
+        except FileNotFoundError:
+            return None
+        return StoredBlob(key, _time(facts.st_mtime), facts.st_size)
+
+    async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
+        """Every blob and every unfinished file, in no order; never a file of somebody else.
+
+        Args:
+            folder: a tenant's, for those of this tenant alone.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be read.
+        """
+        files = self._files() if folder is None else self._files_of(folder)
         with _translated("listed"):
             while some := await asyncio.to_thread(lambda: list(islice(files, _LISTED_AT_ONCE))):
                 for blob in some:
@@ -203,9 +219,10 @@ def _blob(entry: os.DirEntry[str], key: str) -> StoredBlob | None:
     try:
         if not entry.is_file(follow_symlinks=False):
             return None
-        return StoredBlob(key, _time(entry.stat(follow_symlinks=False).st_mtime))
+        facts = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
+    return StoredBlob(key, _time(facts.st_mtime), facts.st_size)
 
 
 def _time(seconds: float) -> datetime:
