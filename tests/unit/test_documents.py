@@ -27,12 +27,14 @@ from service.config import (
     render_example,
 )
 from service.domain.errors import (
+    ArchiveError,
     ConfigError,
     FacetteError,
     ForeignBlobsError,
     MissingParameterError,
     ModelError,
     ProviderError,
+    TenantExistsError,
     WithdrawnError,
 )
 from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
@@ -43,7 +45,15 @@ SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
 # Raised while the service starts or the command line runs, when no request is open, or after the
 # caller hung up, when nobody is there to be answered.
-NEVER_ANSWERED = {ConfigError, ForeignBlobsError, ModelError, ProviderError, WithdrawnError}
+NEVER_ANSWERED = {
+    ArchiveError,
+    ConfigError,
+    ForeignBlobsError,
+    ModelError,
+    ProviderError,
+    TenantExistsError,
+    WithdrawnError,
+}
 VARIABLES = {
     f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
     for section, model in SECTIONS.items()
