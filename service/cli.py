@@ -85,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate.set_defaults(run=_migrate)
 
     doctor = commands.add_parser("doctor", help="look for what is wrong, and say what to do")
-    doctor.add_argument(
-        "--tenant", type=_tenant, help="what there is of this tenant, instead of everything"
-    )
+    doctor.add_argument("--tenant", type=_tenant, help="what there is of this tenant alone")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     doctor.set_defaults(run=_doctor)
 
