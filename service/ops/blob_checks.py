@@ -54,7 +54,7 @@ async def check_blobs(
             if interval_s
             else "sweeps are off; set blobs.sweep_interval_s",
         )
-    text = f"{audit.blobs} of {audit.size_bytes} bytes, as the rows say"
+    text = f"{audit.blobs} blobs of {audit.size_bytes} bytes in all, as the rows say"
     report.ok_unless_found("blobs", before, text)
     return audit.blobs
 

@@ -121,7 +121,9 @@ async def check_indexes(
         elif name not in sets:
             text = f"{name} is left of a tenant that is gone or small"
             report.wrong("indexes", text, f"{looked_at}, and drops it")
-    report.ok_unless_found("indexes", before, f"{len(indexes)}, all valid and of use")
+    report.ok_unless_found(
+        "indexes", before, f"{len(indexes)} vector indexes, all valid and of use"
+    )
 
 
 async def check_rows(

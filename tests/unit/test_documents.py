@@ -163,13 +163,12 @@ def test_every_make_target_named_exists(document: str) -> None:
 @pytest.mark.parametrize("document", ["README.md", "models/README.md"])
 def test_every_facette_command_named_exists(document: str) -> None:
     calls = {
-        call
+        (command, *re.findall(r"(?<!\S)--[a-z-]+", rest))
         for code in code_in(document)
-        for call in re.findall(r"(?:^|[/\s(])facette ([a-z]+(?: +--[a-z-]+)*)", code)
+        for command, rest in re.findall(r"(?:^|[/\s(])facette ([a-z]+(?:-[a-z]+)*)([^)#\n]*)", code)
     }
     assert calls
-    for call in calls:
-        command, *options = call.split()
+    for command, *options in calls:
         shown = subprocess.run(
             [sys.executable, "-m", "service.cli", command, "--help"],
             cwd=ROOT,
