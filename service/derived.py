@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from service.analysis.analyzer import AnalysisSettings
@@ -13,7 +12,7 @@ from service.runtime.cpu import usable_cores
 from service.runtime.sessions import SessionSettings
 from service.store.blob_stores import S3Settings
 from service.store.database import DatabaseSettings
-from service.store.embedded import EmbeddedAddress, embedded_server
+from service.store.embedded import embedded_server
 from service.store.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
 
@@ -55,11 +54,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
     )
 
 
-def database_settings(
-    config: Config,
-    stack: AsyncExitStack,
-    embedded: Callable[[Path], AbstractContextManager[EmbeddedAddress]] = embedded_server,
-) -> DatabaseSettings:
+def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
     """Where the database is; without a configured one the embedded server runs with the stack."""
     pool = config.database_pool
     connections = min(
@@ -71,7 +66,7 @@ def database_settings(
         return DatabaseSettings(
             server.host, server.port, server.dbname, server.user, server.password, *limits
         )
-    address = stack.enter_context(embedded(config.paths.data_dir))
+    address = stack.enter_context(embedded_server(config.paths.data_dir))
     return DatabaseSettings(
         address.socket_dir, address.port, address.dbname, address.user, "", *limits
     )

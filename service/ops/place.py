@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -12,10 +11,9 @@ import asyncpg
 from service.config import Config
 from service.derived import blob_place, database_settings
 from service.domain.errors import ConfigError
-from service.store.attached import attached_server
+from service.store.attached import has_database, running_server
 from service.store.blob_stores import open_blob_store
 from service.store.database import DatabaseSettings
-from service.store.embedded import EmbeddedAddress
 from service.store.health import migration_state
 from service.store.owner import owner_connection
 from service.usecases.ports import BlobStore
@@ -32,7 +30,27 @@ async def database_of(config: Config, *, create: bool = False) -> AsyncIterator[
         ConfigError: there is none, or it does not start.
     """
     async with AsyncExitStack() as stack:
-        yield database_settings(config, stack, partial(_attached, create=create))
+        data_dir = config.paths.data_dir
+        running = running_server(data_dir) if config.database is None else None
+        if running is not None:  # it is the service's, and is left running
+            pool = config.database_pool
+            yield DatabaseSettings(
+                running.socket_dir,
+                running.port,
+                running.dbname,
+                running.user,
+                "",
+                pool.max_connections,
+                pool.acquire_timeout_s,
+                pool.statement_timeout_s,
+            )
+            return
+        if config.database is None and not create and not has_database(data_dir):
+            raise ConfigError(
+                f"there is no embedded database in {data_dir} yet: it is made when the service "
+                "starts"
+            )
+        yield database_settings(config, stack)
 
 
 @asynccontextmanager
@@ -62,9 +80,3 @@ async def blobs_of(config: Config) -> BlobStore:
     if isinstance(place, Path) and not place.is_dir():
         raise ConfigError(f"paths.upload_dir: there is no folder {place}")
     return await open_blob_store(place)
-
-
-@contextmanager
-def _attached(data_dir: Path, *, create: bool) -> Iterator[EmbeddedAddress]:
-    with attached_server(data_dir, create=create) as address:
-        yield address
