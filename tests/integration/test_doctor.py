@@ -16,7 +16,6 @@ import asyncpg
 import pytest
 
 from bench.crowd import SPACE, crowd, load
-from service.cli import main
 from service.config import AuthConfig, Config, MatchConfig
 from service.config.sections import DatabaseConfig, PathsConfig
 from service.domain.types import ImageId, TenantId
@@ -376,25 +375,37 @@ async def test_tenant_whose_files_outlived_it_is_wrong_until_they_are_gone(
     assert set(report.counts.values()) == {0}
 
 
-def test_database_that_cannot_be_reached_is_status_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def facette(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A process of its own: the command sets up logging for all of its process."""
+    outside = {k: v for k, v in os.environ.items() if not k.startswith("FACETTE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        cwd=folder,
+        env=environment or outside,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_database_that_cannot_be_reached_is_status_2(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         '[auth]\ntoken = "a-long-enough-token"\n[database]\nhost = "127.0.0.1"\nport = 1\n',
         encoding="utf-8",
     )
-    monkeypatch.chdir(tmp_path)
-    assert main(["doctor"]) == 2
-    assert "127.0.0.1:1 cannot be used" in capsys.readouterr().out
+    done = facette(tmp_path, "doctor")
+    assert done.returncode == 2
+    assert "127.0.0.1:1 cannot be used" in done.stdout
 
 
-def test_doctor_makes_no_embedded_database_where_there_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_makes_no_embedded_database_where_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[auth]\ntoken = "a-long-enough-token"\n', "utf-8")
-    monkeypatch.chdir(tmp_path)
-    assert main(["doctor"]) == 2
-    assert "no embedded database" in capsys.readouterr().out
+    done = facette(tmp_path, "doctor")
+    assert done.returncode == 2
+    assert "no embedded database" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
 
 
@@ -412,14 +423,7 @@ def own(models_dir: Path) -> Iterator[ConfiguredService]:
 
 
 def doctor(service: ConfiguredService, *arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli", "doctor", *arguments],
-        cwd=service.folder,
-        env=service._environment,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
+    done = facette(service.folder, "doctor", *arguments, environment=service._environment)
     return done.returncode, done.stdout
 
 
