@@ -8,6 +8,7 @@ from uuid import uuid4
 import asyncpg
 
 from service.domain.types import ModelSpace, TenantId
+from service.store.blob_index import SWEEP_TURN_KEY
 from service.store.migrations import load_migrations
 from service.store.search import INDEX_PREFIX
 from service.store.statements import SQL
@@ -118,6 +119,11 @@ async def faces_without_vector(
 async def rows_by_kind(connection: asyncpg.Connection, tenant_id: TenantId) -> dict[str, int]:
     """How many rows of each kind there are of a tenant."""
     return dict(await connection.fetchrow(SQL["rows_by_kind"], tenant_id))
+
+
+async def is_importing(connection: asyncpg.Connection) -> bool:
+    """Whether a tenant is being imported, whose photos no row names yet that others can see."""
+    return bool(await connection.fetchval(SQL["is_importing"], SWEEP_TURN_KEY))
 
 
 async def database_id(connection: asyncpg.Connection) -> str:

@@ -22,10 +22,12 @@ from service.domain.types import ImageId, TenantId
 from service.ops.doctor import examine
 from service.ops.report import Report, Verdict
 from service.runtime.manifest import load_manifest
+from service.store.blob_index import SWEEP_TURN_KEY
 from service.store.blob_names import OWNER_MARK, folder_of, image_key
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
 from service.store.indexer import Indexer, IndexSettings
+from service.store.statements import SQL
 from tests.conftest import open_folder
 from tests.integration.live import ConfiguredService, end, insert, wait_until
 
@@ -312,6 +314,18 @@ async def test_old_blob_without_a_row_is_found_and_a_young_one_is_not(patient: P
         assert old in text
         assert unfinished in text
         assert young not in text
+
+
+async def test_blobs_of_an_import_under_way_are_not_wrong(
+    patient: Patient, database: Database
+) -> None:
+    key = image_key(SMALL, ImageId(str(uuid4())), "jpg")
+    (patient.uploads / key).write_bytes(b"a photo!!")
+    patient.age(key)
+    async with database.maintenance() as importing, importing.transaction():
+        await importing.execute(SQL["hold_off_sweeps"], SWEEP_TURN_KEY)
+        assert await patient.wrong() == []
+    assert [check for check, _ in await patient.wrong()] == ["blobs"]
 
 
 async def test_many_faults_are_counted_and_a_few_named(patient: Patient) -> None:

@@ -173,5 +173,14 @@ WHERE image.size_bytes <> listed_blob.size_bytes AND ($1::text IS NULL OR tenant
 SELECT key FROM listed_blob
 WHERE modified_at < $1 AND NOT EXISTS (SELECT FROM image WHERE blob_key = key)
 
+-- name: is_importing
+-- Whether somebody holds sweeps off by the lock of their turn ($1), as an import does.
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND classid::bigint << 32 | objid::bigint = $1::bigint
+)
+
 -- name: size_of_listing
 SELECT count(*) AS blobs, coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM listed_blob
