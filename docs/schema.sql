@@ -10,6 +10,12 @@ CREATE TABLE public.cluster (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.database_identity (
+    only_row boolean DEFAULT true NOT NULL,
+    database_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT database_identity_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE public.face (
     tenant_id text NOT NULL,
     face_id uuid NOT NULL,
@@ -255,6 +261,9 @@ ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_15 FOR V
 
 ALTER TABLE ONLY public.cluster
     ADD CONSTRAINT cluster_pkey PRIMARY KEY (tenant_id, cluster_id);
+
+ALTER TABLE ONLY public.database_identity
+    ADD CONSTRAINT database_identity_pkey PRIMARY KEY (only_row);
 
 ALTER TABLE ONLY public.face
     ADD CONSTRAINT face_pkey PRIMARY KEY (tenant_id, face_id);

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from service import __version__
+from service.api.params import is_word
 from service.app import Service
 from service.config import (
     CONFIG_PATH_VARIABLE,
@@ -26,6 +27,9 @@ from service.config import (
 )
 from service.derived import database_settings
 from service.domain.errors import ConfigError, FacetteError
+from service.domain.types import TenantId
+from service.ops.archives import run_export, run_import
+from service.ops.doctor import run_doctor
 from service.server import Server
 from service.store.database import Database
 from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
@@ -80,6 +84,24 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
     migrate.set_defaults(run=_migrate)
 
+    doctor = commands.add_parser("doctor", help="look for what is wrong, and say what to do")
+    doctor.add_argument("--tenant", type=_tenant, help="what there is of this tenant alone")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor.set_defaults(run=_doctor)
+
+    take_out = commands.add_parser("export-tenant", help="write what a tenant has into one file")
+    take_out.add_argument("tenant", type=_tenant, help="the tenant's id")
+    take_out.add_argument("file", type=Path, help="a new tar file; gzipped if it ends with .gz")
+    take_out.add_argument("--images", action="store_true", help="with the photos")
+    take_out.set_defaults(run=_export_tenant)
+
+    bring_in = commands.add_parser("import-tenant", help="store the tenant that a file holds")
+    bring_in.add_argument("file", type=Path, help="what export-tenant wrote")
+    bring_in.add_argument(
+        "--as", dest="rename", type=_tenant, help="what to call it here, instead of its own id"
+    )
+    bring_in.set_defaults(run=_import_tenant)
+
     commands.add_parser("export", help="export the models to ONNX (see facette export --help)")
     return parser
 
@@ -127,6 +149,32 @@ def _migrate(options: argparse.Namespace) -> int:
     asyncio.run(run())
     print("the database has the newest schema")
     return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    return run_doctor(_quiet_config(options), tenant_id=options.tenant, as_json=options.json)
+
+
+def _export_tenant(options: argparse.Namespace) -> int:
+    return run_export(_quiet_config(options), options.tenant, options.file, images=options.images)
+
+
+def _import_tenant(options: argparse.Namespace) -> int:
+    return run_import(_quiet_config(options), options.file, options.rename)
+
+
+def _tenant(text: str) -> TenantId:
+    """A tenant's id, which the API would take, too."""
+    if not is_word(text):
+        raise argparse.ArgumentTypeError("an id has 1 to 128 characters, none of them for control")
+    return TenantId(text)
+
+
+def _quiet_config(options: argparse.Namespace) -> Config:
+    """For commands that say themselves what happens: only what is wrong is logged."""
+    config = load_config(options.config)
+    configure_logging("error", as_json=config.server.log_json)
+    return config
 
 
 def _serve(options: argparse.Namespace) -> int:

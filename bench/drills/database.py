@@ -99,7 +99,7 @@ async def stored(service: ServiceProcess) -> Stored:
     finally:
         await connection.close()
     uploads = service.data_dir / "uploads"
-    files = {str(path.relative_to(uploads)): path for path in uploads.rglob("*") if path.is_file()}
+    files = {str(path.relative_to(uploads)): path for path in uploads.glob("*/*") if path.is_file()}
     rows: dict[str, list[Row]] = {}
     for record in records:
         file = files.pop(record["blob_key"], None)

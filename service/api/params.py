@@ -33,6 +33,11 @@ _MAX_INT64 = 2**63 - 1
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
+def is_word(value: str) -> bool:
+    """Whether an id may be so: 1 to 128 characters, none of them a control character."""
+    return len(value.strip()) > 0 and len(value) <= MAX_ID_LENGTH and not _FORBIDDEN.search(value)
+
+
 class MalformedBodyError(InputError):
     """The form in the body does not parse."""
 
@@ -80,7 +85,7 @@ class Parameters:
         value = self._get(name)
         if value is None or value == "":
             raise MissingParameterError(name)
-        if len(value) > MAX_ID_LENGTH or _FORBIDDEN.search(value) or not value.strip():
+        if not is_word(value):
             raise ParameterError(
                 name,
                 f"The parameter '{name}' must have 1 to {MAX_ID_LENGTH} characters, "

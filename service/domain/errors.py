@@ -2,6 +2,7 @@
 
 FacetteError
 ├── ConfigError                 the configuration cannot be used
+│   └── ForeignBlobsError       the blob store belongs to another database
 ├── ModelError                  a model file or its manifest cannot be used
 │   └── ProviderError           an execution provider is offered, but does not run a model
 ├── InputError                  the caller sent something that cannot be served
@@ -14,6 +15,8 @@ FacetteError
 │   ├── MissingTokenError       no token was sent
 │   └── WrongTokenError         a token was sent that is not the right one
 ├── NotFoundError               no such thing in this tenant
+├── ArchiveError                a tenant's archive cannot be written, or not be relied on
+├── TenantExistsError           a tenant cannot be imported over one that is there
 ├── DeadlineError               the request's time is over, or too short for what is left to do
 ├── WithdrawnError              the caller hung up; nobody is there to be told
 └── UnavailableError            the request may be repeated later
@@ -45,6 +48,21 @@ class ConfigError(FacetteError):
     """The configuration cannot be used; the message names setting and line."""
 
     code = "config_invalid"
+
+
+class ForeignBlobsError(ConfigError):
+    """The blob store is marked as another database's: its blobs are none of ours to judge."""
+
+    code = "foreign_blobs"
+
+    def __init__(self, owner: str, database_id: str) -> None:
+        super().__init__(
+            f"the photos there belong to the database {owner}, and this one is {database_id}: "
+            "correct paths.upload_dir, blobs.url or [database]; or, if they are this database's, "
+            "remove facette-database.txt from among them"
+        )
+        self.owner = owner
+        self.database_id = database_id
 
 
 class ModelError(FacetteError):
@@ -166,6 +184,25 @@ class NotFoundError(FacetteError):
     def __init__(self, kind: str) -> None:
         super().__init__(f"There is no such {kind}.")
         self.kind = kind
+
+
+class ArchiveError(FacetteError):
+    """A tenant's archive cannot be written, or what is in it is not what it should be."""
+
+    code = "archive_invalid"
+
+
+class TenantExistsError(FacetteError):
+    """A tenant of this name is there already; an import never changes one."""
+
+    code = "tenant_exists"
+
+    def __init__(self, tenant_id: str) -> None:
+        super().__init__(
+            f"there is a tenant {tenant_id!r} already, and nothing was imported: delete it first, "
+            "or import under another name with --as"
+        )
+        self.tenant_id = tenant_id
 
 
 class UnavailableError(FacetteError):

@@ -158,6 +158,7 @@ class StoredBlob:
 
     key: str
     modified_at: datetime
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from service.store.database import Database
 from service.store.statements import SQL
 
 # Any constant that no other advisory lock of the service uses: "facettes" in hexadecimal.
-_TURN_KEY = 0x6661636574746573
+SWEEP_TURN_KEY = 0x6661636574746573
 # Writers of a tenant wait behind the sweep while it waits, so it gives up soon.
 _LONGEST_WAIT_FOR_LOCKS = "2s"
 
@@ -32,7 +32,7 @@ class DatabaseSweepTurns:
             StoreUnavailableError: the database does not answer, also later in the block.
         """
         async with self._database.maintenance() as connection:
-            is_ours = await connection.fetchval(SQL["take_sweep_turn"], _TURN_KEY)
+            is_ours = await connection.fetchval(SQL["take_sweep_turn"], SWEEP_TURN_KEY)
             yield DatabaseBlobIndex(connection) if is_ours else None
 
 
@@ -44,6 +44,10 @@ class DatabaseBlobIndex:
         # Keys come folder by folder. A tenant's folder never changes; where the tenant has gone,
         # no row is found.
         self._tenants: dict[str, str] = {}
+
+    async def database_id(self) -> str:
+        """The identity of the database, which its blob store is marked with."""
+        return str(await self._connection.fetchval(SQL["database_id"]))
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that a row names now."""

@@ -1,4 +1,4 @@
-"""Names in the blob store: `<tenant's folder>/<image>.<format>`, and those of unfinished files."""
+"""Names in the blob store: `<tenant's folder>/<image>.<format>`, unfinished files, the mark."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from service.domain.types import ImageId, TenantId
 
 # Begins the name of what is being written, or was when the process died.
 UNFINISHED: Final = ".part-"
+
+# The object that says which database's photos these are; it lies beside the tenants' folders.
+OWNER_MARK: Final = "facette-database.txt"
 
 _FOLDER = re.compile("[0-9a-f]{32}")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -51,3 +54,18 @@ def is_ours(key: str) -> bool:
 def is_folder(name: str) -> bool:
     """Whether a folder may be a tenant's."""
     return _FOLDER.fullmatch(name) is not None
+
+
+def owner_mark(database_id: str) -> bytes:
+    """What the mark says: the id of the database in the first line, and why it is there."""
+    return (
+        f"{database_id}\n"
+        "The photos here belong to the Facette database with this id. A service on another\n"
+        "database does not remove any of them. Remove this file, and the next database that\n"
+        "sweeps here becomes their owner.\n"
+    ).encode()
+
+
+def marked_owner(mark: bytes) -> str:
+    """The id in a mark."""
+    return mark.decode(errors="replace").partition("\n")[0].strip()

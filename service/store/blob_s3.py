@@ -12,15 +12,29 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
 from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, StoredBlob, TenantId
-from service.store.blob_names import UNFINISHED, image_key, is_ours
+from service.store.blob_names import (
+    OWNER_MARK,
+    UNFINISHED,
+    image_key,
+    is_ours,
+    marked_owner,
+    owner_mark,
+)
 from service.store.blob_stores import S3Settings
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _logger = logging.getLogger(__name__)
@@ -110,17 +124,32 @@ class S3BlobStore:
                 failed += some
         return failed
 
-    async def listing(self) -> AsyncIterator[StoredBlob]:
+    async def find(self, key: str) -> StoredBlob | None:
+        """What is known of a blob; None where there is none.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        try:
+            with _translated("found", FileNotFoundError):
+                return _blob(await self._client.head_async(key))
+        except FileNotFoundError:
+            return None
+
+    async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
         """Every blob and everything unfinished, in no order; never an object of somebody else.
+
+        Args:
+            folder: a tenant's, for those of this tenant alone.
 
         Raises:
             StoreUnavailableError: the store does not answer.
         """
         with _translated("listed"):
-            async for some in self._client.list(chunk_size=_AT_ONCE):
+            async for some in self._client.list(folder, chunk_size=_AT_ONCE):
                 for each in some:
                     if is_ours(each["path"]):
-                        yield StoredBlob(each["path"], each["last_modified"])
+                        yield _blob(each)
 
     async def now(self) -> datetime:
         """The time by the store's clock, which stamps the objects.
@@ -131,12 +160,43 @@ class S3BlobStore:
         with _translated("written"):
             return await self._stamp()
 
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        try:
+            return marked_owner(await self.get(OWNER_MARK))
+        except NotFoundError:
+            return None
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the prefix as a database's, unless there is a mark already.
+
+        Raises:
+            StoreUnavailableError: the store does not take it.
+        """
+        mark = owner_mark(database_id)
+        with _translated("written"):
+            try:
+                await self._client.put_async(OWNER_MARK, mark, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return
+            except NotSupportedError:  # a store that knows no conditions
+                if await self.owner() is None:
+                    await self._client.put_async(OWNER_MARK, mark, use_multipart=False)
+
     async def _stamp(self) -> datetime:
         key = f"{UNFINISHED}{uuid4().hex}"
         await self._client.put_async(key, b"", use_multipart=False)
         stamped = (await self._client.head_async(key))["last_modified"]
         await self._client.delete_async([key])
         return stamped
+
+
+def _blob(facts: ObjectMeta) -> StoredBlob:
+    return StoredBlob(facts["path"], facts["last_modified"], facts["size"])
 
 
 def _client(settings: S3Settings) -> S3Store:

@@ -15,7 +15,15 @@ from pathlib import Path
 
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, StoredBlob, TenantId
-from service.store.blob_names import UNFINISHED, image_key, is_folder, is_ours
+from service.store.blob_names import (
+    OWNER_MARK,
+    UNFINISHED,
+    image_key,
+    is_folder,
+    is_ours,
+    marked_owner,
+    owner_mark,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -62,13 +70,29 @@ class FolderBlobStore:
         """Remove blobs; returns the keys that could not be removed (a missing one is gone)."""
         return await asyncio.to_thread(self._remove, list(keys))
 
-    async def listing(self) -> AsyncIterator[StoredBlob]:
-        """Every blob and every unfinished file, in no order; never a file of somebody else.
+    async def find(self, key: str) -> StoredBlob | None:
+        """What is known of a blob; None where there is none.
 
         Raises:
             StoreUnavailableError: the folder cannot be read.
         """
-        files = self._files()
+        try:
+            with _translated("found", FileNotFoundError):
+                facts = await asyncio.to_thread((self._root / key).stat)
+        except FileNotFoundError:
+            return None
+        return StoredBlob(key, _time(facts.st_mtime), facts.st_size)
+
+    async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
+        """Every blob and every unfinished file, in no order; never a file of somebody else.
+
+        Args:
+            folder: a tenant's, for those of this tenant alone.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be read.
+        """
+        files = self._files() if folder is None else self._files_of(folder)
         with _translated("listed"):
             while some := await asyncio.to_thread(lambda: list(islice(files, _LISTED_AT_ONCE))):
                 for blob in some:
@@ -82,6 +106,38 @@ class FolderBlobStore:
         """
         with _translated("written"):
             return await asyncio.to_thread(self._stamp)
+
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be read.
+        """
+        try:
+            with _translated("read", FileNotFoundError):
+                mark = await asyncio.to_thread((self._root / OWNER_MARK).read_bytes)
+        except FileNotFoundError:
+            return None
+        return marked_owner(mark)
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the folder as a database's, unless there is a mark already.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written, or the disk is full.
+        """
+        with _translated("written"):
+            await asyncio.to_thread(self._mark, owner_mark(database_id))
+
+    def _mark(self, mark: bytes) -> None:
+        try:
+            with (self._root / OWNER_MARK).open("xb") as stream:
+                stream.write(mark)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except FileExistsError:
+            return
+        _sync_folder(self._root)
 
     def _write(self, path: Path, data: bytes) -> str:
         handle, temporary = self._unfinished(path.parent)
@@ -164,9 +220,10 @@ def _blob(entry: os.DirEntry[str], key: str) -> StoredBlob | None:
     try:
         if not entry.is_file(follow_symlinks=False):
             return None
-        return StoredBlob(key, _time(entry.stat(follow_symlinks=False).st_mtime))
+        facts = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return None
+    return StoredBlob(key, _time(facts.st_mtime), facts.st_size)
 
 
 def _time(seconds: float) -> datetime:

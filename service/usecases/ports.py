@@ -120,13 +120,23 @@ class BlobStore(Protocol):
 
     async def delete(self, keys: Iterable[str]) -> list[str]: ...
 
-    def listing(self) -> AsyncIterator[StoredBlob]: ...
+    async def find(self, key: str) -> StoredBlob | None: ...
+
+    def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]: ...
 
     async def now(self) -> datetime: ...
+
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it."""
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the store as a database's, unless there is a mark already."""
 
 
 class BlobIndex(Protocol):
     """Knows which blobs rows name, over all tenants."""
+
+    async def database_id(self) -> str: ...
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]: ...
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from itertools import groupby
 
-from service.domain.errors import FacetteError
+from service.domain.errors import FacetteError, ForeignBlobsError
 from service.domain.types import Swept
 from service.usecases.ports import BlobIndex, BlobStore, SweepTurns
 
@@ -40,12 +40,14 @@ class SweepBlobs:
         """Sweep once; None where another process is at it.
 
         Raises:
+            ForeignBlobsError: the blobs belong to another database; none was looked at.
             StoreUnavailableError: the database or the blob store does not answer. What was removed
                 until then is gone.
         """
         async with self._turns.take() as index:
             if index is None:
                 return None
+            await claim_blobs(self._blobs, await index.database_id())
             removed = left = 0
             async for keys in self._old_blobs():
                 orphans, gone = await self._sweep(index, keys)
@@ -56,6 +58,17 @@ class SweepBlobs:
                 "orphan blobs removed", extra={"fields": {"removed": removed, "left": left}}
             )
         return Swept(removed, left)
+
+    async def claim(self) -> None:
+        """Mark the blob store as the database's own, as a sweep does, and remove nothing.
+
+        Raises:
+            ForeignBlobsError: the blobs belong to another database.
+            StoreUnavailableError: the database or the blob store does not answer.
+        """
+        async with self._turns.take() as index:
+            if index is not None:
+                await claim_blobs(self._blobs, await index.database_id())
 
     async def _old_blobs(self) -> AsyncIterator[list[str]]:
         """Keys of blobs past the grace, in batches."""
@@ -81,8 +94,27 @@ class SweepBlobs:
         return len(orphans), gone
 
 
+async def claim_blobs(blobs: BlobStore, database_id: str) -> None:
+    """Make sure that a blob store belongs to a database; one without a mark comes to.
+
+    Without that, a service on another database would take every photo there for an orphan.
+
+    Raises:
+        ForeignBlobsError: it belongs to another one.
+        StoreUnavailableError: it does not answer.
+    """
+    owner = await blobs.owner()
+    if owner is None:
+        await blobs.claim(database_id)
+        owner = await blobs.owner()  # two databases may have come at the same moment
+    if owner != database_id:
+        raise ForeignBlobsError(owner or "?", database_id)
+
+
 class SweepSchedule:
     """Sweeps at once and then every so many seconds, until its task is cancelled.
+
+    Where sweeps are off, the blob store is still marked: another database must not come to own it.
 
     Args:
         on_swept: told of each sweep that came to its end.
@@ -108,17 +140,20 @@ class SweepSchedule:
         while True:
             self._changed.clear()
             interval_s = self._interval_s
-            if self._sweep is not None and interval_s:
-                await self._once(self._sweep)
+            if self._sweep is not None:
+                await self._once(self._sweep if interval_s else self._sweep.claim)
             try:
                 async with asyncio.timeout(interval_s or None):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def _once(self, sweep: SweepBlobs) -> None:
+    async def _once(self, sweep: Callable[[], Awaitable[Swept | None]]) -> None:
         try:
             swept = await sweep()
+        except ForeignBlobsError as error:
+            _logger.error("orphan blobs are not swept: %s", error.message)
+            self._on_failure()
         except FacetteError as error:
             _logger.warning("the sweep for orphan blobs failed: %s", error.message)
             self._on_failure()

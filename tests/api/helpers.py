@@ -20,6 +20,7 @@ import httpx
 from PIL import Image
 
 from bench.server import TOKEN, ServiceProcess
+from service.store.blob_names import OWNER_MARK
 
 # Every route that names something of a tenant by its id, with the parameters that do.
 BY_ID = (
@@ -174,7 +175,7 @@ def uploads(service: ServiceProcess) -> Path:
 
 def stored(service: ServiceProcess) -> set[Path]:
     """Every file and folder of stored photos."""
-    return set(uploads(service).rglob("*"))
+    return set(uploads(service).rglob("*")) - {uploads(service) / OWNER_MARK}
 
 
 def stored_file(service: ServiceProcess, image_id: str) -> Path | None:

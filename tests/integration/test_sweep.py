@@ -27,7 +27,7 @@ from service.domain.types import (
     TenantId,
 )
 from service.store.blob_index import DatabaseBlobIndex, DatabaseSweepTurns
-from service.store.blob_names import folder_of
+from service.store.blob_names import OWNER_MARK, folder_of
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database
 from service.store.repository import Repository
@@ -94,7 +94,7 @@ class House:
 
     @property
     def files(self) -> list[str]:
-        return list(files_below(self.uploads))
+        return [key for key in files_below(self.uploads) if key != OWNER_MARK]
 
     async def missing(self) -> set[str]:
         """Blobs that rows name and that are not there: there must never be one."""

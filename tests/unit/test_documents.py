@@ -27,11 +27,14 @@ from service.config import (
     render_example,
 )
 from service.domain.errors import (
+    ArchiveError,
     ConfigError,
     FacetteError,
+    ForeignBlobsError,
     MissingParameterError,
     ModelError,
     ProviderError,
+    TenantExistsError,
     WithdrawnError,
 )
 from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
@@ -42,7 +45,15 @@ SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
 # Raised while the service starts or the command line runs, when no request is open, or after the
 # caller hung up, when nobody is there to be answered.
-NEVER_ANSWERED = {ConfigError, ModelError, ProviderError, WithdrawnError}
+NEVER_ANSWERED = {
+    ArchiveError,
+    ConfigError,
+    ForeignBlobsError,
+    ModelError,
+    ProviderError,
+    TenantExistsError,
+    WithdrawnError,
+}
 VARIABLES = {
     f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
     for section, model in SECTIONS.items()
@@ -152,13 +163,12 @@ def test_every_make_target_named_exists(document: str) -> None:
 @pytest.mark.parametrize("document", ["README.md", "models/README.md"])
 def test_every_facette_command_named_exists(document: str) -> None:
     calls = {
-        call
+        (command, *re.findall(r"(?<!\S)--[a-z-]+", rest))
         for code in code_in(document)
-        for call in re.findall(r"(?:^|[/\s(])facette ([a-z]+(?: +--[a-z-]+)*)", code)
+        for command, rest in re.findall(r"(?:^|[/\s(])facette ([a-z]+(?:-[a-z]+)*)([^)#\n]*)", code)
     }
     assert calls
-    for call in calls:
-        command, *options = call.split()
+    for command, *options in calls:
         shown = subprocess.run(
             [sys.executable, "-m", "service.cli", command, "--help"],
             cwd=ROOT,

@@ -5,6 +5,9 @@
 -- One process at a time, until the connection closes.
 SELECT pg_try_advisory_lock($1)
 
+-- name: database_id
+SELECT database_id FROM database_identity
+
 -- name: tenants_of_folders
 -- The folder of a tenant in the blob store, as service/store/blob_names.py computes it.
 SELECT folder, tenant_id

@@ -1,0 +1,208 @@
+"""What is in a tenant's archive: a tar file, gzipped or not, whose entries come in this order.
+
+archive.json
+    The head: `format`, `version`, `schema` (the number of the newest migration), `tenant_id`, and
+    `created_at` of the tenant.
+photos/<image_id>.<suffix>
+    The bytes of each photo, in the order of the images; none where they were left out.
+rows/<kind>-<number>.tsv
+    The rows of each kind of `PARTS`, in that order, cut into pieces of some megabytes. They are in
+    PostgreSQL's COPY text format: a row a line, columns apart by tabs, `\\N` for null. Times are in
+    UTC. Faces stand in the order they were stored. A vector is its 512 half-precision numbers, two
+    bytes each with the high one first, in base64. An image has a `photo_suffix` where its photo
+    is in the archive; the photo's SHA-256 and size are the image's.
+manifest.json
+    The head again, how many there are of each kind, and the name, rows, size and SHA-256 of each
+    piece. An archive without it was cut off.
+
+Nothing in it tells when, where or from which database it was made, so that the archive of a tenant
+that was imported is the one it came from, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from service.domain.errors import ArchiveError
+
+FORMAT: Final = "facette-tenant"
+VERSION: Final = 1
+HEAD: Final = "archive.json"
+MANIFEST: Final = "manifest.json"
+
+# Kinds of rows, each after what it refers to, and their columns.
+PARTS: Final = {
+    "images": (
+        *("image_id", "photo_suffix", "format", "width", "height"),
+        *("size_bytes", "sha256", "phash", "created_at"),
+    ),
+    "clusters": ("cluster_id", "created_at"),
+    "faces": (
+        *("face_id", "image_id", "cluster_id", "box", "landmarks", "area"),
+        *("confidence", "is_auto_matched", "distance"),
+    ),
+    "vectors": ("face_id", "model_space", "embedding"),
+    "reviews": ("review_id", "cluster_id", "created_at"),
+}
+PART_BYTES: Final = 4 * 2**20
+# JavaScript's largest whole number; beyond it a number is no review's that was ever stored.
+LARGEST_REVIEW_ID: Final = 2**53 - 1
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_PHOTO = re.compile(rf"photos/({_UUID})\.([a-z0-9]+)")
+_PART = re.compile(rf"rows/({'|'.join(PARTS)})-(\d{{6}})\.tsv")
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Whose archive it is; `created_at` is PostgreSQL's text for a time in UTC."""
+
+    tenant_id: str
+    created_at: str
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of the rows, as the manifest lists it."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many there are of each kind in an archive."""
+
+    images: int
+    photos: int
+    clusters: int
+    faces: int
+    vectors: int
+    reviews: int
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {kind}" for kind, count in asdict(self).items())
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoName:
+    """What the name of a photo's entry says."""
+
+    image_id: UUID
+    suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartName:
+    """What the name of a piece of rows says; pieces of a kind count from 1."""
+
+    kind: str
+    number: int
+
+
+def photo_name(image_id: UUID, suffix: str) -> str:
+    """The entry of a photo."""
+    return f"photos/{image_id}.{suffix}"
+
+
+def part_name(kind: str, number: int) -> str:
+    """The entry of a piece of rows."""
+    return f"rows/{kind}-{number:06}.tsv"
+
+
+def parse_name(name: str) -> PhotoName | PartName:
+    """What an entry between head and manifest is.
+
+    Raises:
+        ArchiveError: nothing that belongs into an archive.
+    """
+    if match := _PHOTO.fullmatch(name):
+        return PhotoName(UUID(match[1]), match[2])
+    if match := _PART.fullmatch(name):
+        return PartName(match[1], int(match[2]))
+    raise ArchiveError(f"the archive holds {name!r}, which does not belong into one")
+
+
+def render_head(head: Head) -> bytes:
+    """The first entry."""
+    return _render(_head_fields(head))
+
+
+def render_manifest(head: Head, counts: Counts, parts: list[Part]) -> bytes:
+    """The last entry."""
+    listed = [asdict(part) for part in parts]
+    return _render({**_head_fields(head), "counts": asdict(counts), "parts": listed})
+
+
+def parse_head(data: bytes, *, newest_schema: int) -> Head:
+    """Read the first entry.
+
+    Raises:
+        ArchiveError: it is no archive of a tenant, or one that only a newer release can read.
+    """
+    fields = parse_json(data)
+    if fields.get("format") != FORMAT:
+        raise ArchiveError("the file is no archive of a tenant")
+    version = fields.get("version")
+    if version != VERSION:
+        raise ArchiveError(
+            f"the archive has version {version} of the format, and this release reads {VERSION}"
+        )
+    match fields:
+        case {"tenant_id": str(tenant_id), "created_at": str(created_at), "schema": int(schema)}:
+            head = Head(tenant_id, created_at, schema)
+        case _:
+            raise ArchiveError("the head of the archive is damaged")
+    if schema > newest_schema:
+        raise ArchiveError(
+            f"the archive comes from a newer release (schema {schema}, here it is {newest_schema})"
+        )
+    return head
+
+
+def parse_json(data: bytes) -> dict[str, Any]:
+    """An entry that is one JSON object.
+
+    Raises:
+        ArchiveError: it is something else.
+    """
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise ArchiveError("the archive is damaged: its head or its manifest is no JSON object")
+    return fields
+
+
+def unescape(column: bytes) -> str:
+    """The text of a column in COPY's text format.
+
+    Raises:
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), column).decode()
+
+
+def escape(text: str) -> bytes:
+    """A text as a column in COPY's text format."""
+    for plain, letter in (("\\", "\\"), ("\t", "t"), ("\n", "n"), ("\r", "r")):
+        text = text.replace(plain, f"\\{letter}")
+    return text.encode()
+
+
+def _head_fields(head: Head) -> dict[str, Any]:
+    return {"format": FORMAT, "version": VERSION, **asdict(head)}
+
+
+def _render(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, indent=1).encode() + b"\n"
