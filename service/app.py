@@ -247,6 +247,7 @@ class Service:
             SearchSettings(match.hnsw_ef_search, match.hnsw_quick_ef_search),
             on_search=lambda path: metrics.searches.labels(path).inc(),
             on_insert=self._indexer.note_insert,
+            on_delete=self._indexer.note_deletion,
         )
         facts = analyzer.embedding
         space = ModelSpace(facts.space)

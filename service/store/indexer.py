@@ -98,6 +98,7 @@ class Indexer:
         self._on_taken = on_taken
         self._inserted: Counter[TenantId] = Counter()
         self._called = asyncio.Event()
+        self._look_at_all_at = 0.0
 
     def note_insert(self, tenant_id: TenantId, faces: int) -> None:
         """Take note of new faces; a tenant with many of them is looked at soon."""
@@ -105,24 +106,30 @@ class Indexer:
         if self._inserted[tenant_id] >= self.settings.max_waiting:
             self._called.set()
 
+    def note_deletion(self) -> None:
+        """Take note that a tenant is gone: its indexes go soon."""
+        self._look_at_all_at = 0.0
+        self._called.set()
+
     async def run(self) -> None:
         """Look after the indexes until cancelled; what fails is tried again in the next round."""
-        look_at_all_at = 0.0
         while True:
-            look_at_all = time.monotonic() >= look_at_all_at
+            look_at_all = time.monotonic() >= self._look_at_all_at
             tenants = None if look_at_all else self._grown()
+            if look_at_all:
+                self._look_at_all_at = time.monotonic() + self.settings.interval_s
             try:
                 done = await self.round(tenants)
             except (StoreUnavailableError, asyncpg.PostgresError) as error:
                 _logger.warning("vector indexes not looked after: %s", error)
                 done = False
-            if look_at_all:
-                look_at_all_at = time.monotonic() + self.settings.interval_s
             if not done:  # another process may be at it for long, with tenants of its own
                 self._inserted.update(dict.fromkeys(tenants or (), self.settings.max_waiting))
+                if look_at_all:
+                    self._look_at_all_at = time.monotonic() + _PAUSE_S
                 await asyncio.sleep(_PAUSE_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._called.wait(), look_at_all_at - time.monotonic())
+                await asyncio.wait_for(self._called.wait(), self._look_at_all_at - time.monotonic())
             self._called.clear()
 
     def _grown(self) -> list[TenantId]:

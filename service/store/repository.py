@@ -19,6 +19,7 @@ class Repository:
     Args:
         on_search: told the path of each search for near faces, "index" or "exact".
         on_insert: told of a tenant that got new faces, and how many, before they are committed.
+        on_delete: called when a tenant was deleted, after its deletion was committed.
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class Repository:
         *,
         on_search: Callable[[str], None] = lambda path: None,
         on_insert: Callable[[TenantId, int], None] = lambda tenant_id, faces: None,
+        on_delete: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._search = search
         self._on_search = on_search
         self._on_insert = on_insert
+        self._on_delete = on_delete
 
     @asynccontextmanager
     async def reading(self, tenant_id: TenantId) -> AsyncIterator[TenantReader]:
@@ -49,7 +52,10 @@ class Repository:
         """
         async with self._database.transaction(tenant_id) as connection:
             found(await connection.fetchrow(SQL["lock_known_tenant"], tenant_id), "tenant")
-            yield TenantWriter(connection, tenant_id, self._on_insert)
+            writer = TenantWriter(connection, tenant_id, self._on_insert)
+            yield writer
+        if writer.is_deleted:
+            self._on_delete()
 
     @asynccontextmanager
     async def inserting(

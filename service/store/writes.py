@@ -27,7 +27,10 @@ from service.store.statements import SQL
 
 
 class TenantWriter(TenantReader):
-    """Changes to one tenant inside a transaction that holds the tenant's lock."""
+    """Changes to one tenant inside a transaction that holds the tenant's lock.
+
+    is_deleted: whether the tenant itself was deleted.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class TenantWriter(TenantReader):
     ) -> None:
         super().__init__(connection, tenant_id)
         self._on_insert = on_insert
+        self.is_deleted = False
 
     async def has_image(self, image_id: ImageId) -> bool:
         """Whether the image is stored."""
@@ -160,6 +164,7 @@ class TenantWriter(TenantReader):
         rows = await self._connection.fetchrow(SQL["rows_of_tenant"], self._tenant_id)
         images = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
         await self._connection.execute(SQL["delete_tenant"], self._tenant_id)
+        self.is_deleted = True
         return Erasure(images=len(images), blob_keys=_blob_keys(images), **found(rows, "tenant"))
 
     async def delete_review(self, review_id: ReviewId) -> Erasure:

@@ -16,6 +16,7 @@ from bench.crowd import SPACE, Crowd, crowd, load, number_of
 from service.domain.types import ClusterQuery, TenantId
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings, vector_indexes, vector_sets
+from service.store.repository import Repository
 from service.store.search import ClusterSearch, SearchSettings, vector_index_name
 from service.store.statements import SQL
 
@@ -264,3 +265,19 @@ async def test_a_tenant_that_grows_is_looked_at_without_being_asked(stored: Stor
         running.cancel()
         await asyncio.wait([running])
     assert await stored.counted() == (2000, 0)
+
+
+async def test_the_index_of_a_deleted_tenant_goes_without_being_asked(stored: Stored) -> None:
+    built = asyncio.Event()
+    indexer = Indexer(stored.database, SETTINGS, on_built=lambda ok: built.set())
+    repository = Repository(stored.database, SEARCH, on_delete=indexer.note_deletion)
+    running = asyncio.create_task(indexer.run())
+    try:
+        await built.wait()
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_tenant()
+        while await stored.is_valid() is not None:
+            assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
