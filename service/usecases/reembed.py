@@ -97,7 +97,7 @@ class FaceVectors(Protocol):
         """Let the new model be the one that searches use."""
 
     def delete_replaced(self) -> AsyncIterator[int]:
-        """Delete vectors of other models where there is a new one; gives the number of each batch."""
+        """Delete vectors of other models where there is a new one; gives each batch's number."""
 
 
 class FaceEmbedder(Protocol):

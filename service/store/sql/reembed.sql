@@ -37,8 +37,8 @@ CROSS JOIN LATERAL (
            ) AS blob_key
     FROM face
     WHERE face.tenant_id = tenant.tenant_id
-      AND face.seq > CASE WHEN tenant.tenant_id = $2 THEN greatest($3, $4) ELSE $4 END
-      AND face.seq <= coalesce($6, 9223372036854775807)
+      AND face.seq > CASE WHEN tenant.tenant_id = $2 THEN greatest($3::bigint, $4::bigint) ELSE $4 END
+      AND face.seq <= coalesce($6::bigint, 9223372036854775807)
       AND (
         SELECT true FROM face_vector
         WHERE face_vector.tenant_id = face.tenant_id AND face_vector.face_id = face.face_id
