@@ -29,6 +29,7 @@ from service.config import (
 from service.domain.errors import (
     ConfigError,
     FacetteError,
+    LostFacesError,
     MissingParameterError,
     ModelError,
     ProviderError,
@@ -42,7 +43,7 @@ SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
 # Raised while the service starts or the command line runs, when no request is open, or after the
 # caller hung up, when nobody is there to be answered.
-NEVER_ANSWERED = {ConfigError, ModelError, ProviderError, WithdrawnError}
+NEVER_ANSWERED = {ConfigError, LostFacesError, ModelError, ProviderError, WithdrawnError}
 VARIABLES = {
     f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
     for section, model in SECTIONS.items()
