@@ -51,17 +51,16 @@ def named_model_set(models: Path, name: str) -> ModelSet:
     """The model set of a name.
 
     Raises:
-        ConfigError: there is none.
-        ModelError: its manifest, or the default set's, cannot be used.
+        ConfigError: there is none that can be used.
+        ModelError: the default set's manifest cannot be used.
     """
-    folder = models if name == DEFAULT_NAME else models / name
-    if Path(name).name != name or not (folder / MANIFEST_NAME).is_file():
-        known = ", ".join(each.name for each in model_sets(models))
+    sets = {each.name: each for each in model_sets(models)}
+    if name not in sets:
         raise ConfigError(
-            f"there is no model '{name}' in {models} (there is {known}): export one with "
+            f"there is no model '{name}' in {models} (there is {', '.join(sets)}): export one with "
             f"`facette export --weights WEIGHTS --models-dir {models / 'NAME'}`"
         )
-    return _model_set(name, folder)
+    return sets[name]
 
 
 def model_set_of_space(models: Path, space: str, name: str) -> ModelSet:
