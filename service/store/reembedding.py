@@ -113,6 +113,10 @@ class StoredFaceVectors:
         """How many of the faces are."""
         return int(await self._connection.fetchval(SQL["count_faces_there"], *_keys(faces)))
 
+    async def analyze(self) -> None:
+        """Let the planner know of the vectors, before searches meet them."""
+        await self._connection.execute(SQL["analyze_vectors"])
+
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[bool]:
         """A transaction that keeps inserts out; False where somebody holds a tenant for long."""

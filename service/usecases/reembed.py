@@ -90,6 +90,9 @@ class FaceVectors(Protocol):
     async def still_there(self, faces: Sequence[LackingFace]) -> int:
         """How many of the faces are."""
 
+    async def analyze(self) -> None:
+        """Have the statistics of the vectors taken anew."""
+
     def changing(self) -> AbstractAsyncContextManager[bool]:
         """Keep inserts out for the block, which all else belongs to; False where that fails."""
 
@@ -199,6 +202,7 @@ class Reembed:
 
     async def _finish_indexes(self) -> None:
         self._tell("indexing")
+        await self._vectors.analyze()
         while True:
             if await self._build_indexes():
                 return

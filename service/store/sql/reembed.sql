@@ -25,8 +25,10 @@ SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM face_seq_seq
 
 -- name: faces_without_vector
 -- In the order of tenants and of insertion, after one of them ($2, $3); of the faces that came
--- after one ($4) and, unless null, not after another ($6). Each step is a look into an index, whatever share of the faces is done: the
--- subqueries are scalar so that no plan can read a whole table for a batch.
+-- after one ($4) and, unless null, not after another ($6). Each step is a look into an index,
+-- whatever share of the faces is done: no plan can turn a scalar subquery into the reading of a
+-- whole table, and with || '' the vector of a face is looked for by the face. (Statistics know
+-- nothing yet of the new model's vectors; by them its first one is as good as found.)
 SELECT tenant.tenant_id, lacking.seq, face_id, image_id, box, blob_key
 FROM tenant
 CROSS JOIN LATERAL (
@@ -42,7 +44,7 @@ CROSS JOIN LATERAL (
       AND (
         SELECT true FROM face_vector
         WHERE face_vector.tenant_id = face.tenant_id AND face_vector.face_id = face.face_id
-          AND model_space = $1
+          AND model_space || '' = $1
       ) IS NULL
     ORDER BY face.seq
     LIMIT $5
@@ -64,6 +66,9 @@ FROM unnest($2::text[], $3::uuid[], $4::halfvec[]) AS added (tenant_id, face_id,
 JOIN face ON face.tenant_id = added.tenant_id AND face.face_id = added.face_id
 ON CONFLICT DO NOTHING
 
+-- name: analyze_vectors
+ANALYZE face_vector
+
 -- name: count_faces_there
 SELECT count(*)
 FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant_id, face_id)
@@ -79,7 +84,7 @@ WITH replaced AS (
     WHERE tenant_id = $1 AND model_space <> $2 AND (face_id, model_space) > ($3, $4)
       AND (
         SELECT true FROM face_vector AS new
-        WHERE new.tenant_id = $1 AND new.face_id = old.face_id AND new.model_space = $2
+        WHERE new.tenant_id = $1 AND new.face_id = old.face_id AND new.model_space || '' = $2
       )
     ORDER BY face_id, model_space
     LIMIT $5
