@@ -20,7 +20,7 @@ from PIL import Image
 
 from service.runtime.manifest import MANIFEST_NAME
 from service.store.attach import running_server
-from tests.integration.live import ConfiguredService, busy, end, insert, wait_until
+from tests.integration.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
 from tests.integration.rotated import add_rotated_models
 
 pytestmark = pytest.mark.xdist_group("life cycle")
@@ -99,6 +99,19 @@ def space_of(models: Path) -> str:
     return str(manifest["models"]["facenet"]["embedding"]["space"])
 
 
+def accepted(client: httpx.Client, photo: bytes, tenant: str) -> list[dict[str, Any]]:
+    """The faces of a photo, inserted as soon as the service has loaded the database's model."""
+    answers: list[httpx.Response] = []
+
+    def is_accepted() -> bool:
+        answers.append(insert(client, photo, tenant))
+        return answers[-1].status_code == 200
+
+    wait_until(is_accepted)
+    assert {each.json()["error"]["code"] for each in answers[:-1]} <= {"model_replaced"}
+    return list(answers[-1].json()["faces"])
+
+
 def everything(client: httpx.Client, tenant: str, images: list[str]) -> dict[str, Any]:
     """What callers see of a tenant: its reviews, and the faces of images with their clusters."""
     reviews = client.get("/review-pending-list", params={"tenant_id": tenant, "limit": 1000}).json()
@@ -157,7 +170,7 @@ def test_faces_change_over_to_another_model_while_photos_come_in(
     assert max(face["distance"] for face in taken) < _SAME_PHOTO
     with live.client() as client:
         assert everything(client, _QUIET, images) == before
-        (again,) = insert(client, other, _QUIET).json()["faces"]
+        (again,) = accepted(client, other, _QUIET)
         assert again["cluster_id"] == before["faces"][0][0]["cluster_id"]
         assert again["distance"] < _SAME_PHOTO
         recognized = client.post("/v1/embed", content=photo, headers={"Content-Type": "image/png"})
@@ -194,6 +207,18 @@ def test_service_without_the_models_of_its_database_says_what_to_do(
     assert "searched by the model rotated (rotated/1), which is not in" in line
     assert "facette reembed --model NAME" in line
     assert "Traceback" not in live.log
+
+
+def test_settings_are_reloaded_while_the_database_does_not_say_which_model_is_active(
+    live: ConfiguredService,
+) -> None:
+    live.start()
+    for each in postgres_of(live):
+        each.kill()
+    live.configure("[server]\nmax_wait_ms = 4000\n")
+    log = live.hang_up("reloaded")
+    assert "the running model is kept" in log
+    assert "changed=server.max_wait_ms models=kept" in log
 
 
 def test_unknown_model_is_refused_with_the_names_that_there_are(
