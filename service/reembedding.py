@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -45,6 +46,8 @@ class ReembedOptions:
 def reembed(config: Config, options: ReembedOptions) -> int:
     """Embed all stored faces by another model and change over; returns the exit status.
 
+    That is 0, or where a signal stopped it 128 and the signal's number.
+
     Raises:
         ConfigError, ModelError: the model or the database cannot be had.
         LostFacesError: some faces cannot be embedded, and nothing was changed over.
@@ -53,14 +56,18 @@ def reembed(config: Config, options: ReembedOptions) -> int:
     models = named_model_set(config.paths.models_dir, options.model)
     try:
         asyncio.run(_run(config, options, models))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError) as stop:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        return 128 + number
     return 0
 
 
 async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> None:
     model = ActiveModel(ModelSpace(models.space), models.name)
+    # As Ctrl-C does: an embedded server that was started for the command is stopped with it.
+    if (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as stack:
         database = await Database.open(_database_settings(config, stack))
         stack.push_async_callback(database.close)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -207,6 +208,25 @@ def test_service_without_the_models_of_its_database_says_what_to_do(
     assert "searched by the model rotated (rotated/1), which is not in" in line
     assert "facette reembed --model NAME" in line
     assert "Traceback" not in live.log
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_command_says_that_it_goes_on_and_stops_the_database_it_started(
+    live: ConfiguredService, crowd: bytes, how: signal.Signals
+) -> None:
+    live.start()
+    with live.client() as client:
+        for _ in range(_CROWDS):
+            assert insert(client, crowd).status_code == 200
+    assert live.stop() == 0
+    command = Command(live)
+    assert command.line().startswith("embedding: 0 of 96 faces")
+    command.process.send_signal(how)
+    _, errors = command.end()
+    assert command.process.returncode == 128 + how
+    assert "the same command goes on from here" in errors
+    assert "Traceback" not in errors
+    assert postgres_of(live) == []
 
 
 def test_settings_are_reloaded_while_the_database_does_not_say_which_model_is_active(
