@@ -31,7 +31,7 @@ _READ_AHEAD = 4
 _FEW_FACES = 32
 # Inserts wait while these are embedded: a second or two.
 _MOST_FACES_IN_CHANGE = 2 * _BATCH_FACES
-_PAUSE_S = 1.0
+_PAUSE_S = 2.0
 # Seconds of rest for each second that a worker waited for a core, which somebody else had.
 _REST_PER_WAIT = 4.0
 _MOST_LOGGED = 20
