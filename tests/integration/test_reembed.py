@@ -24,7 +24,7 @@ from service.store.attach import running_server
 from tests.integration.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
 from tests.integration.rotated import add_rotated_models
 
-pytestmark = pytest.mark.xdist_group("life cycle")
+pytestmark = pytest.mark.xdist_group("reembed")
 
 _QUIET, _LIVELY = "quiet", "lively"
 # A photo's two vectors differ by their precisions; by both models it would be 1, and strangers
