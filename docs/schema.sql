@@ -16,6 +16,13 @@ CREATE TABLE public.database_identity (
     CONSTRAINT database_identity_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE public.embedding_model (
+    model_space text NOT NULL,
+    name text NOT NULL,
+    is_active boolean NOT NULL,
+    activated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
 CREATE TABLE public.face (
     tenant_id text NOT NULL,
     face_id uuid NOT NULL,
@@ -265,6 +272,9 @@ ALTER TABLE ONLY public.cluster
 ALTER TABLE ONLY public.database_identity
     ADD CONSTRAINT database_identity_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY public.embedding_model
+    ADD CONSTRAINT embedding_model_pkey PRIMARY KEY (model_space);
+
 ALTER TABLE ONLY public.face
     ADD CONSTRAINT face_pkey PRIMARY KEY (tenant_id, face_id);
 
@@ -330,6 +340,8 @@ ALTER TABLE ONLY public.review
 
 ALTER TABLE ONLY public.tenant
     ADD CONSTRAINT tenant_pkey PRIMARY KEY (tenant_id);
+
+CREATE UNIQUE INDEX embedding_model_active ON public.embedding_model USING btree (is_active) WHERE is_active;
 
 CREATE INDEX face_cluster ON public.face USING btree (tenant_id, cluster_id, seq);
 
@@ -512,6 +524,8 @@ ALTER TABLE public.review ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.tenant ENABLE ROW LEVEL SECURITY;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cluster TO facette_service;
+
+GRANT SELECT ON TABLE public.embedding_model TO facette_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.face TO facette_service;
 

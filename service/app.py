@@ -28,15 +28,18 @@ from service.derived import (
     index_settings,
     share,
 )
-from service.domain.errors import FacetteError, StoppingError
+from service.domain.errors import FacetteError, StoppingError, StoreUnavailableError
 from service.domain.types import ModelSpace, Swept
 from service.generations import Generations, Kept, Shared
+from service.model_watch import ModelWatch
+from service.runtime.catalogue import ModelSet, model_set_of_space, model_sets
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.memory import release_free_memory, settle_heap
 from service.store.blob_index import DatabaseSweepTurns
 from service.store.blob_stores import open_blob_store
 from service.store.database import Database
 from service.store.indexer import Indexer
+from service.store.models import ActiveModel, active_model, adopt_model
 from service.store.repository import Repository
 from service.store.search import SearchSettings
 from service.telemetry import Metrics, configure_logging, open_tracing
@@ -56,6 +59,10 @@ class _Engine:
     analyzer: Analyzer
     fair: FairShare
     made_of: tuple[AnalysisSettings, str]
+
+    @property
+    def space(self) -> ModelSpace:
+        return ModelSpace(self.analyzer.embedding.space)
 
 
 class Service:
@@ -77,6 +84,11 @@ class Service:
             on_swept=self._count_swept, on_failure=self._metrics.sweep_failures.inc
         )
         self._reloading = asyncio.Lock()
+        self._model_watch = ModelWatch(
+            lambda: self._database.active_space(),
+            lambda: self._engine.value.space,
+            self._follow_models,
+        )
         self._stopping = False
         self._tracing = open_tracing(config.tracing.endpoint, config.tracing.sample_ratio)
         self._boundary = Boundary(
@@ -101,11 +113,19 @@ class Service:
         Requests go on under what they began with. When the new configuration or the new models
         cannot be used, all stays as it was, and one log line says why. Reloads wait for each other.
         """
+        return await self._reload(self._load)
+
+    async def _follow_models(self) -> bool:
+        """Serve with the models that the database is searched by now; whether that worked."""
+        _logger.info("the database is searched by another model: it is loaded")
+        return await self._reload(lambda: self.config)
+
+    async def _reload(self, load: Callable[[], Config]) -> bool:
         async with self._reloading:
             if self._stopping:
                 return False
             try:
-                found = changes(self.config, await asyncio.to_thread(self._load))
+                found = changes(self.config, await asyncio.to_thread(load))
                 exchanged = await self._exchange(found.config)
             except FacetteError as error:
                 _logger.error(
@@ -137,17 +157,20 @@ class Service:
         """Bring everything up in order; the stack takes it down in reverse."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, self._tracing.close)
-            engine = await self._open_engine(self.config)
+            # Said before the database is started, which takes seconds.
+            await asyncio.to_thread(model_sets, self.config.paths.models_dir)
+            self._database = await Database.open(database_settings(self.config, stack))
+            stack.push_async_callback(self._database.close)
+            self._indexer = self._open_indexer(stack)
+            engine = await self._open_engine(self.config, await self._chosen_models())
             try:
-                self._database = await Database.open(database_settings(self.config, stack))
-                stack.push_async_callback(self._database.close)
-                self._indexer = self._open_indexer(stack)
                 self._serve(self.config, engine, await open_blob_store(blob_place(self.config)))
             except BaseException:
                 await engine.release()
                 raise
             stack.push_async_callback(self._end)
             stack.push_async_callback(_cancel, asyncio.create_task(self._sweeps.run()))
+            stack.push_async_callback(_cancel, asyncio.create_task(self._model_watch.run()))
             _logger.info("ready")
             yield
         _logger.info("stopped")
@@ -160,7 +183,7 @@ class Service:
     async def _exchange(self, config: Config) -> bool:
         """Serve with another configuration; returns whether there are other models, too."""
         former = self._engine
-        engine = await self._open_engine(config, former)
+        engine = await self._open_engine(config, await self._models_to_follow(config), former)
         try:
             blobs = await open_blob_store(blob_place(config))
             if self._stopping:
@@ -175,16 +198,41 @@ class Service:
             self._metrics.model.labels(*labels).set(0)
         return True
 
+    async def _chosen_models(self) -> ModelSet:
+        """The models to start with: those of the database, which takes the default ones at first.
+
+        Raises:
+            ConfigError: the models of the database are not there.
+        """
+        models = self.config.paths.models_dir
+        sets = await asyncio.to_thread(model_sets, models)
+        async with self._database.maintenance() as connection:
+            active = await active_model(connection)
+            if active is None or active.space not in [each.space for each in sets]:
+                default = ActiveModel(ModelSpace(sets[0].space), sets[0].name)
+                active = await adopt_model(connection, default, instead_of=active)
+        return await asyncio.to_thread(model_set_of_space, models, active.space, active.name)
+
+    async def _models_to_follow(self, config: Config) -> ModelSet:
+        """The models to go on with: as before, while the database does not answer."""
+        space, name = self._engine.value.space, ""
+        try:
+            async with self._database.maintenance() as connection:
+                if (active := await active_model(connection)) is not None:
+                    space, name = active.space, active.name
+        except StoreUnavailableError:
+            _logger.warning("the running model is kept: the database does not say which is active")
+        return await asyncio.to_thread(model_set_of_space, config.paths.models_dir, space, name)
+
     async def _open_engine(
-        self, config: Config, running: Shared[_Engine] | None = None
+        self, config: Config, models: ModelSet, running: Shared[_Engine] | None = None
     ) -> Shared[_Engine]:
         """A warm engine, held for the caller: the running one where it would be the same."""
         settings = analysis_settings(config)
-        models = config.paths.models_dir
-        made_of = (settings, await asyncio.to_thread(_manifest_sha256, models))
+        made_of = (settings, await asyncio.to_thread(_manifest_sha256, models.folder))
         if running is not None and running.value.made_of == made_of:
             return running.hold()
-        analyzer = await asyncio.to_thread(Analyzer, models, settings, self._metrics)
+        analyzer = await asyncio.to_thread(Analyzer, models.folder, settings, self._metrics)
 
         async def close() -> None:
             await analyzer.aclose()
@@ -248,9 +296,10 @@ class Service:
             on_search=lambda path: metrics.searches.labels(path).inc(),
             on_insert=self._indexer.note_insert,
             on_delete=self._indexer.note_deletion,
+            on_replaced=self._model_watch.look,
         )
         facts = analyzer.embedding
-        space = ModelSpace(facts.space)
+        space = engine.space
         return ApiServices(
             ingest=IngestPhoto(
                 analyzer,

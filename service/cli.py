@@ -30,6 +30,7 @@ from service.domain.errors import ConfigError, FacetteError
 from service.domain.types import TenantId
 from service.ops.archives import run_export, run_import
 from service.ops.doctor import run_doctor
+from service.reembedding import ReembedOptions, reembed
 from service.server import Server
 from service.store.database import Database
 from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
@@ -101,6 +102,30 @@ def _parser() -> argparse.ArgumentParser:
         "--as", dest="rename", type=_tenant, help="what to call it here, instead of its own id"
     )
     bring_in.set_defaults(run=_import_tenant)
+
+    reembed = commands.add_parser(
+        "reembed",
+        help="embed all stored faces by another model, then search by that",
+        description="Embeds the faces of all stored images by another model while the service "
+        "runs, then changes the database over in one moment. Run again, it goes on where it was.",
+    )
+    reembed.add_argument(
+        "--model",
+        required=True,
+        metavar="NAME",
+        help="a folder of paths.models_dir, or 'default' for the models directly in it",
+    )
+    reembed.add_argument(
+        "--leave-lost-faces",
+        action="store_true",
+        help="change over although some faces have no usable image: they stay in their clusters, "
+        "and no new face is matched with them",
+    )
+    reembed.add_argument(
+        "--keep-old", action="store_true", help="keep the former model's vectors, to go back to"
+    )
+    reembed.add_argument("--json", action="store_true", help="print progress as JSON lines")
+    reembed.set_defaults(run=_reembed)
 
     commands.add_parser("export", help="export the models to ONNX (see facette export --help)")
     return parser
@@ -175,6 +200,15 @@ def _quiet_config(options: argparse.Namespace) -> Config:
     config = load_config(options.config)
     configure_logging("error", as_json=config.server.log_json)
     return config
+
+
+def _reembed(options: argparse.Namespace) -> int:
+    config = load_config(options.config)
+    configure_logging(config.server.log_level, as_json=config.server.log_json)
+    return reembed(
+        config,
+        ReembedOptions(options.model, options.leave_lost_faces, options.keep_old, options.json),
+    )
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ FacetteError
 │   └── ForeignBlobsError       the blob store belongs to another database
 ├── ModelError                  a model file or its manifest cannot be used
 │   └── ProviderError           an execution provider is offered, but does not run a model
+├── LostFacesError              stored faces cannot be embedded by another model
 ├── InputError                  the caller sent something that cannot be served
 │   ├── ParameterError          a parameter is missing or malformed
 │   ├── UnsupportedImageError   not an image, or not of a supported type
@@ -22,6 +23,7 @@ FacetteError
 └── UnavailableError            the request may be repeated later
     ├── OverloadedError         more work in flight than the limit
     ├── StoppingError           the service is shutting down
+    ├── ModelReplacedError      the database is searched by another model than the running one
     └── StoreUnavailableError   the database or the blob store does not answer
 
 `code` is stable: clients may switch on it. A message is one sentence for a person; it never holds
@@ -75,6 +77,12 @@ class ProviderError(ModelError):
     """An execution provider is offered, but does not run a model."""
 
     code = "provider_failed"
+
+
+class LostFacesError(FacetteError):
+    """Stored faces cannot be embedded by another model, for want of their images."""
+
+    code = "faces_lost"
 
 
 class InputError(FacetteError):
@@ -227,6 +235,16 @@ class StoppingError(UnavailableError):
 
     code = "stopping"
     retry_after_s = 5
+
+
+class ModelReplacedError(UnavailableError):
+    """The database is searched by another model now, which the service is about to load."""
+
+    code = "model_replaced"
+    retry_after_s = 5
+
+    def __init__(self) -> None:
+        super().__init__("The service is changing to another model; try again shortly.")
 
 
 class StoreUnavailableError(UnavailableError):

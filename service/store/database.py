@@ -13,8 +13,9 @@ import asyncpg
 from pgvector.asyncpg import register_vector
 
 from service.domain.errors import ConfigError, StoreUnavailableError
-from service.domain.types import TenantId
+from service.domain.types import ModelSpace, TenantId
 from service.store.migrations import migrate
+from service.store.models import active_model
 from service.store.role import SERVICE_ROLE
 from service.store.statements import SQL
 
@@ -111,6 +112,16 @@ class Database:
         """
         async with self._connection() as connection:
             await connection.fetchval(SQL["ping"])
+
+    async def active_space(self) -> ModelSpace | None:
+        """The space that the database is searched by; None before a model was chosen.
+
+        Raises:
+            StoreUnavailableError: the database does not answer.
+        """
+        async with self._connection() as connection:
+            model = await active_model(connection)
+            return None if model is None else model.space
 
     @asynccontextmanager
     async def snapshot(self, tenant_id: TenantId) -> AsyncIterator[asyncpg.Connection]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from service.domain.errors import ModelReplacedError
 from service.domain.types import ClusterDistance, ClusterQuery, TenantId
 from service.store.database import Database
 from service.store.reads import TenantReader, found
@@ -20,6 +21,7 @@ class Repository:
         on_search: told the path of each search for near faces, "index" or "exact".
         on_insert: told of a tenant that got new faces, and how many, before they are committed.
         on_delete: called when a tenant was deleted, after its deletion was committed.
+        on_replaced: told that an insert was refused with a ModelReplacedError.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Repository:
         on_search: Callable[[str], None] = lambda path: None,
         on_insert: Callable[[TenantId, int], None] = lambda tenant_id, faces: None,
         on_delete: Callable[[], None] = lambda: None,
+        on_replaced: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._search = search
         self._on_search = on_search
         self._on_insert = on_insert
         self._on_delete = on_delete
+        self._on_replaced = on_replaced
 
     @asynccontextmanager
     async def reading(self, tenant_id: TenantId) -> AsyncIterator[TenantReader]:
@@ -69,12 +73,19 @@ class Repository:
         Returns:
             The writer, and for each face of the query its nearest clusters, as `assign_clusters`
             needs them.
+
+        Raises:
+            ModelReplacedError: the database is searched by vectors of another space than the
+                query's.
         """
         async with self._database.transaction(tenant_id) as connection:
             search = ClusterSearch(connection, tenant_id, self._search, self._on_search)
             finds = await search.look_up(query)
-            changes = await connection.fetchval(SQL["lock_tenant"], tenant_id)
-            candidates = await search.clusters(finds, changes)
+            locked = await connection.fetchrow(SQL["lock_tenant"], tenant_id)
+            if locked["active_space"] not in (None, query.space):
+                self._on_replaced()
+                raise ModelReplacedError
+            candidates = await search.clusters(finds, locked["changes"])
             yield TenantWriter(connection, tenant_id, self._on_insert), candidates
 
     async def ping(self) -> None:

@@ -23,6 +23,7 @@ async def prepare_service_role(connection: asyncpg.Connection) -> None:
             await _create(connection)
         if await connection.fetch(SQL["service_role_lacks"]):
             await connection.execute(SQL["grant_to_service_role"])
+            await connection.execute(SQL["grant_reading_models"])
         async with connection.transaction():
             await connection.execute(SQL["become_service_role"])
     except asyncpg.InsufficientPrivilegeError:

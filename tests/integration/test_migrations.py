@@ -83,7 +83,7 @@ async def test_every_primary_key_begins_with_the_tenant(database: Database) -> N
             JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'public'
             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
             WHERE i.indisprimary AND NOT c.relispartition
-              AND c.relname NOT IN ('migration', 'database_identity')
+              AND c.relname NOT IN ('migration', 'database_identity', 'embedding_model')
             """
         )
     assert {row["table_name"] for row in rows} == {

@@ -29,11 +29,16 @@ WHERE NOT (
     AND has_table_privilege('facette_service', name, 'UPDATE')
     AND has_table_privilege('facette_service', name, 'DELETE')
 )
+UNION ALL
+SELECT 'embedding_model' WHERE NOT has_table_privilege('facette_service', 'embedding_model', 'SELECT')
 
 -- name: grant_to_service_role
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     tenant, image, cluster, face, face_vector, review
 TO facette_service
+
+-- name: grant_reading_models
+GRANT SELECT ON embedding_model TO facette_service
 
 -- name: login
 SELECT quote_ident(session_user)

@@ -1,10 +1,12 @@
 -- Statements that change something; each runs in a transaction that holds its tenant's lock.
 
 -- name: lock_tenant
--- One writer a tenant at a time, until the transaction ends; waits for the one before.
+-- One writer a tenant at a time, until the transaction ends; waits for the one before. With it, the
+-- space that the database is searched by: a change of the model locks the whole table, so what is
+-- read here stays true until the transaction ends.
 INSERT INTO tenant (tenant_id) VALUES ($1)
 ON CONFLICT (tenant_id) DO UPDATE SET changes = tenant.changes + 1
-RETURNING changes
+RETURNING changes, (SELECT model_space FROM embedding_model WHERE is_active) AS active_space
 
 -- name: lock_known_tenant
 -- The same for what needs an existing tenant: no row means there is none.
