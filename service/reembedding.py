@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 
 from service.analysis.stored_faces import StoredFaceEmbedder
 from service.config import Config
-from service.derived import blob_place, database_settings, index_settings
+from service.derived import blob_place, index_settings
 from service.domain.types import ModelSpace
+from service.ops.place import database_of
 from service.runtime.catalogue import ModelSet, named_model_set
 from service.runtime.sessions import SessionSettings
-from service.store.attach import running_server
 from service.store.blob_stores import open_blob_store
-from service.store.database import Database, DatabaseSettings
+from service.store.database import Database
 from service.store.indexer import Indexer
 from service.store.models import ActiveModel
 from service.store.reembedding import open_vectors
@@ -69,7 +69,8 @@ async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> Non
     if (task := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as stack:
-        database = await Database.open(_database_settings(config, stack))
+        settings = await stack.enter_async_context(database_of(config))
+        database = await Database.open(settings)
         stack.push_async_callback(database.close)
         blobs = await open_blob_store(blob_place(config))
         _step_back()
@@ -90,23 +91,6 @@ async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> Non
             on_progress=_Report(model, as_json=options.as_json),
         )
         await work()
-
-
-def _database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
-    """The configured server, or the embedded one: the service's, or started for the command."""
-    if config.database is None and (address := running_server(config.paths.data_dir)):
-        pool = config.database_pool
-        return DatabaseSettings(
-            address.socket_dir,
-            address.port,
-            address.dbname,
-            address.user,
-            "",
-            pool.max_connections,
-            pool.acquire_timeout_s,
-            pool.statement_timeout_s,
-        )
-    return database_settings(config, stack)
 
 
 def _step_back() -> None:

@@ -11,6 +11,7 @@ from service.ops.report import Report
 from service.runtime.manifest import load_manifest
 from service.store import health
 from service.store.indexer import vector_indexes, vector_sets
+from service.store.models import active_model
 from service.store.role import SERVICE_ROLE
 
 _RESTART = "start the service again, which puts it right"
@@ -135,11 +136,11 @@ async def check_rows(
         if count:
             report.wrong("rows", f"{count} {_DANGLING[kind]}", "restore the database from a backup")
     try:
-        facts = load_manifest(config.paths.models_dir).models["facenet"].embedding
+        load_manifest(config.paths.models_dir)
     except ModelError as error:
         report.wrong("models", error.message, "facette export")
-        facts = None
-    space = ModelSpace(facts.space if facts else "")
+    model = await active_model(connection)
+    space = model.space if model else ModelSpace("")
     without_any, without_this = await health.faces_without_vector(connection, tenant_id, space)
     if without_any:
         report.wrong(
@@ -147,12 +148,12 @@ async def check_rows(
             f"{without_any} faces have no vector: no photo will match them",
             "restore the database from a backup, or delete their photos and insert them again",
         )
-    if facts and without_this > without_any:
+    if model and without_this > without_any:
         report.note(
             "rows",
             f"{without_this - without_any} faces have no vector of the model that is served "
             f"({space}), only of others: no photo will match them",
-            "insert their photos again, or go back to the model before",
+            f"facette reembed --model {model.name}",
         )
     report.ok_unless_found("rows", before, "every row has what it belongs to")
 

@@ -74,7 +74,7 @@ class StoredFaceVectors:
     ) -> list[LackingFace]:
         """Faces without a vector behind `after`, with numbers above `since` and up to `until`."""
         rows = await self._connection.fetch(
-            SQL["faces_without_vector"],
+            SQL["faces_to_embed"],
             self._model.space,
             after.tenant_id if after else "",
             after.number if after else 0,

@@ -99,6 +99,7 @@ async def patient(database: Database, uploads: Path, models_dir: Path) -> AsyncI
         await load(owner, LARGE, crowd(150, seed=1))
         await load(owner, SMALL, crowd(20, seed=2))
         await owner.execute("UPDATE face_vector SET model_space = $1", facts.space)
+        await owner.execute("INSERT INTO embedding_model VALUES ($1, 'default', true)", facts.space)
         found = Patient(config, owner, FolderBlobStore(uploads))
         await found.blobs.claim(
             str(await owner.fetchval("SELECT database_id FROM database_identity"))
@@ -272,6 +273,7 @@ async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
     assert _wrong(report) == []
     (note,) = [each for each in report.findings if each.verdict is Verdict.NOTE]
     assert "20 faces have no vector of the model that is served" in note.text
+    assert note.advice == "facette reembed --model default"
 
 
 async def test_missing_models_are_found(patient: Patient, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from service.runtime.manifest import MANIFEST_NAME
-from service.store.attach import running_server
+from service.store.attached import running_server
 from tests.integration.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
 from tests.integration.rotated import add_rotated_models
 

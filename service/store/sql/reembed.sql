@@ -23,7 +23,7 @@ WHERE blob_key IS NULL
 -- name: last_face_number
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM face_seq_seq
 
--- name: faces_without_vector
+-- name: faces_to_embed
 -- In the order of tenants and of insertion, after one of them ($2, $3); of the faces that came
 -- after one ($4) and, unless null, not after another ($6). Each step is a look into an index,
 -- whatever share of the faces is done: no plan can turn a scalar subquery into the reading of a
