@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
-from bench.crowd import SPACE, Crowd, Vectors
+from bench.crowd import SPACE, Crowd
 from bench.harness import by_callers
-from bench.measure import Samples, interleave
+from bench.measure import Samples, interleave_rated
 from bench.photos import source
 from bench.result import Effort
 from service.batching import Ticket, free_ticket
@@ -88,65 +86,56 @@ async def measure(
     folder: Path,
     effort: Effort,
 ) -> InsertRates:
-    """Insert the same new faces of the large tenant's people here and there, round by round.
+    """Insert new faces of the large tenant's people here and there, round by round.
 
-    The indexer runs beside as it does in the service. The faces of a round are all new, and the
-    empty tenant is another one each time.
+    The empty tenant is another one each time. The large tenant's index is looked after between the
+    rounds, when as many faces wait as the service would let wait, and timed by itself.
     """
     taken: list[int] = []
+    took_s = 0.0
     indexer = Indexer(database, settings, on_taken=taken.append)
     given = _Given()
-    repository = Repository(
-        database,
-        SearchSettings(match.hnsw_ef_search, match.hnsw_quick_ef_search),
-        on_insert=indexer.note_insert,
-    )
     ingest = IngestPhoto(
         given,
-        repository,
+        Repository(database, SearchSettings(match.hnsw_ef_search, match.hnsw_quick_ef_search)),
         FolderBlobStore(folder / "uploads"),
         space=SPACE,
         max_distance=0.5,
         on_face=lambda matched: None,
     )
     count = 20 if effort.quick else _FACES_A_ROUND
-    numbers = itertools.count()
+    seeds = itertools.count()
 
-    def faces() -> Vectors:
-        return people.more_faces(count, np.random.default_rng(next(numbers)))
+    async def rate(tenant: TenantId) -> float:
+        nonlocal took_s
+        faces = people.more_faces(count, np.random.default_rng(next(seeds)))
 
-    async def insert(tenant: TenantId, photos: list[bytes]) -> int:
-        async def one(photo: bytes) -> None:
+        async def insert(photo: bytes) -> None:
             await ingest(tenant, source(photo), StageClock(), free_ticket())
 
-        return await by_callers(photos, one, _CALLERS)
+        photos = [given.add(face) for face in faces]
+        began = time.perf_counter()
+        await by_callers(photos, insert, _CALLERS)
+        ended = time.perf_counter()
+        if tenant == largest:
+            await indexer.round([largest])
+            took_s += time.perf_counter() - ended
+        return count / (ended - began)
 
-    async def into(tenant: TenantId) -> int:
-        return await insert(tenant, [given.add(face) for face in faces()])
-
-    running = asyncio.create_task(indexer.run())
-    try:
-        rates = await interleave(
-            {LARGE: lambda: into(largest), EMPTY: lambda: into(TenantId(uuid4().hex))},
-            effort.rounds,
-        )
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-    began, before = time.perf_counter(), sum(taken)
-    at_once = replace(settings, max_waiting=1)
-    await Indexer(database, at_once, on_taken=taken.append).round([largest])
-    seconds, moved = time.perf_counter() - began, sum(taken) - before
-    each = f"{seconds / moved * 1e3:.1f} ms a face" if moved else "none waited at the end"
+    rates = await interleave_rated(
+        {LARGE: lambda: rate(largest), EMPTY: lambda: rate(TenantId(uuid4().hex))},
+        effort.rounds,
+    )
+    moved = sum(taken)
+    each = f"{took_s / moved * 1e3:.1f} ms of one core each" if moved else "none, with so few"
     return InsertRates(
         rates,
         [
             (
                 f"Inserts: {count} photos of one face a round, {_CALLERS} at once, through the use "
-                "case with its blob folder, embeddings given. The indexer runs beside them: it "
-                f"took {before} faces into the large tenant's index meanwhile. Taking in those "
-                f"that still waited, with nothing else to do: {each}."
+                "case with its blob folder, embeddings given. What the large tenant's index costs "
+                f"comes on top, in the background: between the rounds it took in {moved} faces, "
+                f"{each}."
             ),
         ],
     )
