@@ -43,7 +43,7 @@ class Postmaster:
 
 
 _LAST_WORDS_BYTES = 4096
-_LAST_WORDS_LINES = 4
+_LAST_WORDS_LINES = 8
 
 
 class Cluster:
