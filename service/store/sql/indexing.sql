@@ -48,10 +48,12 @@ SELECT set_config('maintenance_work_mem', $1::integer::text, false),
 
 -- name: take_into_index
 -- Some of a tenant's waiting vectors, without waiting for those that others are about to delete.
-UPDATE face_vector SET indexed = true
-WHERE tenant_id = $1 AND model_space = $2 AND face_id IN (
+-- MATERIALIZED: they are chosen once, and not for each row anew.
+WITH chosen AS MATERIALIZED (
     SELECT face_id FROM face_vector
     WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
     LIMIT $3
     FOR UPDATE SKIP LOCKED
 )
+UPDATE face_vector SET indexed = true FROM chosen
+WHERE tenant_id = $1 AND model_space = $2 AND face_vector.face_id = chosen.face_id
