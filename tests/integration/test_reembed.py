@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ _QUIET, _LIVELY = "quiet", "lively"
 # begin at 0.6.
 _SAME_PHOTO = 0.02
 _CROWDS = 8
+_BETWEEN_PHOTOS_S = 0.5
 
 
 @pytest.fixture
@@ -144,6 +146,8 @@ def test_faces_change_over_to_another_model_while_photos_come_in(
     answers: list[httpx.Response] = []
 
     def insert_again(client: httpx.Client) -> httpx.Response:
+        # As fast as it can, it would add faces faster than the command, which steps back, embeds.
+        time.sleep(_BETWEEN_PHOTOS_S)
         answers.append(insert(client, photo, _LIVELY))
         return answers[-1]
 
