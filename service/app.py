@@ -261,7 +261,6 @@ class Service:
         services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
         self._indexer.settings = index_settings(config.match, config.vector_index)
-        self._boundary.max_body_bytes = config.server.max_body_bytes
         self.config, self._engine = config, engine
         turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
         self._sweeps.follow(
@@ -278,13 +277,7 @@ class Service:
             on_built=lambda built: metrics.index_builds.labels("ok" if built else "failed").inc(),
             on_taken=metrics.indexed_vectors.inc,
         )
-        task = asyncio.create_task(indexer.run())
-
-        async def stop() -> None:
-            task.cancel()
-            await asyncio.wait([task])
-
-        stack.push_async_callback(stop)
+        stack.push_async_callback(_cancel, asyncio.create_task(indexer.run()))
         return indexer
 
     def _compose(self, config: Config, engine: _Engine, blobs: BlobStore) -> ApiServices:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace
+
+_logger = logging.getLogger(__name__)
 
 _INTERVAL_S = 5.0
 
@@ -55,4 +58,7 @@ class ModelWatch:
         try:
             return await self._active() in (None, self._running())
         except StoreUnavailableError:  # it is said elsewhere
+            return True
+        except Exception:  # inserts under a replaced model are refused all the same
+            _logger.exception("the database's model is not known for a moment")
             return True

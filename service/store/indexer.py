@@ -123,6 +123,9 @@ class Indexer:
             except (StoreUnavailableError, asyncpg.PostgresError) as error:
                 _logger.warning("vector indexes not looked after: %s", error)
                 done = False
+            except Exception:  # whatever it is, searches are right without the indexes
+                _logger.exception("vector indexes not looked after")
+                done = False
             if not done:  # another process may be at it for long, with tenants of its own
                 self._inserted.update(dict.fromkeys(tenants or (), self.settings.max_waiting))
                 if look_at_all:

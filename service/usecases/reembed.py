@@ -27,10 +27,9 @@ Crop = NDArray[np.uint8]
 _BATCH_FACES = 64
 # So many files are read ahead while the photo before them is decoded.
 _READ_AHEAD = 4
-# A round that found no more than this is the last one before the change.
+# A round that found no more than this is the last one before the change, and no more may have come
+# since: inserts wait, each with a connection, while those are embedded.
 _FEW_FACES = 32
-# Inserts wait while these are embedded: a second or two.
-_MOST_FACES_IN_CHANGE = 2 * _BATCH_FACES
 _PAUSE_S = 2.0
 # Seconds of rest for each second that a worker waited for a core, which somebody else had.
 _REST_PER_WAIT = 4.0
@@ -191,8 +190,8 @@ class Reembed:
         self._tell("changing over")
         async with self._vectors.changing() as alone:
             if alone:
-                last = await self._vectors.lacking(None, since, None, _MOST_FACES_IN_CHANGE + 1)
-                if len(last) <= _MOST_FACES_IN_CHANGE:
+                last = await self._vectors.lacking(None, since, None, _FEW_FACES + 1)
+                if len(last) <= _FEW_FACES:
                     await self._embed(last)
                     self._check(self._lost, "their images are missing or cannot be read")
                     await self._vectors.activate()
