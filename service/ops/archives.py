@@ -15,9 +15,9 @@ from service.store.archive_export import Exported, export_tenant
 from service.store.archive_file import ArchiveWriter
 from service.store.archive_format import Counts
 from service.store.archive_import import import_tenant
+from service.store.blob_index import database_id
 from service.store.blob_stores import open_blob_store
 from service.store.database import Database
-from service.store.health import database_id
 from service.usecases.sweep import claim_blobs
 
 

@@ -10,7 +10,8 @@ from service.domain.types import TenantId
 from service.ops.place import blobs_of
 from service.ops.report import Report
 from service.store.blob_audit import Found, audit_blobs
-from service.store.health import database_id, is_importing
+from service.store.blob_index import database_id
+from service.store.health import is_importing
 from service.usecases.ports import BlobStore
 
 

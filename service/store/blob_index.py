@@ -47,7 +47,7 @@ class DatabaseBlobIndex:
 
     async def database_id(self) -> str:
         """The identity of the database, which its blob store is marked with."""
-        return str(await self._connection.fetchval(SQL["database_id"]))
+        return await database_id(self._connection)
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that a row names now."""
@@ -110,3 +110,8 @@ class DatabaseBlobIndex:
             rows = await self._connection.fetch(SQL["tenants_of_folders"], list(unknown))
             known |= {row["folder"]: row["tenant_id"] for row in rows}
         self._tenants = known
+
+
+async def database_id(connection: asyncpg.Connection) -> str:
+    """The identity of the database, which its blob store is marked with."""
+    return str(await connection.fetchval(SQL["database_id"]))

@@ -71,7 +71,7 @@ class Database:
             ConfigError: the server cannot be reached, lacks pgvector, is another release's, or
                 does not let tenants be kept apart.
         """
-        address = _address(settings)
+        address = address_of(settings)
         try:
             connection = await asyncpg.connect(**address)
             try:
@@ -168,7 +168,7 @@ class Database:
         """
         with _translated():
             connection = await asyncpg.connect(
-                **_address(self._settings),
+                **address_of(self._settings),
                 server_settings={"application_name": "facette maintenance", "jit": "off"},
             )
             try:
@@ -200,7 +200,8 @@ class Database:
             )
 
 
-def _address(settings: DatabaseSettings) -> dict[str, Any]:
+def address_of(settings: DatabaseSettings) -> dict[str, Any]:
+    """What asyncpg needs to know to connect."""
     return {
         "host": settings.host,
         "port": settings.port,

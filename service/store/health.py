@@ -126,11 +126,6 @@ async def is_importing(connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetchval(SQL["is_importing"], SWEEP_TURN_KEY))
 
 
-async def database_id(connection: asyncpg.Connection) -> str:
-    """The identity of the database, which its blob store is marked with."""
-    return str(await connection.fetchval(SQL["database_id"]))
-
-
 async def _names(
     connection: asyncpg.Connection, statement: str, *arguments: object
 ) -> tuple[str, ...]:

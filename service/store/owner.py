@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from service.domain.errors import ConfigError, StoreUnavailableError
-from service.store.database import DatabaseSettings
+from service.store.database import DatabaseSettings, address_of
 
 _LOST = (
     ConnectionError,
@@ -29,12 +29,7 @@ async def owner_connection(settings: DatabaseSettings) -> AsyncIterator[asyncpg.
     name = f"the database {settings.dbname} at {settings.host}:{settings.port}"
     try:
         connection = await asyncpg.connect(
-            host=settings.host,
-            port=settings.port,
-            database=settings.dbname,
-            user=settings.user,
-            password=settings.password or None,
-            timeout=settings.acquire_timeout_s,
+            **address_of(settings),
             server_settings={"application_name": "facette command", "jit": "off"},
         )
     except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
