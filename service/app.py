@@ -6,40 +6,34 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from time import time
 
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
-from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.api.auth import TokenGuard
 from service.api.boundary import Boundary
 from service.api.door import Door
 from service.api.routes import ApiServices, build_routes
-from service.batching import Admission, AdmissionLimits, FairShare
+from service.batching import Admission, AdmissionLimits
 from service.changes import changes
 from service.config import Config
 from service.derived import (
-    analysis_settings,
     blob_place,
     database_settings,
     index_settings,
     share,
 )
-from service.domain.errors import FacetteError, StoppingError, StoreUnavailableError
-from service.domain.types import ModelSpace, Swept
+from service.domain.errors import FacetteError, StoppingError
+from service.domain.types import Swept
+from service.engines import Engine, Engines
 from service.generations import Generations, Kept, Shared
 from service.model_watch import ModelWatch
-from service.runtime.catalogue import ModelSet, model_set_of_space, model_sets
-from service.runtime.manifest import MANIFEST_NAME, file_sha256
-from service.runtime.memory import release_free_memory, settle_heap
+from service.runtime.catalogue import model_sets
 from service.store.blob_index import DatabaseSweepTurns
 from service.store.blob_stores import open_blob_store
 from service.store.database import Database
 from service.store.indexer import Indexer
-from service.store.models import ActiveModel, active_model, adopt_model
 from service.store.repository import Repository
 from service.store.search import SearchSettings
 from service.telemetry import Metrics, configure_logging, open_tracing
@@ -50,19 +44,6 @@ from service.usecases.recognize import Recognize
 from service.usecases.sweep import SweepBlobs, SweepSchedule
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Engine:
-    """An analyzer and what belongs to it; `made_of` tells whether another would be the same."""
-
-    analyzer: Analyzer
-    fair: FairShare
-    made_of: tuple[AnalysisSettings, str]
-
-    @property
-    def space(self) -> ModelSpace:
-        return ModelSpace(self.analyzer.embedding.space)
 
 
 class Service:
@@ -77,7 +58,6 @@ class Service:
         self._load = load
         self._metrics = Metrics()
         self._generations: Generations[ApiServices] = Generations(self._tidy_up)
-        self._closed_models = False
         self._doors: Kept[Door] = Kept()
         self._admissions: Kept[Admission] = Kept()
         self._sweeps = SweepSchedule(
@@ -162,7 +142,8 @@ class Service:
             self._database = await Database.open(database_settings(self.config, stack))
             stack.push_async_callback(self._database.close)
             self._indexer = self._open_indexer(stack)
-            engine = await self._open_engine(self.config, await self._chosen_models())
+            self._engines = Engines(self._database, self._metrics)
+            engine = await self._engines.first(self.config)
             try:
                 self._serve(self.config, engine, await open_blob_store(blob_place(self.config)))
             except BaseException:
@@ -183,7 +164,7 @@ class Service:
     async def _exchange(self, config: Config) -> bool:
         """Serve with another configuration; returns whether there are other models, too."""
         former = self._engine
-        engine = await self._open_engine(config, await self._models_to_follow(config), former)
+        engine = await self._engines.following(config, former)
         try:
             blobs = await open_blob_store(blob_place(config))
             if self._stopping:
@@ -198,65 +179,11 @@ class Service:
             self._metrics.model.labels(*labels).set(0)
         return True
 
-    async def _chosen_models(self) -> ModelSet:
-        """The models to start with: those of the database, which takes the default ones at first.
-
-        Raises:
-            ConfigError: the models of the database are not there.
-        """
-        models = self.config.paths.models_dir
-        sets = await asyncio.to_thread(model_sets, models)
-        async with self._database.maintenance() as connection:
-            active = await active_model(connection)
-            if active is None or active.space not in [each.space for each in sets]:
-                default = ActiveModel(ModelSpace(sets[0].space), sets[0].name)
-                active = await adopt_model(connection, default, instead_of=active)
-        return await asyncio.to_thread(model_set_of_space, models, active.space, active.name)
-
-    async def _models_to_follow(self, config: Config) -> ModelSet:
-        """The models to go on with: as before, while the database does not answer."""
-        space, name = self._engine.value.space, ""
-        try:
-            async with self._database.maintenance() as connection:
-                if (active := await active_model(connection)) is not None:
-                    space, name = active.space, active.name
-        except StoreUnavailableError:
-            _logger.warning("the running model is kept: the database does not say which is active")
-        return await asyncio.to_thread(model_set_of_space, config.paths.models_dir, space, name)
-
-    async def _open_engine(
-        self, config: Config, models: ModelSet, running: Shared[_Engine] | None = None
-    ) -> Shared[_Engine]:
-        """A warm engine, held for the caller: the running one where it would be the same."""
-        settings = analysis_settings(config)
-        made_of = (settings, await asyncio.to_thread(_manifest_sha256, models.folder))
-        if running is not None and running.value.made_of == made_of:
-            return running.hold()
-        analyzer = await asyncio.to_thread(Analyzer, models.folder, settings, self._metrics)
-
-        async def close() -> None:
-            await analyzer.aclose()
-            self._closed_models = True
-
-        engine = Shared(_Engine(analyzer, FairShare(), made_of), close).hold()
-        try:
-            await analyzer.warm_up()
-        except BaseException:
-            await engine.release()
-            raise
-        return engine
-
     def _tidy_up(self) -> None:
-        """Free the models of a former generation now.
+        if not self._stopping:
+            self._engines.free_closed()
 
-        They lie in reference cycles of few objects and many megabytes: left to itself, the
-        collector would see no reason to look.
-        """
-        if self._closed_models and not self._stopping:
-            self._closed_models = False
-            asyncio.get_running_loop().run_in_executor(None, _free_unused)
-
-    def _serve(self, config: Config, engine: Shared[_Engine], blobs: BlobStore) -> None:
+    def _serve(self, config: Config, engine: Shared[Engine], blobs: BlobStore) -> None:
         """Make the services of one generation, and let requests have them from now on."""
         services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
@@ -280,7 +207,7 @@ class Service:
         stack.push_async_callback(_cancel, asyncio.create_task(indexer.run()))
         return indexer
 
-    def _compose(self, config: Config, engine: _Engine, blobs: BlobStore) -> ApiServices:
+    def _compose(self, config: Config, engine: Engine, blobs: BlobStore) -> ApiServices:
         analyzer, metrics = engine.analyzer, self._metrics
         match, server = config.match, config.server
         repository = Repository(
@@ -339,7 +266,7 @@ class Service:
             ),
         )
 
-    def _admission(self, config: Config, engine: _Engine) -> Admission:
+    def _admission(self, config: Config, engine: Engine) -> Admission:
         server, metrics = config.server, self._metrics
         limits = AdmissionLimits(
             max_wait_s=server.max_wait_ms / 1e3,
@@ -363,19 +290,6 @@ class Service:
         await self._database.ping()
 
 
-def _free_unused() -> None:
-    settle_heap()
-    release_free_memory()
-
-
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def _manifest_sha256(models: Path) -> str:
-    """Identifies the models: the manifest has the hash of every file. Empty when it is missing."""
-    try:
-        return file_sha256(models / MANIFEST_NAME)
-    except OSError:  # the analyzer says it better
-        return ""
