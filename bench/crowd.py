@@ -78,7 +78,7 @@ async def load(connection: asyncpg.Connection, tenant_id: TenantId, people: Crow
         connection: of the tables' owner.
     """
     count = len(people.faces)
-    ids = [UUID(int=number + 1) for number in range(count)]
+    ids = [id_of(number) for number in range(count)]
     clusters = [ids[person] for person in people.person_of]
     box, points, area = [1.0, 2.0, 3.0, 4.0], [1.0] * 10, [1, 2, 2, 2]
     await connection.execute("INSERT INTO tenant (tenant_id) VALUES ($1)", tenant_id)
@@ -108,6 +108,11 @@ async def load(connection: asyncpg.Connection, tenant_id: TenantId, people: Crow
             for face, vector in zip(ids, people.faces, strict=True)
         ),
     )
+
+
+def id_of(number: int) -> UUID:
+    """The id of one of the crowd's faces; each tenant has ids of its own."""
+    return UUID(int=number + 1)
 
 
 def number_of(face_id: str) -> int:
