@@ -17,7 +17,8 @@ import pytest
 
 from bench.crowd import SPACE, crowd, load
 from service.config import AuthConfig, Config, MatchConfig
-from service.config.sections import DatabaseConfig, PathsConfig
+from service.config.sections import PathsConfig
+from service.config.storage import DatabaseConfig
 from service.domain.types import ImageId, TenantId
 from service.ops.doctor import examine
 from service.ops.report import Report, Verdict
