@@ -26,10 +26,9 @@ from service.derived import (
 )
 from service.domain.errors import FacetteError, StoppingError
 from service.domain.types import Swept
-from service.engines import Engine, Engines
+from service.engines import Engine, Engines, check_models
 from service.generations import Generations, Kept, Shared
 from service.model_watch import ModelWatch
-from service.runtime.catalogue import model_sets
 from service.store.blob_index import DatabaseSweepTurns
 from service.store.blob_stores import open_blob_store
 from service.store.database import Database
@@ -138,7 +137,7 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(asyncio.to_thread, self._tracing.close)
             # Said before the database is started, which takes seconds.
-            await asyncio.to_thread(model_sets, self.config.paths.models_dir)
+            await asyncio.to_thread(check_models, self.config.paths.models_dir)
             self._database = await Database.open(database_settings(self.config, stack))
             stack.push_async_callback(self._database.close)
             self._indexer = self._open_indexer(stack)

@@ -15,6 +15,7 @@ from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace
 from service.generations import Shared
 from service.runtime.catalogue import ModelSet, model_set_of_space, model_sets
+from service.runtime.engine import available_providers
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.memory import release_free_memory, settle_heap
 from service.store.database import Database
@@ -36,6 +37,16 @@ class Engine:
     def space(self) -> ModelSpace:
         """Of the embeddings."""
         return ModelSpace(self.analyzer.embedding.space)
+
+
+def check_models(models: Path) -> None:
+    """See that there are models in a directory, and something that runs them.
+
+    Raises:
+        ModelError: there are not.
+    """
+    model_sets(models)
+    available_providers()
 
 
 class Engines:
