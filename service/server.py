@@ -172,6 +172,8 @@ class Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self._service.begin_stopping()
+        # Whoever asks from now on is told; whoever has asked already, with the next tick.
+        self.server_state.ending = True
         self._stopping_since = time.monotonic()
         self.should_exit = True
 
@@ -193,10 +195,9 @@ class Server(uvicorn.Server):
             task.add_done_callback(self._reloading.discard)
 
     def _end_connections(self) -> None:
-        if not self.server_state.ending:
-            self.server_state.ending = True
-            for connection in self._connections():
-                connection.end()
+        self.server_state.ending = True
+        for connection in self._connections():
+            connection.end()
 
     def _connections(self) -> list[Connection]:
         return [each for each in self.server_state.connections if isinstance(each, Connection)]

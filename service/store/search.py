@@ -24,9 +24,9 @@ from service.store.statements import SQL
 
 INDEX_PREFIX = "face_vector_hnsw_"
 
-# Near faces share clusters, so more of them are asked for than clusters are needed, and many more
-# where one person fills the answer.
-_FACES_PER_CLUSTER = 16
+# Near faces share clusters: of several faces each may need the cluster behind the nearest one. More
+# are asked for where one person fills the answer, which a photo of many people does not change.
+_FACES_AT_FIRST = 32
 _GROWTH = 8
 _MOST_FROM_INDEX = 5_000
 # Of the largest distance at which a face joins a cluster: as near as that, nobody else is nearer.
@@ -160,7 +160,7 @@ class ClusterSearch:
         wanted = len(query.embeddings)
         found: dict[int, list[FaceDistance]] = {}
         short = list(which)
-        limit = 1 if wanted == 1 else wanted * _FACES_PER_CLUSTER
+        limit = 1 if wanted == 1 else _FACES_AT_FIRST
         while short:
             asked = [query.embeddings[nth] for nth in short]
             near = await self._nearest(asked, query.space, limit, by_index=by_index)
