@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from service.domain.types import (
     TenantId,
 )
 from service.store.blobs import FolderBlobStore
+from service.store.code_cache import CodeCache
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings
 from service.store.repository import Repository
@@ -79,6 +81,7 @@ class _Given:
 
 async def measure(
     database: Database,
+    codes: CodeCache,
     settings: IndexSettings,
     match: MatchConfig,
     largest: TenantId,
@@ -97,7 +100,7 @@ async def measure(
     given = _Given()
     ingest = IngestPhoto(
         given,
-        Repository(database, SearchSettings(match.hnsw_ef_search, match.hnsw_quick_ef_search)),
+        Repository(database, SearchSettings(match.hnsw_ef_search), codes=codes),
         FolderBlobStore(folder / "uploads"),
         space=SPACE,
         max_distance=0.5,
@@ -122,10 +125,15 @@ async def measure(
             took_s += time.perf_counter() - ended
         return count / (ended - began)
 
-    rates = await interleave_rated(
-        {LARGE: lambda: rate(largest), EMPTY: lambda: rate(TenantId(uuid4().hex))},
-        effort.rounds,
-    )
+    reading = asyncio.create_task(codes.run())  # as in the service: new faces get their codes
+    try:
+        rates = await interleave_rated(
+            {LARGE: lambda: rate(largest), EMPTY: lambda: rate(TenantId(uuid4().hex))},
+            effort.rounds,
+        )
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
     moved = sum(taken)
     each = f"{took_s / moved * 1e3:.1f} ms of one core each" if moved else "none, with so few"
     return InsertRates(

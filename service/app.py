@@ -31,6 +31,7 @@ from service.generations import Generations, Kept, Shared
 from service.model_watch import ModelWatch
 from service.store.blob_index import DatabaseSweepTurns
 from service.store.blob_stores import open_blob_store
+from service.store.code_cache import CodeCache
 from service.store.database import Database
 from service.store.indexer import Indexer
 from service.store.repository import Repository
@@ -141,6 +142,8 @@ class Service:
             self._database = await Database.open(database_settings(self.config, stack))
             stack.push_async_callback(self._database.close)
             self._indexer = self._open_indexer(stack)
+            self._codes = CodeCache(self._database, on_size=self._metrics.code_bytes.set)
+            stack.push_async_callback(_cancel, asyncio.create_task(self._codes.run()))
             self._engines = Engines(self._database, self._metrics)
             engine = await self._engines.first(self.config)
             try:
@@ -211,7 +214,8 @@ class Service:
         match, server = config.match, config.server
         repository = Repository(
             self._database,
-            SearchSettings(match.hnsw_ef_search, match.hnsw_quick_ef_search),
+            SearchSettings(match.hnsw_ef_search),
+            codes=self._codes,
             on_search=lambda path: metrics.searches.labels(path).inc(),
             on_insert=self._indexer.note_insert,
             on_delete=self._indexer.note_deletion,

@@ -126,22 +126,20 @@ class MatchConfig(Section):
         "an HNSW index of their own",
     )
     hnsw_ef_search: int = Field(
-        400, ge=1, le=1000, description="candidates the HNSW index keeps while searching"
-    )
-    hnsw_quick_ef_search: int = Field(
-        60,
+        200,
         ge=1,
         le=1000,
-        description="candidates for a first look, which is enough where it finds somebody close",
+        description="candidates the HNSW index keeps while searching; twice as many as long as the "
+        "binary codes of the faces are not in memory",
     )
 
 
 class VectorIndexConfig(Section):
     """How the HNSW indexes of large tenants are built, in the background."""
 
-    hnsw_m: int = Field(24, ge=2, le=100, description="neighbours of a vector in the graph")
+    hnsw_m: int = Field(16, ge=2, le=100, description="neighbours of a vector in the graph")
     hnsw_ef_construction: int = Field(
-        128, ge=4, le=1000, description="candidates for these neighbours; at least 2 x hnsw_m"
+        64, ge=4, le=1000, description="candidates for these neighbours; at least 2 x hnsw_m"
     )
     max_waiting_faces: int = Field(
         1000,

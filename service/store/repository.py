@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from service.domain.errors import ModelReplacedError
 from service.domain.types import ClusterDistance, ClusterQuery, TenantId
+from service.store.code_cache import CodeCache
 from service.store.database import Database
 from service.store.reads import TenantReader, found
 from service.store.search import ClusterSearch, SearchSettings
@@ -18,7 +19,8 @@ class Repository:
     """Opens readers and writers.
 
     Args:
-        on_search: told the path of each search for near faces, "index" or "exact".
+        codes: holds the codes of large tenants' faces; without it there are none.
+        on_search: told the path of each search for near faces, "codes", "index" or "exact".
         on_insert: told of a tenant that got new faces, and how many, before they are committed.
         on_delete: called when a tenant was deleted, after its deletion was committed.
         on_replaced: told that an insert was refused with a ModelReplacedError.
@@ -29,6 +31,7 @@ class Repository:
         database: Database,
         search: SearchSettings,
         *,
+        codes: CodeCache | None = None,
         on_search: Callable[[str], None] = lambda path: None,
         on_insert: Callable[[TenantId, int], None] = lambda tenant_id, faces: None,
         on_delete: Callable[[], None] = lambda: None,
@@ -36,6 +39,7 @@ class Repository:
     ) -> None:
         self._database = database
         self._search = search
+        self._codes = codes
         self._on_search = on_search
         self._on_insert = on_insert
         self._on_delete = on_delete
@@ -59,6 +63,8 @@ class Repository:
             writer = TenantWriter(connection, tenant_id, self._on_insert)
             yield writer
         if writer.is_deleted:
+            if self._codes is not None:
+                self._codes.forget(tenant_id)
             self._on_delete()
 
     @asynccontextmanager
@@ -79,7 +85,9 @@ class Repository:
                 query's.
         """
         async with self._database.transaction(tenant_id) as connection:
-            search = ClusterSearch(connection, tenant_id, self._search, self._on_search)
+            search = ClusterSearch(
+                connection, tenant_id, self._search, self._codes, self._on_search
+            )
             finds = await search.look_up(query)
             locked = await connection.fetchrow(SQL["lock_tenant"], tenant_id)
             if locked["active_space"] not in (None, query.space):

@@ -1,13 +1,15 @@
-"""The clusters nearest to a face: exactly for small tenants, through an index for large ones."""
+"""The clusters nearest to a face: exactly for small tenants, by codes or an index for others."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID
 from pgvector import HalfVector
 
 from service.domain.types import (
@@ -20,6 +22,8 @@ from service.domain.types import (
     ModelSpace,
     TenantId,
 )
+from service.store.code_cache import CodeCache
+from service.store.codes import FaceCodes, code_of
 from service.store.statements import SQL
 
 INDEX_PREFIX = "face_vector_hnsw_"
@@ -29,20 +33,25 @@ INDEX_PREFIX = "face_vector_hnsw_"
 _FACES_AT_FIRST = 32
 _GROWTH = 8
 _MOST_FROM_INDEX = 5_000
+# Without codes beside it an index is searched so much farther.
+_FARTHER_ALONE = 2
+_MOST_EF_SEARCH = 1000  # that pgvector knows
+# Of the nearest codes that lead so many are followed, and so many faces compared: for matching, and
+# beside an index, which finds strangers better and whole people worse.
+_FIRST_LOOK = (32, 32)
+_BESIDE_INDEX = (512, 64)
 # Of the largest distance at which a face joins a cluster: as near as that, nobody else is nearer.
 _BEYOND_DOUBT = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """How many candidates an HNSW index keeps while it is searched.
+    """How large tenants are searched.
 
-    quick_ef_search: for the first look for the cluster of a face.
-    ef_search: for a face that this look finds nobody close to.
+    ef_search: candidates that an HNSW index keeps while it is searched.
     """
 
     ef_search: int
-    quick_ef_search: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,13 @@ def vector_index_name(tenant_id: TenantId, space: ModelSpace) -> str:
 class ClusterSearch:
     """Searches of one tenant, inside a transaction of theirs.
 
-    The path is chosen anew for each search: through the index where the tenant has one that is
-    whole, exactly where it has none yet, or it is being built, or was left broken.
+    The path is chosen anew for each search. A tenant without an index, or with one that is being
+    built or was left broken, is searched exactly. One with an index is searched by the codes of its
+    faces where these are in memory, and through the index else.
 
     Args:
-        on_search: told the path of each search, "index" or "exact".
+        codes: holds the codes; without it there are none.
+        on_search: told the path of each search, "codes", "index" or "exact".
     """
 
     def __init__(
@@ -79,19 +90,27 @@ class ClusterSearch:
         connection: asyncpg.Connection,
         tenant_id: TenantId,
         settings: SearchSettings,
+        codes: CodeCache | None = None,
         on_search: Callable[[str], None] = lambda path: None,
     ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
         self._settings = settings
+        self._cache = codes
         self._on_search = on_search
 
     async def look_up(self, query: ClusterQuery) -> Finds:
         """Find the faces near to those of a query, while others may change the tenant."""
-        state = await self._begin(query.space, self._settings.quick_ef_search)
-        near = await self._enough(query, by_index=state["has_index"])
-        if state["has_index"]:
-            await self._connection.execute(SQL["end_search"])
+        has_codes = self._cache is not None and self._cache.has(self._tenant_id, query.space)
+        state = await self._state(query.space, generic_plans=has_codes)
+        codes = self._codes(query.space, state)
+        if codes is not None:
+            near = await self._until_sure(query, codes)
+        elif state["has_index"]:
+            async with self._through_index(_FARTHER_ALONE):
+                near = await self._until_enough(query, by_index=True)
+        else:
+            near = await self._until_enough(query, by_index=False)
         return Finds(query, state["changes"], state["last_seq"] or 0, near)
 
     async def clusters(self, finds: Finds, changes: int) -> list[list[ClusterDistance]]:
@@ -121,72 +140,118 @@ class ClusterSearch:
         Args:
             exactly: compare every face, whatever index there is.
         """
-        if exactly:
+        state = await self._state(space)
+        if exactly or not state["has_index"]:
             return await self._nearest(embeddings, space, limit, by_index=False)
-        by_index = (await self._begin(space, self._settings.ef_search))["has_index"]
-        near = await self._nearest(embeddings, space, limit, by_index=by_index)
-        if by_index:
-            await self._connection.execute(SQL["end_search"])
-        return near
+        codes = self._codes(space, state)
+        async with self._through_index(_FARTHER_ALONE if codes is None else 1):
+            return await self._nearest(embeddings, space, limit, by_index=True, codes=codes)
 
-    async def _begin(self, space: ModelSpace, ef_search: int) -> asyncpg.Record:
+    async def _state(self, space: ModelSpace, *, generic_plans: bool = False) -> asyncpg.Record:
         name = vector_index_name(self._tenant_id, space)
         return await self._connection.fetchrow(
-            SQL["begin_search"], self._tenant_id, name, ef_search
+            SQL["search_state"], self._tenant_id, name, generic_plans
         )
 
-    async def _enough(self, query: ClusterQuery, *, by_index: bool) -> list[list[FaceDistance]]:
-        """The faces that show the clusters which the query's faces may join.
+    def _codes(self, space: ModelSpace, state: asyncpg.Record) -> FaceCodes | None:
+        """The tenant's codes, if they are in memory; they are asked for where there is an index."""
+        cache = self._cache
+        if cache is None or not (state["has_index"] or cache.has(self._tenant_id, space)):
+            return None
+        return cache.of(self._tenant_id, space, state["last_seq"] or 0)
 
-        A quick look through the index finds nearly every face of somebody known. Who has nobody
-        close is looked for again, harder: before a cluster is opened, and where the nearest one is
-        not close beyond doubt.
+    @asynccontextmanager
+    async def _through_index(self, farther: int) -> AsyncIterator[None]:
+        ef_search = min(self._settings.ef_search * farther, _MOST_EF_SEARCH)
+        await self._connection.execute(SQL["begin_search"], ef_search)
+        yield
+        await self._connection.execute(SQL["end_search"])
+
+    async def _until_sure(self, query: ClusterQuery, codes: FaceCodes) -> list[list[FaceDistance]]:
+        """Compare the faces with the nearest codes, and more of them until it is enough.
+
+        It is looked once more, farther, for who has nobody close: before a cluster is opened, and
+        where the nearest one is not close beyond doubt.
         """
-        everyone = range(len(query.embeddings))
-        near = await self._until_enough(query, everyone, by_index=by_index)
+        wanted = len(query.embeddings)
         close = query.max_distance * _BEYOND_DOUBT
-        doubtful = [n for n in everyone if not near[n] or near[n][0].distance > close]
-        if by_index and doubtful:
-            await self._connection.execute(SQL["search_harder"], self._settings.ef_search)
-            again = await self._until_enough(query, doubtful, by_index=True)
-            for nth, faces in zip(doubtful, again, strict=True):
-                near[nth] = faces
-        return near
+        found: dict[int, list[FaceDistance]] = {}
+        short = list(range(wanted))
+        limit = 1 if wanted == 1 else _FACES_AT_FIRST
+        leaders, faces = _FIRST_LOOK
+        first = True
+        while short:
+            self._on_search("codes")
+            ids = [await _near_by_code(query.embeddings[n], codes, leaders, faces) for n in short]
+            rows = await self._connection.fetch(
+                SQL["nearest_faces_among"],
+                self._tenant_id,
+                query.space,
+                [HalfVector(query.embeddings[n]) for n in short],
+                *_numbered(ids),
+                codes.last_seq,
+                limit,
+            )
+            near = _by_embedding(rows, len(short))
+            compared = {row["nth"] - 1: row["compared"] for row in rows}
+            found.update(zip(short, near, strict=True))
+            more = leaders < codes.leaders or faces < len(codes)
+            short = [
+                n
+                for nth, n in enumerate(short)
+                if more
+                and (
+                    compared.get(nth, 0) < len(ids[nth]) // 2  # the others were deleted
+                    or (first and (not near[nth] or near[nth][0].distance > close))
+                    or _lacks_clusters(near[nth], query, limit)
+                )
+            ]
+            leaders, faces, limit = leaders * _GROWTH, faces * _GROWTH, limit * _GROWTH
+            first = False
+        return [found[n] for n in range(wanted)]
 
     async def _until_enough(
-        self, query: ClusterQuery, which: Sequence[int], *, by_index: bool
+        self, query: ClusterQuery, *, by_index: bool
     ) -> list[list[FaceDistance]]:
         """Ask for more and more faces until each embedding has the clusters it may need."""
         wanted = len(query.embeddings)
         found: dict[int, list[FaceDistance]] = {}
-        short = list(which)
+        short = list(range(wanted))
         limit = 1 if wanted == 1 else _FACES_AT_FIRST
         while short:
-            asked = [query.embeddings[nth] for nth in short]
+            asked = [query.embeddings[n] for n in short]
             near = await self._nearest(asked, query.space, limit, by_index=by_index)
             found.update(zip(short, near, strict=True))
-            short = [
-                nth
-                for nth in short
-                if len(found[nth]) == limit
-                and found[nth][-1].distance <= query.max_distance
-                and len(_nearest_of_clusters(found[nth])) < wanted
-            ]
+            short = [n for n in short if _lacks_clusters(found[n], query, limit)]
             limit *= _GROWTH
-        return [found[nth] for nth in which]
+        return [found[n] for n in range(wanted)]
 
     async def _nearest(
-        self, embeddings: Sequence[Embedding], space: ModelSpace, limit: int, *, by_index: bool
+        self,
+        embeddings: Sequence[Embedding],
+        space: ModelSpace,
+        limit: int,
+        *,
+        by_index: bool,
+        codes: FaceCodes | None = None,
     ) -> list[list[FaceDistance]]:
         """The nearest faces of each embedding."""
         if not embeddings:
             return []
-        vectors = [HalfVector(embedding) for embedding in embeddings]
+        asked = (self._tenant_id, space, [HalfVector(embedding) for embedding in embeddings], limit)
         # A large part of the tenant is found faster without the index.
-        by_index = by_index and limit <= _MOST_FROM_INDEX
-        self._on_search("index" if by_index else "exact")
-        statement = "nearest_faces_by_index" if by_index else "nearest_faces_exact"
-        rows = await self._connection.fetch(SQL[statement], self._tenant_id, space, vectors, limit)
+        if not by_index or limit > _MOST_FROM_INDEX:
+            self._on_search("exact")
+            rows = await self._connection.fetch(SQL["nearest_faces_exact"], *asked)
+        else:
+            self._on_search("index")
+            ids: list[list[UUID]] = [[] for _ in embeddings]
+            if codes is not None:
+                leaders, faces = _BESIDE_INDEX
+                faces = max(faces, 2 * limit)
+                ids = [await _near_by_code(each, codes, leaders, faces) for each in embeddings]
+            numbered = _numbered(ids)
+            rows = await self._connection.fetch(SQL["nearest_faces_by_index"], *asked, *numbered)
         return _by_embedding(rows, len(embeddings))
 
     async def _up_to_date(self, finds: Finds) -> Finds:
@@ -225,6 +290,30 @@ class ClusterSearch:
         ):
             return await self.look_up(query)  # clusters were put together
         return replace(finds, near=near)
+
+
+async def _near_by_code(
+    embedding: Embedding, codes: FaceCodes, leaders: int, faces: int
+) -> list[UUID]:
+    """Ids of the faces whose codes are nearest; others have a turn before each of many."""
+    await asyncio.sleep(0)
+    near = codes.nearest(code_of(embedding), leaders, faces)
+    return [UUID(each) for each in near.tolist()]
+
+
+def _numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:
+    """All ids in one list, and in another one, beginning with 1, which embedding's each is."""
+    together = [each for some in ids for each in some]
+    return together, [nth for nth, some in enumerate(ids, 1) for _ in some]
+
+
+def _lacks_clusters(faces: Sequence[FaceDistance], query: ClusterQuery, limit: int) -> bool:
+    """Whether faces behind the `limit` nearest may show another cluster that counts."""
+    return (
+        len(faces) == limit
+        and faces[-1].distance <= query.max_distance
+        and len(_nearest_of_clusters(faces)) < len(query.embeddings)
+    )
 
 
 def _nearest_of_clusters(faces: Sequence[FaceDistance]) -> dict[ClusterId, ClusterDistance]:

@@ -175,11 +175,17 @@ class Metrics:
         )
         self.searches = Counter(
             "facette_searches",
-            "Searches for near faces, by path: exact, or through the tenant's HNSW index.",
+            "Searches for near faces, by path: exact, by binary codes, or through an HNSW index.",
             ("path",),
             registry=self.registry,
         )
-        _begin_at_zero(self.searches, ("exact", "index"))
+        _begin_at_zero(self.searches, ("exact", "codes", "index"))
+        self.code_bytes = Gauge(
+            "facette_face_code_bytes",
+            "Memory that the binary codes of large tenants' faces take.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         self.index_builds = Counter(
             "facette_index_builds",
             "HNSW indexes built for large tenants, by outcome: ok or failed.",

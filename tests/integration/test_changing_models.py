@@ -81,9 +81,7 @@ class House:
         self.uploads = uploads
         self.blobs = FolderBlobStore(uploads)
         self.refused = 0
-        self.repository = Repository(
-            database, SearchSettings(200, 40), on_replaced=self._count_refused
-        )
+        self.repository = Repository(database, SearchSettings(200), on_replaced=self._count_refused)
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
         self.analyzer = MadeUpAnalyzer()
         self.embedder = RotatingEmbedder(self.analyzer)

@@ -19,7 +19,7 @@ TENANT = TenantId("tenant")
 
 @pytest.fixture
 def repository(database: Database) -> Repository:
-    return Repository(database, SearchSettings(200, 40))
+    return Repository(database, SearchSettings(200))
 
 
 @pytest.fixture

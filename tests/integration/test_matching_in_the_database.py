@@ -15,6 +15,7 @@ from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ClusterDistance, ClusterQuery, ModelSpace, TenantId
 from service.store.blobs import FolderBlobStore
+from service.store.code_cache import CodeCache
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings
 from service.store.repository import Repository
@@ -27,7 +28,7 @@ from tests.integration.helpers import MadeUpAnalyzer, files_below, near, person
 
 SPACE = ModelSpace("made-up/1")
 TENANT = TenantId("tenant")
-SEARCH = SearchSettings(ef_search=200, quick_ef_search=40)
+SEARCH = SearchSettings(ef_search=200)
 # Every tenant has an index, and as soon as it is looked at no vector waits.
 AT_ONCE = IndexSettings(0, 1, 16, 64, 64, 0, 60.0)
 
@@ -38,8 +39,10 @@ class Shop:
     def __init__(self, database: Database, uploads: Path, path: str) -> None:
         self.analyzer = MadeUpAnalyzer()
         self.paths: set[str] = set()
-        self.repository = Repository(database, SEARCH, on_search=self.paths.add)
-        self.indexer = Indexer(database, AT_ONCE) if path == "index" else None
+        self.path = path
+        self.codes = CodeCache(database) if path == "codes" else None
+        self.repository = Repository(database, SEARCH, codes=self.codes, on_search=self.paths.add)
+        self.indexer = None if path == "exact" else Indexer(database, AT_ONCE)
         self.blobs = FolderBlobStore(uploads)
         self.uploads = uploads
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
@@ -66,10 +69,12 @@ class Shop:
         )
         if self.indexer:
             await self.indexer.round([tenant])
+        if self.codes:
+            await self.codes.refresh(tenant, space)
         return stored
 
 
-@pytest.fixture(params=["exact", "index"])
+@pytest.fixture(params=["exact", "index", "codes"])
 def shop(request: pytest.FixtureRequest, database: Database, uploads: Path) -> Shop:
     return Shop(database, uploads, request.param)
 
@@ -79,7 +84,7 @@ async def test_face_joins_the_nearest_cluster_within_the_distance(shop: Shop) ->
     await shop.insert(near(person(1), 0.9, seed=1))
     shop.paths.clear()
     again = (await shop.insert(near(person(1), 0.3, seed=2))).faces[0]
-    assert shop.paths == {"index" if shop.indexer else "exact"}
+    assert shop.paths == {shop.path}
     assert (again.cluster_id, again.is_auto_matched) == (anna.cluster_id, True)
     assert again.distance == pytest.approx(0.3, abs=2e-3)
 

@@ -39,7 +39,7 @@ class Two:
 
     def __init__(self, database: Database, uploads: Path) -> None:
         self.database = database
-        self.repository = Repository(database, SearchSettings(200, 40))
+        self.repository = Repository(database, SearchSettings(200))
         self.blobs = FolderBlobStore(uploads)
         self.curate = Curate(self.repository, self.blobs, on_orphans=lambda n: None)
         self._analyzer = MadeUpAnalyzer()
@@ -137,7 +137,7 @@ async def test_a_broken_search_of_the_service_matches_no_face_of_another_tenant(
 ) -> None:
     broken = {
         name: SQL[name].replace("WHERE tenant_id = $1", "WHERE $1 <> ''")
-        for name in ("nearest_faces_exact", "nearest_faces_by_index")
+        for name in ("nearest_faces_exact", "nearest_faces_by_index", "nearest_faces_among")
     }
     assert all(statement != SQL[name] for name, statement in broken.items())
     monkeypatch.setattr(search, "SQL", MappingProxyType({**SQL, **broken}))
@@ -273,7 +273,7 @@ async def test_a_database_of_the_first_release_keeps_its_data(
         cluster,
     )
     database = await Database.open(empty_database)
-    repository, tenant = Repository(database, SearchSettings(200, 40)), TenantId("old")
+    repository, tenant = Repository(database, SearchSettings(200)), TenantId("old")
     async with repository.reading(tenant) as old:
         assert (await old.image(ImageId(str(image)))).face_ids == (str(face),)
     same = np.full(512, 512**-0.5, np.float32)

@@ -52,7 +52,7 @@ class House:
         self.database = database
         self.uploads = uploads
         self.analyzer = MadeUpAnalyzer()
-        self.repository = Repository(database, SearchSettings(200, 40))
+        self.repository = Repository(database, SearchSettings(200))
         self.blobs = FolderBlobStore(uploads)
         self.turns = DatabaseSweepTurns(database)
 

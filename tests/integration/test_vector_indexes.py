@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from pgvector import HalfVector
 
 from bench.crowd import SPACE, Crowd, crowd, load, number_of
-from service.domain.types import ClusterQuery, TenantId
+from service.domain.types import TenantId
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings, vector_indexes, vector_sets
 from service.store.repository import Repository
@@ -31,7 +32,7 @@ SETTINGS = IndexSettings(
     build_workers=0,
     interval_s=3600.0,
 )
-SEARCH = SearchSettings(ef_search=200, quick_ef_search=40)
+SEARCH = SearchSettings(ef_search=200)
 
 
 class Stored:
@@ -52,7 +53,7 @@ class Stored:
         queries = self.people.more_faces(30, np.random.default_rng(1))
         paths: list[str] = []
         async with self.database.snapshot(LARGE) as connection:
-            search = ClusterSearch(connection, LARGE, SEARCH, paths.append)
+            search = ClusterSearch(connection, LARGE, SEARCH, on_search=paths.append)
             near = await search.nearest_faces(list(queries), SPACE, 10)
         assert paths == [path]
         best = np.argsort(-(queries @ self.people.faces.T), axis=1)[:, :10]
@@ -101,8 +102,8 @@ async def test_a_search_by_index_uses_the_tenants_index_and_no_sort_of_all(store
     await stored.owner.execute("ANALYZE")  # says that no vector is in an index
     await stored.indexer.round()
     async with stored.database.transaction(LARGE) as connection:
-        await connection.execute(SQL["begin_search"], LARGE, NAME, SEARCH.ef_search)
-        plan = await _plan(connection, "nearest_faces_by_index")
+        await connection.execute(SQL["begin_search"], SEARCH.ef_search)
+        plan = await _plan(connection, "nearest_faces_by_index", 10, [UUID(int=1)], [1])
     assert f"Index Scan using {NAME}" in plan
     assert "Seq Scan" not in plan
 
@@ -114,31 +115,45 @@ async def test_an_exact_search_reads_one_partition_by_the_tenants_index(stored: 
     )
     assert len(partitions) == 1  # else the small tenant's partition would be small as well
     async with stored.database.transaction(SMALL) as connection:
-        plan = await _plan(connection, "nearest_faces_exact", tenant=SMALL)
+        plan = await _plan(connection, "nearest_faces_exact", 10, tenant=SMALL)
     assert "Seq Scan" not in plan
     assert len(set(re.findall(r"on face_vector_(\d\d)\b", plan))) == 1
 
 
-async def _plan(connection: asyncpg.Connection, name: str, tenant: TenantId = LARGE) -> str:
-    vectors = [HalfVector([0.1] * 512)]
-    rows = await connection.fetch(f"EXPLAIN {SQL[name]}", tenant, SPACE, vectors, 10)
-    return "\n".join(row[0] for row in rows)
-
-
-@pytest.mark.parametrize(("known", "looks"), [(True, 1), (False, 2)], ids=["known", "a stranger"])
-async def test_who_has_nobody_close_is_looked_for_again(
-    stored: Stored, known: bool, looks: int
+@pytest.mark.parametrize(
+    ("name", "further"),
+    [
+        ("nearest_faces_among", f"ARRAY['{UUID(int=1)}']::uuid[], ARRAY[1], 0, 10"),
+        ("nearest_faces_among_new", "0, 0.5"),
+    ],
+)
+async def test_chosen_faces_are_read_by_their_keys_with_a_plan_for_any_tenant(
+    stored: Stored, name: str, further: str
 ) -> None:
-    await stored.indexer.round()
-    people = stored.people if known else crowd(10, seed=3)
-    query = ClusterQuery((people.faces[0],), SPACE, 0.5)
-    paths: list[str] = []
+    await stored.indexer.round()  # statistics do not know what that changed
+    vectors = f"ARRAY['[{','.join(['0.1'] * 512)}]'::halfvec]"
     async with stored.database.transaction(LARGE) as connection:
-        search = ClusterSearch(connection, LARGE, SEARCH, paths.append)
-        finds = await search.look_up(query)
-        ((nearest,),) = await search.clusters(finds, (finds.changes or 0) + 1)
-    assert paths == ["index"] * looks
-    assert (nearest.distance <= 0.5) == known
+        await connection.execute(f"PREPARE asked AS {SQL[name]}")
+        await connection.fetchrow(SQL["search_state"], LARGE, NAME, True)
+        rows = await connection.fetch(
+            f"EXPLAIN EXECUTE asked ($${LARGE}$$, '{SPACE}', {vectors}, {further})"
+        )
+        await connection.execute("DEALLOCATE asked")
+    plan = "\n".join(row[0] for row in rows)
+    assert "Subplans Removed: 15" in plan
+    assert set(re.findall(r"Index \w*\s?Scan using (\w+)", plan)) <= {
+        *(f"face_vector_{part:02}_pkey" for part in range(16)),
+        *("face_pkey", "face_seq"),
+    }
+    assert "Seq Scan" not in plan
+
+
+async def _plan(
+    connection: asyncpg.Connection, name: str, *further: object, tenant: TenantId = LARGE
+) -> str:
+    vectors = [HalfVector([0.1] * 512)]
+    rows = await connection.fetch(f"EXPLAIN {SQL[name]}", tenant, SPACE, vectors, *further)
+    return "\n".join(row[0] for row in rows)
 
 
 async def test_new_vectors_are_found_before_the_index_takes_them_in(stored: Stored) -> None:

@@ -112,7 +112,7 @@ class World:
         observer = await asyncpg.connect(
             host=settings.host, port=settings.port, user=settings.user, database=settings.dbname
         )
-        store = Repository(database, SearchSettings(200, 40))
+        store = Repository(database, SearchSettings(200))
         blobs = TurnBlobs(FolderBlobStore(uploads))
         analyzer = MadeUpAnalyzer()
         ingest = IngestPhoto(

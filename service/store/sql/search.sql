@@ -1,37 +1,35 @@
 -- The search for a tenant's nearest faces, exactly or through the tenant's own HNSW index.
 
--- name: begin_search
+-- name: search_state
 -- The count of the tenant's changes and which of its faces came last; and whether its index ($2) is
--- there, built and whole: one that is missing, still building or broken is not. Where it is, the
--- transaction is set up for it until `end_search`.
+-- there, built and whole: one that is missing, still building or broken is not. With $3 the rest of
+-- the transaction is not planned anew: it asks for faces by their keys.
+SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
+       (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
+       coalesce((
+           SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
+       ), false) AS has_index,
+       CASE WHEN $3::boolean
+           THEN set_config('plan_cache_mode', 'force_generic_plan', true) END AS plans
+
+-- name: begin_search
+-- Sets the transaction up for a search through an index, until `end_search`.
 --
--- How far the index is searched is said in candidates ($3); where deleted faces lie in the way, it is
+-- How far the index is searched is said in candidates ($1); where deleted faces lie in the way, it is
 -- searched on until enough are found. The planner sees the tenant's name and not a parameter
 -- (a partial index fits no unknown tenant). It takes the order that the index gives, whatever the last
 -- statistics were, and reads what the index does not hold by another one, entry by entry: only such
 -- a scan marks the entries of vectors that were taken in, so that the next one passes over them.
-SELECT changes, last_seq, has_index, CASE WHEN has_index THEN (
-    SELECT count(set_config(name, value, true))
-    FROM (VALUES
-        ('hnsw.ef_search', $3::integer::text),
-        ('hnsw.iterative_scan', 'strict_order'),
-        ('hnsw.max_scan_tuples', '2147483647'),
-        ('plan_cache_mode', 'force_custom_plan'),
-        ('enable_sort', 'off'),
-        ('enable_seqscan', 'off'),
-        ('enable_bitmapscan', 'off')
-    ) AS setting (name, value)
-) END
-FROM (
-    SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
-           (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
-           coalesce((
-               SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
-           ), false) AS has_index
-) AS state
-
--- name: search_harder
-SELECT set_config('hnsw.ef_search', $1::integer::text, true)
+SELECT set_config(name, value, true)
+FROM (VALUES
+    ('hnsw.ef_search', $1::integer::text),
+    ('hnsw.iterative_scan', 'strict_order'),
+    ('hnsw.max_scan_tuples', '2147483647'),
+    ('plan_cache_mode', 'force_custom_plan'),
+    ('enable_sort', 'off'),
+    ('enable_seqscan', 'off'),
+    ('enable_bitmapscan', 'off')
+) AS setting (name, value)
 
 -- name: end_search
 -- What comes next is planned as usual.
@@ -42,6 +40,54 @@ FROM (VALUES
     ('enable_seqscan', 'on'),
     ('enable_bitmapscan', 'on')
 ) AS setting (name, value)
+
+-- name: codes_of_faces
+-- The faces that came after one ($3), in order and up to so many ($4), in one value: of each the ids
+-- of face and cluster, its `seq`, and the length and the bits of its binary code.
+SELECT string_agg(
+    uuid_send(face_id) || uuid_send(cluster_id) || int8send(seq) || bit_send(code), '' ORDER BY seq
+)
+FROM (
+    SELECT face.face_id, cluster_id, seq, binary_quantize(vector.embedding)::bit(512) AS code
+    FROM (
+        SELECT face_id, cluster_id, seq FROM face
+        WHERE tenant_id = $1 AND seq > $3 ORDER BY seq LIMIT $4
+    ) AS face
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM face_vector
+        WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $2
+        LIMIT 1
+    ) AS vector
+) AS held
+
+-- name: nearest_faces_among
+-- For each embedding: the nearest ($7) of the faces that are worth comparing ($4, each with the number
+-- of its embedding in $5) and of those that came after one ($6); and how many were compared. With
+-- || '' a vector is looked for by its face, whatever the last statistics say.
+SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, near.compared
+FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
+CROSS JOIN LATERAL (
+    SELECT candidate.face_id,
+           vector.embedding <=> wanted.embedding AS distance, count(*) OVER () AS compared
+    FROM (
+        SELECT face_id FROM unnest($4::uuid[], $5::integer[]) AS asked (face_id, nth)
+        WHERE asked.nth = wanted.nth
+        UNION ALL
+        SELECT face_id FROM face WHERE tenant_id = $1 AND seq > $6
+    ) AS candidate
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM face_vector
+        WHERE tenant_id = $1 AND face_vector.face_id = candidate.face_id AND model_space || '' = $2
+        LIMIT 1
+    ) AS vector
+    ORDER BY distance
+    LIMIT $7
+) AS near
+CROSS JOIN LATERAL (
+    SELECT face_id, cluster_id FROM face
+    WHERE tenant_id = $1 AND face.face_id = near.face_id LIMIT 1
+) AS face
+ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_exact
 -- For each embedding. Every face of the tenant is compared: no index gives the order of this sum.
@@ -58,21 +104,33 @@ JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_by_index
--- For each embedding: the nearest that the index finds, and those that it does not hold yet.
+-- For each embedding: the nearest that the index finds, those that it does not hold yet, and those that
+-- are worth comparing for another reason ($5, each with the number of its embedding in $6).
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    (
-        SELECT face_id, embedding <=> wanted.embedding AS distance
+    SELECT face_id, distance FROM (
+        (
+            SELECT face_id, embedding <=> wanted.embedding AS distance
+            FROM face_vector
+            WHERE tenant_id = $1 AND model_space = $2 AND indexed
+            ORDER BY embedding <=> wanted.embedding
+            LIMIT $4
+        )
+        UNION
+        SELECT face_id, embedding <=> wanted.embedding
         FROM face_vector
-        WHERE tenant_id = $1 AND model_space = $2 AND indexed
-        ORDER BY embedding <=> wanted.embedding
-        LIMIT $4
-    )
-    UNION ALL
-    SELECT face_id, embedding <=> wanted.embedding AS distance
-    FROM face_vector
-    WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
+        WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
+        UNION
+        SELECT asked.face_id, vector.embedding <=> wanted.embedding
+        FROM unnest($5::uuid[], $6::integer[]) AS asked (face_id, nth)
+        CROSS JOIN LATERAL (
+            SELECT embedding FROM face_vector
+            WHERE tenant_id = $1 AND face_vector.face_id = asked.face_id AND model_space || '' = $2
+            LIMIT 1
+        ) AS vector
+        WHERE asked.nth = wanted.nth
+    ) AS compared
     ORDER BY distance
     LIMIT $4
 ) AS near
@@ -84,10 +142,14 @@ ORDER BY wanted.nth, near.distance, face.face_id
 SELECT wanted.nth, near.face_id, near.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face.face_id, face.cluster_id, face_vector.embedding <=> wanted.embedding AS distance
+    SELECT face.face_id, face.cluster_id, vector.embedding <=> wanted.embedding AS distance
     FROM face
-    JOIN face_vector ON face_vector.tenant_id = $1 AND face_vector.face_id = face.face_id
-    WHERE face.tenant_id = $1 AND face.seq > $4 AND model_space = $2
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM face_vector
+        WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $2
+        LIMIT 1
+    ) AS vector
+    WHERE face.tenant_id = $1 AND face.seq > $4
 ) AS near
 WHERE near.distance <= $5
 
