@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
-from service.store.codes import BITS, FaceCodes
+from service.store.codes import BITS, FaceCodes, compile_kernels
 from service.store.database import Database
 from service.store.statements import SQL
 
@@ -71,6 +71,7 @@ class CodeCache:
         self._held: dict[_Key, _Held] = {}
         self._wanted: dict[_Key, None] = {}
         self._called = asyncio.Event()
+        self._being_read: set[_Key] = set()
 
     @property
     def size_bytes(self) -> int:
@@ -98,13 +99,15 @@ class CodeCache:
         return held.codes
 
     def forget(self, tenant_id: TenantId) -> None:
-        """Hold nothing of a tenant that was deleted."""
-        for key in [key for key in self._held if key[0] == tenant_id]:
-            del self._held[key]
+        """Hold nothing of a tenant that was deleted, neither what is being read."""
+        for key in [key for key in (*self._held, *self._being_read) if key[0] == tenant_id]:
+            self._held.pop(key, None)
+            self._being_read.discard(key)
         self._say_size()
 
     async def run(self) -> None:
         """Read what is asked for until cancelled; what fails is read when it is asked for again."""
+        await asyncio.to_thread(compile_kernels)
         while True:
             try:
                 async with asyncio.timeout(_LOOK_S):
@@ -138,7 +141,12 @@ class CodeCache:
                 return
         if await self._database.active_space() not in (None, space):
             return  # vectors of that space may still be made for faces of any age
-        codes, began = await self._read(key), time.monotonic()
+        began = time.monotonic()
+        self._being_read.add(key)
+        codes = await self._read(key)
+        if key not in self._being_read:  # the tenant was deleted
+            return
+        self._being_read.discard(key)
         self._held[key] = _Held(codes, began, began, began)
         self._say_size()
         _logger.info(

@@ -119,18 +119,17 @@ def _join(
     """Give each code from `start` on its place; returns how many lead then.
 
     clusters: int64, a number for each of them; the same ones follow each other, and are compared
-    with one another alone. Empty: each is compared with all that led before.
+    with one another alone. Empty: each is compared with all that lead.
     """
     whose, which = _may_lead(codes[start:] if len(clusters) == 0 else codes[:0], heads[:leaders])
     first = leaders
     for nth in range(len(codes) - start):
         row = start + nth
+        if len(clusters) > 0 and nth > 0 and clusters[nth] != clusters[nth - 1]:
+            first = leaders
+        some = np.arange(first, min(leaders, first + _COMPARED))
         if len(clusters) == 0:
-            some = which[whose == nth]
-        else:
-            if nth > 0 and clusters[nth] != clusters[nth - 1]:
-                first = leaders
-            some = np.arange(first, min(leaders, first + _COMPARED))
+            some = np.concatenate((which[whose == nth], some))
         number = _led_by(codes, row, leading, some)
         if number < 0:
             number = leaders
@@ -269,6 +268,14 @@ class FaceCodes:
             wanted,
         )
         return self._ids[rows]
+
+
+def compile_kernels() -> None:
+    """Compile what the methods above call: seconds the first time, from a file from then on."""
+    codes = FaceCodes()
+    nothing = np.zeros((1, _WORDS), np.uint64)
+    codes.add(np.zeros(1, _ID), nothing, np.zeros(1, np.int64))
+    codes.nearest(nothing[0], 1, 1)
 
 
 def code_of(embedding: NDArray[np.float32]) -> Codes:

@@ -18,12 +18,17 @@ from service.domain.types import (
     ClusterQuery,
     Embedding,
     FaceDistance,
-    FaceId,
     ModelSpace,
     TenantId,
 )
 from service.store.code_cache import CodeCache
 from service.store.codes import FaceCodes, code_of
+from service.store.near_faces import (
+    by_embedding,
+    lacks_clusters,
+    nearest_of_clusters,
+    numbered,
+)
 from service.store.statements import SQL
 
 INDEX_PREFIX = "face_vector_hnsw_"
@@ -125,7 +130,7 @@ class ClusterSearch:
         """
         if finds.changes is None or changes != finds.changes + 1:
             finds = await self._up_to_date(finds)
-        return [list(_nearest_of_clusters(faces).values()) for faces in finds.near]
+        return [list(nearest_of_clusters(faces).values()) for faces in finds.near]
 
     async def nearest_faces(
         self,
@@ -177,22 +182,23 @@ class ClusterSearch:
         close = query.max_distance * _BEYOND_DOUBT
         found: dict[int, list[FaceDistance]] = {}
         short = list(range(wanted))
-        limit = 1 if wanted == 1 else _FACES_AT_FIRST
         leaders, faces = _FIRST_LOOK
         first = True
         while short:
             self._on_search("codes")
+            limit = 1 if wanted == 1 else faces
+            last_seq = codes.last_seq  # what is taken in meanwhile is not among the ids
             ids = [await _near_by_code(query.embeddings[n], codes, leaders, faces) for n in short]
             rows = await self._connection.fetch(
                 SQL["nearest_faces_among"],
                 self._tenant_id,
                 query.space,
                 [HalfVector(query.embeddings[n]) for n in short],
-                *_numbered(ids),
-                codes.last_seq,
+                *numbered(ids),
+                last_seq,
                 limit,
             )
-            near = _by_embedding(rows, len(short))
+            near = by_embedding(rows, len(short))
             compared = {row["nth"] - 1: row["compared"] for row in rows}
             found.update(zip(short, near, strict=True))
             more = leaders < codes.leaders or faces < len(codes)
@@ -203,11 +209,10 @@ class ClusterSearch:
                 and (
                     compared.get(nth, 0) < len(ids[nth]) // 2  # the others were deleted
                     or (first and (not near[nth] or near[nth][0].distance > close))
-                    or _lacks_clusters(near[nth], query, limit)
+                    or lacks_clusters(near[nth], query, limit)
                 )
             ]
-            leaders, faces, limit = leaders * _GROWTH, faces * _GROWTH, limit * _GROWTH
-            first = False
+            leaders, faces, first = leaders * _GROWTH, faces * _GROWTH, False
         return [found[n] for n in range(wanted)]
 
     async def _until_enough(
@@ -222,7 +227,7 @@ class ClusterSearch:
             asked = [query.embeddings[n] for n in short]
             near = await self._nearest(asked, query.space, limit, by_index=by_index)
             found.update(zip(short, near, strict=True))
-            short = [n for n in short if _lacks_clusters(found[n], query, limit)]
+            short = [n for n in short if lacks_clusters(found[n], query, limit)]
             limit *= _GROWTH
         return [found[n] for n in range(wanted)]
 
@@ -250,9 +255,10 @@ class ClusterSearch:
                 leaders, faces = _BESIDE_INDEX
                 faces = max(faces, 2 * limit)
                 ids = [await _near_by_code(each, codes, leaders, faces) for each in embeddings]
-            numbered = _numbered(ids)
-            rows = await self._connection.fetch(SQL["nearest_faces_by_index"], *asked, *numbered)
-        return _by_embedding(rows, len(embeddings))
+            rows = await self._connection.fetch(
+                SQL["nearest_faces_by_index"], *asked, *numbered(ids)
+            )
+        return by_embedding(rows, len(embeddings))
 
     async def _up_to_date(self, finds: Finds) -> Finds:
         """The same finds, after what others did to the tenant before it was locked.
@@ -266,7 +272,7 @@ class ClusterSearch:
         if len(rows) < len(ids):
             return await self.look_up(query)
         now = {str(row["face_id"]): ClusterId(str(row["cluster_id"])) for row in rows}
-        new = _by_embedding(
+        new = by_embedding(
             await self._connection.fetch(
                 SQL["nearest_faces_among_new"],
                 tenant_id,
@@ -285,7 +291,7 @@ class ClusterSearch:
             for known, came in zip(finds.near, new, strict=True)
         ]
         if any(
-            len(_nearest_of_clusters(known)) > len(_nearest_of_clusters(faces))
+            len(nearest_of_clusters(known)) > len(nearest_of_clusters(faces))
             for known, faces in zip(finds.near, near, strict=True)
         ):
             return await self.look_up(query)  # clusters were put together
@@ -299,39 +305,3 @@ async def _near_by_code(
     await asyncio.sleep(0)
     near = codes.nearest(code_of(embedding), leaders, faces)
     return [UUID(each) for each in near.tolist()]
-
-
-def _numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:
-    """All ids in one list, and in another one, beginning with 1, which embedding's each is."""
-    together = [each for some in ids for each in some]
-    return together, [nth for nth, some in enumerate(ids, 1) for _ in some]
-
-
-def _lacks_clusters(faces: Sequence[FaceDistance], query: ClusterQuery, limit: int) -> bool:
-    """Whether faces behind the `limit` nearest may show another cluster that counts."""
-    return (
-        len(faces) == limit
-        and faces[-1].distance <= query.max_distance
-        and len(_nearest_of_clusters(faces)) < len(query.embeddings)
-    )
-
-
-def _nearest_of_clusters(faces: Sequence[FaceDistance]) -> dict[ClusterId, ClusterDistance]:
-    """How far each cluster's nearest face is, nearest first."""
-    clusters: dict[ClusterId, ClusterDistance] = {}
-    for face in faces:
-        clusters.setdefault(face.cluster_id, ClusterDistance(face.cluster_id, face.distance))
-    return clusters
-
-
-def _by_embedding(rows: Sequence[asyncpg.Record], count: int) -> list[list[FaceDistance]]:
-    near: list[list[FaceDistance]] = [[] for _ in range(count)]
-    for row in rows:
-        near[row["nth"] - 1].append(
-            FaceDistance(
-                FaceId(str(row["face_id"])),
-                ClusterId(str(row["cluster_id"])),
-                float(row["distance"]),
-            )
-        )
-    return near

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -128,6 +129,32 @@ def test_service_says_that_it_stops_while_it_goes_on_serving(
         # The second signal: what is still to come is not waited for.
         assert process.stop() == 1
     assert postgres_of(process) == []
+
+
+def test_a_large_tenant_is_matched_by_codes_soon_after_a_start(
+    process: ServiceProcess, portraits: list[Path]
+) -> None:
+    (process.folder / "config.toml").write_text(
+        "[match]\nexact_search_max_faces = 0\n[vector_index]\ncheck_interval_s = 0.2\n"
+    )
+    photo = portraits[1].read_bytes()
+    for _ in range(2):
+        with process.start().client() as client:
+
+            def is_matched_by_codes(client: httpx.Client = client) -> bool:
+                assert insert(client, photo).status_code == 200
+                return (
+                    re.search(r'_searches_total{path="codes"} [1-9]', _metrics(process)) is not None
+                )
+
+            wait_until(is_matched_by_codes)
+            assert re.search(r"facette_face_code_bytes [1-9]", _metrics(process))
+            (face,) = insert(client, photo).json()["faces"]
+            asked = {"tenant_id": "t", "limit": "1000"}
+            reviews = client.get("/review-pending-list", params=asked).json()
+        process.kill()
+    assert face["is_auto_matched"]
+    assert len(reviews) == 1
 
 
 def test_acknowledged_photos_survive_a_kill(process: ServiceProcess, portraits: list[Path]) -> None:

@@ -1,0 +1,52 @@
+"""Lists of near faces: made of rows, and what they show of the clusters around an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID
+
+from service.domain.types import (
+    ClusterDistance,
+    ClusterId,
+    ClusterQuery,
+    FaceDistance,
+    FaceId,
+)
+
+
+def by_embedding(rows: Sequence[asyncpg.Record], count: int) -> list[list[FaceDistance]]:
+    near: list[list[FaceDistance]] = [[] for _ in range(count)]
+    for row in rows:
+        near[row["nth"] - 1].append(
+            FaceDistance(
+                FaceId(str(row["face_id"])),
+                ClusterId(str(row["cluster_id"])),
+                float(row["distance"]),
+            )
+        )
+    return near
+
+
+def nearest_of_clusters(faces: Sequence[FaceDistance]) -> dict[ClusterId, ClusterDistance]:
+    """How far each cluster's nearest face is, nearest first."""
+    clusters: dict[ClusterId, ClusterDistance] = {}
+    for face in faces:
+        clusters.setdefault(face.cluster_id, ClusterDistance(face.cluster_id, face.distance))
+    return clusters
+
+
+def lacks_clusters(faces: Sequence[FaceDistance], query: ClusterQuery, limit: int) -> bool:
+    """Whether faces behind the `limit` nearest may show another cluster that counts."""
+    return (
+        len(faces) == limit
+        and faces[-1].distance <= query.max_distance
+        and len(nearest_of_clusters(faces)) < len(query.embeddings)
+    )
+
+
+def numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:
+    """All ids in one list, and in another one, beginning with 1, which embedding's each is."""
+    together = [each for some in ids for each in some]
+    return together, [nth for nth, some in enumerate(ids, 1) for _ in some]
