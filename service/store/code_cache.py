@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import asyncpg
@@ -107,14 +108,15 @@ class CodeCache:
 
     async def run(self) -> None:
         """Read what is asked for until cancelled; what fails is read when it is asked for again."""
-        await asyncio.to_thread(compile_kernels)
+        look_at = time.monotonic() + _LOOK_S
         while True:
-            try:
-                async with asyncio.timeout(_LOOK_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, look_at - time.monotonic())):
                     await self._called.wait()
-            except TimeoutError:
-                self._look_at_ages()
             self._called.clear()
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_S
+                self._look_at_ages()
             while self._wanted:
                 key = next(iter(self._wanted))
                 try:
@@ -143,10 +145,13 @@ class CodeCache:
             return  # vectors of that space may still be made for faces of any age
         began = time.monotonic()
         self._being_read.add(key)
-        codes = await self._read(key)
-        if key not in self._being_read:  # the tenant was deleted
+        try:
+            codes = await self._read(key)
+            is_deleted = key not in self._being_read
+        finally:
+            self._being_read.discard(key)
+        if is_deleted:
             return
-        self._being_read.discard(key)
         self._held[key] = _Held(codes, began, began, began)
         self._say_size()
         _logger.info(
@@ -190,6 +195,7 @@ class CodeCache:
 
 def _arranged(parts: list[NDArray[np.void]]) -> FaceCodes:
     """Codes of faces that follow each other, those of a cluster put together."""
+    compile_kernels()  # here in a thread, and not with the first search or the first new face
     codes = FaceCodes()
     if parts:
         faces = np.concatenate(parts)

@@ -241,6 +241,25 @@ async def test_what_was_deleted_is_not_held_for_ever(
     assert held.sizes[-1] == 0
 
 
+async def test_what_nobody_asks_for_goes_while_others_are_asked_for(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_cache, "_MOST_AGE_S", 0.0)
+    monkeypatch.setattr(code_cache, "_LOOK_S", 0.05)
+    monkeypatch.setattr(code_cache, "_BETWEEN_REFRESHES_S", 0.0)
+    busy = TenantId("busy")
+    await load(held.owner, busy, crowd(300, seed=5))
+    for tenant in (busy, LARGE):
+        await held.codes.refresh(tenant, SPACE)
+    async with running(held.codes):
+
+        def is_gone() -> bool:
+            held.codes.of(busy, SPACE, 10**12)  # new faces, all the time
+            return not held.codes.has(LARGE, SPACE)
+
+        await held.until(is_gone)
+
+
 async def test_nothing_of_a_deleted_tenant_is_held(held: Held) -> None:
     await held.codes.refresh(LARGE, SPACE)
     repository = Repository(held.database, SEARCH, codes=held.codes)

@@ -96,6 +96,7 @@ def test_every_interleaving_is_explained_by_some_order(
     world = hunt(empty_database, uploads, Phase.generate, Phase.shrink)
     assert len(world.seen) >= INTERLEAVINGS
     assert world.done == OPERATIONS
+    assert world.paths == {"exact", "codes"}
 
 
 def without_lock(patch: pytest.MonkeyPatch) -> None:
@@ -111,7 +112,7 @@ def without_lock(patch: pytest.MonkeyPatch) -> None:
         self: Repository, tenant_id: TenantId, query: ClusterQuery
     ) -> AsyncIterator[tuple[TenantWriter, list[list[ClusterDistance]]]]:
         async with self._database.transaction(tenant_id) as connection:
-            search = ClusterSearch(connection, tenant_id, self._search)
+            search = ClusterSearch(connection, tenant_id, self._search, self._codes)
             finds = await search.look_up(query)
             await connection.execute(
                 "INSERT INTO tenant (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING", tenant_id

@@ -28,6 +28,7 @@ from service.domain.types import (
     TenantId,
 )
 from service.store.blobs import FolderBlobStore
+from service.store.code_cache import CodeCache
 from service.store.database import Database, DatabaseSettings
 from service.store.repository import Repository
 from service.store.search import SearchSettings
@@ -44,6 +45,7 @@ _STORED_FACES = """
 SELECT tenant_id, face_id, image_id, cluster_id, is_auto_matched, distance
 FROM face WHERE tenant_id = ANY($1) ORDER BY seq
 """
+_SPACE = ModelSpace("made-up/1")
 _ROWS = "SELECT {columns} FROM {table} WHERE tenant_id = ANY($1) ORDER BY 1, 2"
 
 
@@ -95,6 +97,8 @@ class World:
     analyzer: MadeUpAnalyzer
     observer: asyncpg.Connection
     uploads: Path
+    codes: CodeCache
+    paths: set[str]
     seen: set[tuple[object, ...]] = field(default_factory=set)
     done: set[type[model.Operation]] = field(default_factory=set)
 
@@ -112,14 +116,15 @@ class World:
         observer = await asyncpg.connect(
             host=settings.host, port=settings.port, user=settings.user, database=settings.dbname
         )
-        store = Repository(database, SearchSettings(200))
+        codes, paths = CodeCache(database), set[str]()
+        store = Repository(database, SearchSettings(200), codes=codes, on_search=paths.add)
         blobs = TurnBlobs(FolderBlobStore(uploads))
         analyzer = MadeUpAnalyzer()
         ingest = IngestPhoto(
             analyzer,
             store,
             blobs,
-            space=ModelSpace("made-up/1"),
+            space=_SPACE,
             max_distance=0.5,
             on_face=lambda matched: None,
         )
@@ -131,6 +136,8 @@ class World:
                 analyzer,
                 observer,
                 uploads,
+                codes,
+                paths,
             )
         finally:
             await observer.close()
@@ -147,8 +154,13 @@ class World:
         """
         turns, ticks = Turns(self.observer, picks), count()
         calls = [call for program in programs for call in program]
-        await turns.run([partial(self._live, program, ticks.__next__) for program in programs])
         tenants = sorted({*before, *(call.tenant_id for call in calls)})
+        for tenant_id in tenants:  # some are searched by codes, which know nothing of what follows
+            if sum(picks) % 2:
+                await self.codes.refresh(tenant_id, _SPACE)
+            else:
+                self.codes.forget(tenant_id)
+        await turns.run([partial(self._live, program, ticks.__next__) for program in programs])
         stored = await self.stored(tenants)
         faults = stored.faults()
         after = explain(calls, before, stored.tenants)
