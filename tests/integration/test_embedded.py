@@ -342,7 +342,7 @@ def test_a_service_whose_database_was_killed_serves_again(
     environment = {
         "FACETTE_SERVER_PROCESSES": str(processes),
         "FACETTE_DATABASE_POOL_RETRY_S": "0",
-        "FACETTE_INFERENCE_PRECISION": "int8",
+        "FACETTE_INFERENCE_PRECISION": "fp32",
     }
     service = ServiceProcess(service_folder, models_dir, environment)
     try:

@@ -20,7 +20,7 @@ from tests.integration.live import busy, end, insert, wait_until
 pytestmark = pytest.mark.xdist_group("full disk")
 
 SETTINGS = {
-    "FACETTE_INFERENCE_PRECISION": "int8",
+    "FACETTE_INFERENCE_PRECISION": "fp32",
     "FACETTE_DATABASE_POOL_RETRY_S": "0",
     # Half of a small disk would be log otherwise.
     "FACETTE_EMBEDDED_DATABASE_MAX_WAL_SIZE_MB": "64",

@@ -199,7 +199,7 @@ def test_each_fault_lowers_its_ratio(
 def service(models_dir: Path) -> Iterator[ServiceProcess]:
     """A service whose rows and files are taken away by hand."""
     with open_folder() as folder:
-        process = ServiceProcess(folder, models_dir, {"FACETTE_INFERENCE_PRECISION": "int8"})
+        process = ServiceProcess(folder, models_dir, {"FACETTE_INFERENCE_PRECISION": "fp32"})
         try:
             yield process.start()
         finally:

@@ -99,7 +99,7 @@ def test_other_models_are_exchanged_under_load_without_a_failed_request(
     model = 'facette_model{model="facenet",precision="%s",provider="cpu"}'
     with busy(live, lambda client: insert(client, photo), callers=4) as callers:
         _change_facenet(live, variants=[])
-        (live.folder / "models" / "facenet-int8.onnx").unlink()
+        (live.folder / "models" / "facenet-int8.onnx").unlink(missing_ok=True)
         live.configure('[inference]\nprecision = "fp32"\nprovider = "cpu"\n')
         log = live.hang_up("reloaded")
         before = callers.answered

@@ -41,6 +41,9 @@ def choose(models_dir: Path) -> Choose:
     ) -> Candidates:
         spec = manifest.models[name]
         variants = tuple(each for each in spec.variants if each.precision != without)
+        if variants and without != "int8" and "int8" not in {each.precision for each in variants}:
+            # Exported where 8-bit sums saturate: made up, as the machine is.
+            variants = (variants[0].model_copy(update={"precision": "int8"}), *variants)
         return candidates(
             name,
             spec.model_copy(update={"variants": variants}),

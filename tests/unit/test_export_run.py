@@ -14,6 +14,7 @@ import torch
 from export import fold_mtcnn, networks, pipeline, publish, recipe, verify
 from export.__main__ import _print_table, main
 from service.runtime.manifest import Manifest, check_file, load_manifest
+from tests.processor import OFFERED
 
 
 @pytest.fixture(scope="session")
@@ -45,9 +46,10 @@ def test_a_run_publishes_four_models_that_match_their_manifest(
         figures = spec.verification
         assert set(figures.max_abs_difference) == {output.name for output in spec.outputs}
         assert max(figures.max_abs_difference.values()) <= figures.tolerance
+    offered = sorted(f"facenet-{precision}.onnx" for precision in OFFERED)
     assert sorted(path.name for path in models_dir.iterdir()) == [
-        "facenet-fp16.onnx", "facenet-int8.onnx", "facenet.onnx",
-        "manifest.json", "onet.onnx", "pnet-screen.npz", "pnet.onnx", "rnet.onnx",
+        *offered, "facenet.onnx", "manifest.json",
+        "onet.onnx", "pnet-screen.npz", "pnet.onnx", "rnet.onnx",
     ]  # fmt: skip
 
 
@@ -95,7 +97,7 @@ def test_another_version_of_a_package_makes_the_models_stale(
     assert not recipe.is_fresh(models_dir, choice)
 
 
-@pytest.mark.parametrize("file", ["rnet.onnx", "facenet-int8.onnx"])
+@pytest.mark.parametrize("file", ["rnet.onnx", "facenet-fp16.onnx"])
 def test_a_damaged_or_missing_model_file_makes_the_models_stale(
     models_dir: Path, tmp_path: Path, file: str
 ) -> None:
@@ -142,7 +144,7 @@ def test_the_table_shows_every_variant_with_its_figures(
     _print_table(models_dir, manifest)
     lines = capsys.readouterr().out.splitlines()
     variants = manifest.models["facenet"].variants
-    assert [variant.precision for variant in variants] == ["int8", "fp16"]
+    assert [variant.precision for variant in variants] == OFFERED
     for variant in variants:
         (line,) = (line for line in lines if line.startswith(variant.file))
         assert f"{variant.fidelity.min_cosine:.4f}" in line

@@ -25,7 +25,6 @@ from service.batching import WorkerPool, free_ticket
 from service.domain.errors import ModelError
 from service.runtime import engine, sessions
 from service.runtime.choice import PrecisionSetting
-from service.runtime.cpu import adds_int8_exactly, cpu_flags
 from service.runtime.engine import open_graph, sample
 from service.runtime.manifest import Manifest, ModelName, load_manifest
 from service.runtime.providers import Placement, Provider
@@ -33,6 +32,7 @@ from service.runtime.sessions import ModelSession, SessionSettings, open_session
 from service.runtime.trial import time_calls
 from service.vision.cascade import CascadeSettings
 from service.vision.resample import summed_area_table
+from tests.processor import INT8, needs_exact_int8
 
 CPU_ONLY = ["CPUExecutionProvider"]
 
@@ -61,9 +61,7 @@ def fields(caplog: pytest.LogCaptureFixture, message: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.skipif(
-    not adds_int8_exactly(cpu_flags()), reason="needs VNNI, AMX or Arm's dot product"
-)
+@needs_exact_int8
 def test_this_machine_runs_8_bits_and_the_log_tells_why(
     models_dir: Path, manifest: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -83,6 +81,7 @@ def test_this_machine_runs_8_bits_and_the_log_tells_why(
     assert "slower than fp32" in told["excluded"]["facenet cpu/fp16"]
 
 
+@needs_exact_int8
 def test_the_fastest_measured_placement_is_opened(
     models_dir: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +111,7 @@ def test_a_precision_in_the_settings_is_taken_unmeasured(
     assert str(opened["facenet"].placement) == "cpu/fp32"
 
 
+@needs_exact_int8
 def test_8_bits_on_a_cpu_that_saturates_are_run_with_a_warning(
     models_dir: Path,
     manifest: Manifest,
@@ -241,7 +241,7 @@ def test_a_padded_batch_gives_exactly_its_own_rows(
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", INT8])
 def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
     models_dir: Path,
     manifest: Manifest,
