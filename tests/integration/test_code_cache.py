@@ -17,7 +17,7 @@ from service.domain.errors import StoreUnavailableError
 from service.domain.types import ClusterQuery, FaceDistance, ModelSpace, TenantId
 from service.store import code_cache, search
 from service.store.code_cache import CodeCache
-from service.store.codes import code_of
+from service.store.codes import FaceCodes, code_of
 from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings
 from service.store.repository import Repository
@@ -231,13 +231,32 @@ async def test_what_was_deleted_is_not_held_for_ever(
 ) -> None:
     await held.codes.refresh(LARGE, SPACE)
     await held.delete(np.arange(500))
+    await held.codes.refresh(LARGE, SPACE)
     assert held.held() == 2000
+    monkeypatch.setattr(code_cache, "_MOST_AGE_S", 0.0)
+    await held.codes.refresh(LARGE, SPACE)
+    assert held.held() == 1500
+
+
+async def test_who_was_asked_for_is_read_anew_and_who_was_not_goes(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await held.codes.refresh(LARGE, SPACE)
+    assert held.held() == 2000  # that is to ask
+    reads: list[int] = []
+    read = CodeCache._read
+
+    async def counted(self: CodeCache, key: tuple[TenantId, ModelSpace]) -> FaceCodes:
+        codes = await read(self, key)
+        reads.append(len(codes))
+        return codes
+
+    monkeypatch.setattr(CodeCache, "_read", counted)
     monkeypatch.setattr(code_cache, "_MOST_AGE_S", 0.0)
     monkeypatch.setattr(code_cache, "_LOOK_S", 0.01)
     async with running(held.codes):
-        await held.until(lambda: held.held() == 1500)
-        # Nobody asks any more.
         await held.until(lambda: not held.codes.has(LARGE, SPACE))
+    assert reads == [2000]
     assert held.sizes[-1] == 0
 
 
