@@ -30,6 +30,8 @@ _UNUSUAL_S = 10.0
 # Backends notice a dead postmaster when they next wait for something, which a long query does not.
 _BACKENDS_END_S = 5.0
 _BACKENDS_GIVEN_UP_S = 60.0
+# A pid file that is empty for longer was left so.
+_WRITTEN_S = 1.0
 _SHARED_MEMORY = Path("/proc/sysvipc/shm")
 _SHUT_DOWN = ("shut down", "shut down in recovery")
 
@@ -123,8 +125,11 @@ class Cluster:
         return Postmaster(pid, lines[7].strip() if len(lines) > 7 else "starting")
 
     def crashed(self) -> bool:
-        """Whether the server has gone without taking its pid file away."""
-        return self._pid_file.exists() and self.postmaster() is None
+        """Whether the server has gone without taking its pid file away.
+
+        An empty one is about to be written by a server that somebody else starts.
+        """
+        return _number(_lines(self._pid_file)) is not None and self.postmaster() is None
 
     def was_shut_down(self) -> bool:
         """Whether the server that ran last wrote everything down and stopped in order."""
@@ -231,6 +236,8 @@ class Cluster:
                 self._end_backends()
             stop.wait(_LOOK_S)
         for file in (self._pid_file, self._socket_lock):
+            if file.exists() and _number(_lines(file)) is None:
+                stop.wait(_WRITTEN_S)
             pid = _number(_lines(file))
             if file.exists() and self.postmaster() is None and (not pid or psutil.pid_exists(pid)):
                 _logger.warning("removing %s of a database server that runs no longer", file.name)
