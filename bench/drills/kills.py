@@ -35,7 +35,7 @@ BACKEND = "one backend"
 BOTH = "both at once"
 _KINDS = (SERVICE, POSTMASTER, BOTH, SERVICE, BACKEND)
 # Nothing is measured at start, so that it is short; nothing is swept before all is counted.
-_SETTINGS = {"FACETTE_SERVER_LOG_LEVEL": "warning", "FACETTE_INFERENCE_PRECISION": "int8"}
+_SETTINGS = {"FACETTE_SERVER_LOG_LEVEL": "warning", "FACETTE_INFERENCE_PRECISION": "fp32"}
 _NEVER_SWEPT = {"FACETTE_BLOBS_SWEEP_INTERVAL_S": "0"}
 _SWEPT = {"FACETTE_BLOBS_SWEEP_INTERVAL_S": "1", "FACETTE_BLOBS_ORPHAN_GRACE_S": "1"}
 _DELETES_IN_EIGHT = 2
