@@ -21,6 +21,7 @@ from bench import insert_rate, plain_index
 from bench.crowd import SPACE, Crowd, Vectors, crowd, load, number_of
 from bench.measure import percentile
 from bench.result import Effort, Result
+from bench.search_tables import builds_table, search_table
 from service.config import MatchConfig, VectorIndexConfig
 from service.derived import index_settings
 from service.domain.types import ClusterQuery, TenantId
@@ -124,7 +125,7 @@ async def run(effort: Effort) -> Result:
             "speedup_vs_exact_500k": largest,
         },
         details={
-            "tables": {"search": _search_table(rows), "builds": _builds_table(builds)},
+            "tables": {"search": search_table(rows), "builds": builds_table(builds)},
             "search": rows,
             "builds": builds,
         },
@@ -286,38 +287,3 @@ async def _search_tenant(
     }
     print(f"  {row}", flush=True)
     return row
-
-
-def _search_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    figures = ("recall_at_1", "recall_at_10", "p50_ms", "p99_ms")
-    return {
-        "head": [
-            *("faces of the tenant", "path"),
-            *("recall@1", "recall@10", "p50, ms", "p99, ms"),
-            *("matching: recall@1", "p50, ms", "p99, ms"),
-            *("plain: path", "recall@1", "recall@10", "p50, ms", "p99, ms"),
-            "exact: p50, ms",
-        ],
-        "rows": [
-            [
-                f"{row['faces']:,}",
-                row["path"],
-                *(f"{row['ours'][key]:.4g}" for key in figures),
-                *(f"{row['matching'][key]:.4g}" for key in (figures[0], *figures[2:])),
-                row["plain_path"],
-                *(f"{row['plain'][key]:.4g}" for key in figures),
-                f"{row['exact_p50_ms']:.4g}",
-            ]
-            for row in rows
-        ],
-    }
-
-
-def _builds_table(builds: dict[str, dict[str, float]]) -> dict[str, Any]:
-    return {
-        "head": ["", "tenants", "build, s", "size, MB"],
-        "rows": [
-            [name, f"{row['indexes']:g}", f"{row['seconds']:.0f}", f"{row['mb']:.0f}"]
-            for name, row in builds.items()
-        ],
-    }
