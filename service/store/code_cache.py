@@ -205,7 +205,6 @@ def _arranged(parts: list[NDArray[np.void]]) -> FaceCodes:
         faces, clusters = faces[order], clusters[order]
         begins = (clusters[1:] != clusters[:-1]).any(axis=1)
         codes.add(faces["face_id"], _codes(faces), np.append(0, np.cumsum(begins)))
-        codes.trim()
     return codes
 
 

@@ -205,10 +205,12 @@ class FaceCodes:
 
     @property
     def size_bytes(self) -> int:
-        """Memory that is held."""
+        """Memory that is used; the room for more is not touched before."""
         of_faces = (self._codes, self._ids, self._before)
         of_leaders = (self._leading, self._heads, self._last_led)
-        return sum(array.nbytes for array in (*of_faces, *of_leaders))
+        return sum(array[: self._count].nbytes for array in of_faces) + sum(
+            array[: self._leaders].nbytes for array in of_leaders
+        )
 
     def add(self, face_ids: Ids, codes: Codes, clusters: NDArray[np.int64] | None = None) -> None:
         """Hold more faces.
@@ -240,12 +242,6 @@ class FaceCodes:
             self._before,
         )
         self._count = count
-
-    def trim(self) -> None:
-        """Give back the room that was made for more codes that lead."""
-        self._leading = self._leading[: self._leaders].copy()
-        self._heads = self._heads[: self._leaders].copy()
-        self._last_led = self._last_led[: self._leaders].copy()
 
     def nearest(self, code: Codes, leaders: int, wanted: int) -> Ids:
         """Ids of the faces whose codes are nearest, in no order: `wanted` of them or some more.
@@ -291,9 +287,9 @@ def code_of(embedding: NDArray[np.float32]) -> Codes:
 
 
 def _with_room(array: NDArray[_Scalar], used: int, wanted: int) -> NDArray[_Scalar]:
-    """The array, or a larger one with what is used of it."""
+    """The array, or one with what is used of it and a quarter more room than is wanted."""
     if len(array) >= wanted:
         return array
-    larger = np.empty((max(wanted, len(array) * 5 // 4), *array.shape[1:]), array.dtype)
+    larger = np.empty((wanted + wanted // 4, *array.shape[1:]), array.dtype)
     larger[:used] = array[:used]
     return larger

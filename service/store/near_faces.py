@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import asyncpg
@@ -11,9 +12,11 @@ from service.domain.types import (
     ClusterDistance,
     ClusterId,
     ClusterQuery,
+    Embedding,
     FaceDistance,
     FaceId,
 )
+from service.store.codes import FaceCodes, code_of
 
 
 def by_embedding(rows: Sequence[asyncpg.Record], count: int) -> list[list[FaceDistance]]:
@@ -50,3 +53,12 @@ def numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:
     """All ids in one list, and in another one, beginning with 1, which embedding's each is."""
     together = [each for some in ids for each in some]
     return together, [nth for nth, some in enumerate(ids, 1) for _ in some]
+
+
+async def near_by_code(
+    embedding: Embedding, codes: FaceCodes, leaders: int, faces: int
+) -> list[UUID]:
+    """Ids of the faces whose codes are nearest; others have a turn before each of many."""
+    await asyncio.sleep(0)
+    near = codes.nearest(code_of(embedding), leaders, faces)
+    return [UUID(each) for each in near.tolist()]

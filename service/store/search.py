@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -22,10 +21,11 @@ from service.domain.types import (
     TenantId,
 )
 from service.store.code_cache import CodeCache
-from service.store.codes import FaceCodes, code_of
+from service.store.codes import FaceCodes
 from service.store.near_faces import (
     by_embedding,
     lacks_clusters,
+    near_by_code,
     nearest_of_clusters,
     numbered,
 )
@@ -51,10 +51,7 @@ _BEYOND_DOUBT = 0.6
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """How large tenants are searched.
-
-    ef_search: candidates that an HNSW index keeps while it is searched.
-    """
+    """How large tenants are searched: how many candidates an HNSW index keeps meanwhile."""
 
     ef_search: int
 
@@ -109,13 +106,14 @@ class ClusterSearch:
         has_codes = self._cache is not None and self._cache.has(self._tenant_id, query.space)
         state = await self._state(query.space, generic_plans=has_codes)
         codes = self._codes(query.space, state)
+        everyone = range(len(query.embeddings))
         if codes is not None:
             near = await self._until_sure(query, codes)
         elif state["has_index"]:
             async with self._through_index(_FARTHER_ALONE):
-                near = await self._until_enough(query, by_index=True)
+                near = await self._until_enough(query, everyone, by_index=True)
         else:
-            near = await self._until_enough(query, by_index=False)
+            near = await self._until_enough(query, everyone, by_index=False)
         return Finds(query, state["changes"], state["last_seq"] or 0, near)
 
     async def clusters(self, finds: Finds, changes: int) -> list[list[ClusterDistance]]:
@@ -183,12 +181,11 @@ class ClusterSearch:
         found: dict[int, list[FaceDistance]] = {}
         short = list(range(wanted))
         leaders, faces = _FIRST_LOOK
-        first = True
-        while short:
+        while short and faces <= _MOST_FROM_INDEX:
             self._on_search("codes")
             limit = 1 if wanted == 1 else faces
             last_seq = codes.last_seq  # what is taken in meanwhile is not among the ids
-            ids = [await _near_by_code(query.embeddings[n], codes, leaders, faces) for n in short]
+            ids = [await near_by_code(query.embeddings[n], codes, leaders, faces) for n in short]
             rows = await self._connection.fetch(
                 SQL["nearest_faces_among"],
                 self._tenant_id,
@@ -201,35 +198,38 @@ class ClusterSearch:
             near = by_embedding(rows, len(short))
             compared = {row["nth"] - 1: row["compared"] for row in rows}
             found.update(zip(short, near, strict=True))
-            more = leaders < codes.leaders or faces < len(codes)
+            doubted = faces == _FIRST_LOOK[1]
             short = [
                 n
                 for nth, n in enumerate(short)
-                if more
+                if (leaders < codes.leaders or faces < len(codes))
                 and (
                     compared.get(nth, 0) < len(ids[nth]) // 2  # the others were deleted
-                    or (first and (not near[nth] or near[nth][0].distance > close))
+                    or (doubted and (not near[nth] or near[nth][0].distance > close))
                     or lacks_clusters(near[nth], query, limit)
                 )
             ]
-            leaders, faces, first = leaders * _GROWTH, faces * _GROWTH, False
+            leaders, faces = leaders * _GROWTH, faces * _GROWTH
+        if short:  # a large part of the tenant is found faster without codes
+            await self._connection.execute(SQL["end_search"])
+            exact = await self._until_enough(query, short, by_index=False)
+            found.update(zip(short, exact, strict=True))
         return [found[n] for n in range(wanted)]
 
     async def _until_enough(
-        self, query: ClusterQuery, *, by_index: bool
+        self, query: ClusterQuery, which: Sequence[int], *, by_index: bool
     ) -> list[list[FaceDistance]]:
         """Ask for more and more faces until each embedding has the clusters it may need."""
-        wanted = len(query.embeddings)
         found: dict[int, list[FaceDistance]] = {}
-        short = list(range(wanted))
-        limit = 1 if wanted == 1 else _FACES_AT_FIRST
+        short = list(which)
+        limit = 1 if len(query.embeddings) == 1 else _FACES_AT_FIRST
         while short:
             asked = [query.embeddings[n] for n in short]
             near = await self._nearest(asked, query.space, limit, by_index=by_index)
             found.update(zip(short, near, strict=True))
             short = [n for n in short if lacks_clusters(found[n], query, limit)]
             limit *= _GROWTH
-        return [found[n] for n in range(wanted)]
+        return [found[n] for n in which]
 
     async def _nearest(
         self,
@@ -254,7 +254,7 @@ class ClusterSearch:
             if codes is not None:
                 leaders, faces = _BESIDE_INDEX
                 faces = max(faces, 2 * limit)
-                ids = [await _near_by_code(each, codes, leaders, faces) for each in embeddings]
+                ids = [await near_by_code(each, codes, leaders, faces) for each in embeddings]
             rows = await self._connection.fetch(
                 SQL["nearest_faces_by_index"], *asked, *numbered(ids)
             )
@@ -296,12 +296,3 @@ class ClusterSearch:
         ):
             return await self.look_up(query)  # clusters were put together
         return replace(finds, near=near)
-
-
-async def _near_by_code(
-    embedding: Embedding, codes: FaceCodes, leaders: int, faces: int
-) -> list[UUID]:
-    """Ids of the faces whose codes are nearest; others have a turn before each of many."""
-    await asyncio.sleep(0)
-    near = codes.nearest(code_of(embedding), leaders, faces)
-    return [UUID(each) for each in near.tolist()]

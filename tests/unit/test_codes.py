@@ -36,7 +36,6 @@ def by_clusters(people: Crowd) -> FaceCodes:
     order = np.argsort(people.person_of, kind="stable")
     codes = FaceCodes()
     codes.add(numbered(order), codes_of(people.faces[order]), people.person_of[order])
-    codes.trim()
     return codes
 
 
@@ -111,6 +110,6 @@ def test_nothing_is_found_among_no_faces() -> None:
     assert len(FaceCodes().nearest(np.zeros(8, np.uint64), 32, 32)) == 0
 
 
-def test_room_for_what_leads_is_given_back(people: Crowd) -> None:
+def test_the_memory_of_what_is_held_is_told(people: Crowd) -> None:
     codes = by_clusters(people)
-    assert codes.size_bytes < 64 * len(people.faces) + 24 * len(people.faces) + 48 * codes.leaders
+    assert codes.size_bytes == (64 + 16 + 4) * len(people.faces) + (4 + 32 + 4) * codes.leaders
