@@ -29,9 +29,10 @@ _NEAR, _OVER = 0.9, 2.0
 _SECONDS = 20.0
 _OVER_SECONDS = 60.0
 _CAPACITY_SECONDS = 10.0
-_QUICK_SECONDS = 1.0
+_QUICK_SECONDS = 2.0
+_QUICK_CAPACITY_SECONDS = 3.0
 _WARMUP_S = 2.0
-_QUICK_WARMUP_S = 0.2
+_QUICK_WARMUP_S = 0.5
 # Longer than the service waits before it gives free memory back.
 _SETTLE_S = 3.0
 _REFUSED_WITHIN_MS = 50.0
@@ -40,6 +41,7 @@ _REFUSED_WITHIN_MS = 50.0
 async def run(effort: Effort) -> Result:
     """Measure both routes, each with a service of its own."""
     settings = default_settings()
+    seconds, full_s = _lengths(effort)
     photos = load(LONG_SIDE, 4 if effort.quick else 24)
     routes: dict[str, tuple[str, Callable[[], list[Call]]]] = {
         # A new tenant for every stretch of load: none grows large.
@@ -79,8 +81,8 @@ async def run(effort: Effort) -> Result:
             "tables": {path: loads_table(path, found) for path, found in rows.items()},
         },
         configuration={
-            "seconds": _SECONDS,
-            "seconds_at_200": _OVER_SECONDS,
+            "seconds": seconds,
+            "seconds_at_200": full_s,
             "connections": CONNECTIONS,
             "long_side": LONG_SIDE,
             **configuration,
@@ -95,7 +97,7 @@ async def run(effort: Effort) -> Result:
                 "accepted. Refusals are 429 and 503."
             ),
             (
-                f"Twice the capacity for {_OVER_SECONDS:.0f} s, the others {_SECONDS:.0f} s. "
+                f"Twice the capacity for {full_s:g} s, the others {seconds:g} s. "
                 "Memory is that of the service's process at rest."
             ),
             *notes,
@@ -103,13 +105,17 @@ async def run(effort: Effort) -> Result:
     )
 
 
+def _lengths(effort: Effort) -> tuple[float, float]:
+    """Seconds of a load, and of that of twice the capacity."""
+    return (_QUICK_SECONDS, _QUICK_SECONDS) if effort.quick else (_SECONDS, _OVER_SECONDS)
+
+
 async def _load(
     service: ServiceProcess, path: str, calls: Callable[[], list[Call]], effort: Effort
 ) -> tuple[float, dict[float, Outcome], tuple[float, float]]:
     """Capacity, an outcome for each load, and memory before and after twice the capacity."""
-    seconds = _QUICK_SECONDS if effort.quick else _SECONDS
-    full_s = _QUICK_SECONDS if effort.quick else _OVER_SECONDS
-    capacity_s = _QUICK_SECONDS if effort.quick else _CAPACITY_SECONDS
+    seconds, full_s = _lengths(effort)
+    capacity_s = _QUICK_CAPACITY_SECONDS if effort.quick else _CAPACITY_SECONDS
     warmup_s = _QUICK_WARMUP_S if effort.quick else _WARMUP_S
     settle_s = 0.0 if effort.quick else _SETTLE_S
 
