@@ -17,6 +17,7 @@ from service.runtime.cpu import usable_cores
 BATCH = 16
 _CALLERS = 16
 _RAW_BATCHES = (1, 4, 8, 16, 32)
+_FEW_RAW_BATCHES = (1, 8)
 
 
 async def run(effort: Effort) -> Result:
@@ -26,8 +27,9 @@ async def run(effort: Effort) -> Result:
     session = models["facenet"]
     pool = WorkerPool(settings.workers)
     embedder = FaceEmbedder(session, StageFactory(pool, settings.stages))
+    raw_batches = _FEW_RAW_BATCHES if effort.quick else _RAW_BATCHES
     # Every worker gets whole batches, even of the largest size.
-    crops = face_crops(embedder.crop_size, (1 if effort.quick else 2) * 32 * settings.workers)
+    crops = face_crops(embedder.crop_size, (BATCH if effort.quick else 64) * settings.workers)
     batches = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
     peer = FacenetPytorch(usable_cores())
 
@@ -62,7 +64,7 @@ async def run(effort: Effort) -> Result:
 
     ours = f"Facette, batches of {BATCH}"
     batcher = f"Facette, {_CALLERS} callers of one face each"
-    bare = {f"raw session, batch {batch}": raw(batch) for batch in _RAW_BATCHES}
+    bare = {f"raw session, batch {batch}": raw(batch) for batch in raw_batches}
     eager = f"{NAME}, batches of {BATCH}"
     rates = await interleave(
         {

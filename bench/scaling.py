@@ -102,7 +102,7 @@ async def run(effort: Effort) -> Result:
 
 async def _embedding(settings: AnalysisSettings, effort: Effort) -> dict[str, Curve]:
     by_precision = _facenet_sessions(settings)
-    crops = face_crops(160, 32 * settings.workers)
+    crops = face_crops(160, (_BATCH if effort.quick else 32) * settings.workers)
     batches = _BATCHES[:2] if effort.quick else _BATCHES
 
     def work(session: ModelSession, batch: int, threads: int) -> Work:
