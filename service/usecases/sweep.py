@@ -16,6 +16,8 @@ _logger = logging.getLogger(__name__)
 
 # Keys held and looked up at once, however many there are.
 _BATCH = 1000
+# Keys removed while the inserts of their tenant wait: a slow store holds them up for no longer.
+_REMOVED_AT_ONCE = 100
 
 
 class SweepBlobs:
@@ -89,8 +91,11 @@ class SweepBlobs:
         orphans = sorted(key for key in keys if key not in named)
         gone = 0
         for _, each in groupby(orphans, _folder):
-            async with index.unnamed_for_good(list(each)) as unnamed:
-                gone += len(unnamed) - len(await self._blobs.delete(unnamed))
+            folder = list(each)
+            for start in range(0, len(folder), _REMOVED_AT_ONCE):
+                some = folder[start : start + _REMOVED_AT_ONCE]
+                async with index.unnamed_for_good(some) as unnamed:
+                    gone += len(unnamed) - len(await self._blobs.delete(unnamed))
         return len(orphans), gone
 
 

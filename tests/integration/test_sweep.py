@@ -164,14 +164,31 @@ async def test_files_of_somebody_else_stay(house: House) -> None:
     assert house.files == before
 
 
+class CountingDeletes(FolderBlobStore):
+    """How many blobs it was asked to delete each time."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.asked: list[int] = []
+
+    async def delete(self, keys: Iterable[str]) -> list[str]:
+        keys = list(keys)
+        self.asked.append(len(keys))
+        return await super().delete(keys)
+
+
 async def test_more_blobs_than_are_looked_up_at_once_are_all_swept(house: House) -> None:
     for number in range(3):
         await house.insert(TenantId(str(number)))
     named = house.files
     await asyncio.gather(*(house.put(TenantId(str(number % 5))) for number in range(2345)))
     house.age(named)
-    assert await house.sweep() == Swept(removed=2345, left=0)
+    counting = CountingDeletes(house.uploads)
+    assert await house.sweep(counting) == Swept(removed=2345, left=0)
     assert house.files == named
+    # Inserts wait for each removal, so none of them is of many.
+    assert sum(counting.asked) == 2345
+    assert max(counting.asked) == 100
 
 
 @pytest.mark.parametrize("what", ["image", "tenant"])
