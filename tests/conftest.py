@@ -52,13 +52,15 @@ def models_dir() -> Path:
 
 
 @contextmanager
-def open_folder() -> Iterator[Path]:
-    """A temporary folder outside pytest's own.
+def open_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A temporary folder outside pytest's own; parent: where temporary files lie, unless given.
 
     As root, PostgreSQL runs as a user of its own; every pytest that starts closes the folder it
     shares with the others to all users but its own, under the feet of a running database.
     """
-    with tempfile.TemporaryDirectory(prefix="facette-test-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(
+        prefix="facette-test-", dir=parent, ignore_cleanup_errors=True
+    ) as name:
         yield Path(name)
 
 
