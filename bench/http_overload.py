@@ -26,6 +26,7 @@ from bench.server import ServiceProcess
 
 LOADS = (0.5, 0.7, 0.9, 1.1, 2.0)
 _NEAR, _OVER = 0.9, 2.0
+_QUICK_LOADS = (_NEAR, _OVER)
 _SECONDS = 20.0
 _OVER_SECONDS = 60.0
 _CAPACITY_SECONDS = 10.0
@@ -134,7 +135,7 @@ async def _load(
     print(f"  {path}: {at_first:.1f}/s over {CONNECTIONS} connections", flush=True)
     outcomes: dict[float, Outcome] = {}
     before_mb = service.resident_mb
-    for number, share in enumerate(LOADS):
+    for number, share in enumerate(_QUICK_LOADS if effort.quick else LOADS):
         await asyncio.sleep(settle_s)
         before_mb = service.resident_mb
         phase = Phase(
