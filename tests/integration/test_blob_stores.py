@@ -228,7 +228,7 @@ async def test_bucket_that_goes_away_is_unavailable_until_it_is_back(
 async def test_bucket_that_answers_nothing_is_unavailable_and_does_not_hold_up_the_loop(
     own_server: S3Server,
 ) -> None:
-    blobs = await open_blob_store(own_server.settings(timeout_s=0.5))
+    blobs = await open_blob_store(own_server.settings(timeout_s=1.0))
     own_server.freeze()
     waiting = asyncio.create_task(blobs.put(new_key(blobs), b"bytes"))
     turns = 0
