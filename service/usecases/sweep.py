@@ -91,11 +91,13 @@ class SweepBlobs:
         orphans = sorted(key for key in keys if key not in named)
         gone = 0
         for _, each in groupby(orphans, _folder):
-            folder = list(each)
-            for start in range(0, len(folder), _REMOVED_AT_ONCE):
-                some = folder[start : start + _REMOVED_AT_ONCE]
+            of_folder = list(each)
+            for start in range(0, len(of_folder), _REMOVED_AT_ONCE):
+                some = of_folder[start : start + _REMOVED_AT_ONCE]
                 async with index.unnamed_for_good(some) as unnamed:
                     gone += len(unnamed) - len(await self._blobs.delete(unnamed))
+                if not unnamed:
+                    break  # the tenant is locked for long: wait once, not for each hundred
         return len(orphans), gone
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -318,6 +318,27 @@ async def test_others_insert_while_a_known_tenant_is_swept(house: House) -> None
         await index.named_blobs([key])
         async with index.unnamed_for_good([key]):
             await house.insert(OTHER)
+
+
+async def test_tenant_that_stays_locked_is_waited_for_once_and_swept_the_next_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.insert()
+    await asyncio.gather(*(house.put() for _ in range(250)))
+    exclude_inserts = DatabaseBlobIndex._exclude_inserts
+    waits: list[int] = []
+
+    async def counted(self: DatabaseBlobIndex, keys: Sequence[str]) -> None:
+        waits.append(len(keys))
+        await exclude_inserts(self, keys)
+
+    monkeypatch.setattr(DatabaseBlobIndex, "_exclude_inserts", counted)
+    monkeypatch.setattr("service.store.blob_index._LONGEST_WAIT_FOR_LOCKS", "50ms")
+    async with house.repository.writing(TENANT):
+        assert await house.sweep() == Swept(removed=0, left=250)
+    assert waits == [100]
+    assert await house.sweep() == Swept(removed=250, left=0)
+    assert await house.missing() == set()
 
 
 async def test_row_that_comes_between_the_two_looks_keeps_its_blob(house: House) -> None:
