@@ -58,7 +58,12 @@ def numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:
 async def near_by_code(
     embedding: Embedding, codes: FaceCodes, leaders: int, faces: int
 ) -> list[UUID]:
-    """Ids of the faces whose codes are nearest; others have a turn before each of many."""
+    """Ids of the faces whose codes are nearest; others have a turn before each of many.
+
+    Args:
+        embedding: float32 [512], a unit vector.
+        leaders, faces: how many codes that lead are followed, and how many faces are wanted.
+    """
     await asyncio.sleep(0)
     near = codes.nearest(code_of(embedding), leaders, faces)
     return [UUID(each) for each in near.tolist()]
