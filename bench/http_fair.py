@@ -12,6 +12,7 @@ from bench.http_service import (
     INSERT,
     describe_service,
     measure,
+    measure_capacity,
     photo_calls,
     running_service,
 )
@@ -43,14 +44,11 @@ async def run(effort: Effort) -> Result:
     flooded: list[Outcome] = []
     floods: list[Outcome] = []
     with running_service() as service:
-        capacity_phase = Phase(
-            kind="closed",
-            connections=CONNECTIONS,
-            calls=photo_calls(photos, form=False),
+        capacity = await measure_capacity(
+            service,
+            photo_calls(photos, form=False),
             seconds=_QUICK_CAPACITY_SECONDS if effort.quick else _CAPACITY_SECONDS,
-            label="capacity",
         )
-        capacity = (await measure(service, capacity_phase)).goodput_per_s
         print(f"  capacity {capacity:.1f}/s", flush=True)
         seconds = max(seconds, _FEWEST / (_QUIET * capacity))
         quiet_calls, flood_calls = (photo_calls(photos, form=False) for _ in range(2))

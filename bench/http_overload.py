@@ -15,6 +15,7 @@ from bench.http_service import (
     crop_calls,
     describe_service,
     measure,
+    measure_capacity,
     photo_calls,
     running_service,
 )
@@ -121,15 +122,7 @@ async def _load(
     settle_s = 0.0 if effort.quick else _SETTLE_S
 
     async def capacity() -> float:
-        phase = Phase(
-            kind="closed",
-            connections=CONNECTIONS,
-            calls=calls(),
-            seconds=capacity_s,
-            warmup_s=warmup_s,
-            label=f"{path}, capacity",
-        )
-        return (await measure(service, phase)).goodput_per_s
+        return await measure_capacity(service, calls(), seconds=capacity_s, warmup_s=warmup_s)
 
     at_first = await capacity()
     print(f"  {path}: {at_first:.1f}/s over {CONNECTIONS} connections", flush=True)

@@ -75,6 +75,28 @@ async def measure(service: ServiceProcess, phase: Phase, *, answered: bool = Tru
     return outcome
 
 
+async def measure_capacity(
+    service: ServiceProcess, calls: Sequence[Call], *, seconds: float, warmup_s: float = 1.0
+) -> float:
+    """Requests a second that a closed loop over CONNECTIONS gets answered.
+
+    Raises:
+        RuntimeError: none was answered within the time, or one with anything but 2xx.
+    """
+    phase = Phase(
+        kind="closed",
+        connections=CONNECTIONS,
+        calls=calls,
+        seconds=seconds,
+        warmup_s=warmup_s,
+        label="capacity",
+    )
+    found = (await measure(service, phase)).goodput_per_s
+    if not found:
+        raise RuntimeError(f"capacity: nothing was answered within {seconds:g} s")
+    return found
+
+
 Scrape = dict[tuple[str, str], float]
 """(sample name, value of its label `stage`, `reason` or the like, joined) -> value."""
 
