@@ -14,13 +14,15 @@ from typing import Any
 from bench import history, http, tables
 from bench.machine import describe
 from bench.result import Effort, Result
+from service.runtime.manifest import MANIFEST_NAME
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
 
 _BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
 # They take minutes for what seldom changes, so `all` leaves them out.
-_BY_NAME = ("max_side", "soak", "http", "drills", "kills", "peers", "search")
+_BY_NAME = ("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search")
 _ROUNDS = 7
 _KILLS = 55
-_ACCURACY = Path(__file__).parent / "results" / "accuracy.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bench import report
 
         report.write(history.read(options.history))
-    elif options.bench == "accuracy":
-        _run_accuracy(options.json)
+    elif options.record:
+        _record()
     elif options.url:
         _measure_url(options)
     else:
@@ -59,10 +61,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "bench",
-        choices=[*_BENCHES, *_BY_NAME, "accuracy", "all", "report"],
+        choices=[*_BENCHES, *_BY_NAME, "all", "report"],
         nargs="?",
         default="all",
-        help=f"all leaves out {', '.join(_BY_NAME)} and accuracy (default: all)",
+        help=f"all leaves out {', '.join(_BY_NAME)} (default: all)",
     )
     parser.add_argument(
         "--rounds",
@@ -87,12 +89,20 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         default=1.0,
         help="with search: the size of its tenants, 1.0 for up to 500,000 faces (default)",
     )
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="with accuracy: measure centre, cohort and curve of every embedder anew, for the next "
+        "export (some ten minutes)",
+    )
     http.add_arguments(parser)
     options = parser.parse_args(argv)
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds starts at 1")
     if options.scale <= 0:
         parser.error("--scale is above 0")
+    if options.record and options.bench != "accuracy":
+        parser.error("--record goes with accuracy")
     if options.url and options.bench != "http":
         parser.error("--url goes with http")
     return options
@@ -120,14 +130,13 @@ def _measure_url(options: argparse.Namespace) -> None:
         _write(options.json, {**describe(), **found})
 
 
-def _run_accuracy(document: Path | None) -> None:
-    accuracy = importlib.import_module("bench.accuracy")
-    found = asyncio.run(accuracy.run())
-    print(accuracy.render_table(found))
-    if document is not None:
-        _write(document, {**describe(), **found})
-    else:
-        _ACCURACY.write_text(accuracy.render_table(found), encoding="utf-8")
+def _record() -> None:
+    population = importlib.import_module("bench.population")
+    for models in (MODELS, MODELS / "sface"):
+        if (models / MANIFEST_NAME).is_file():
+            for path in asyncio.run(population.record(models)):
+                print(f"wrote {path}")
+    print("export the models again to use it")
 
 
 def _print(record: history.Record) -> None:

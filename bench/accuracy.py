@@ -1,206 +1,279 @@
-"""Are the faces still facenet-pytorch's faces, and do their distances still tell people apart?"""
+"""Are people told apart? Pairs, joining one by one, and the same through the running service.
+
+In three ways: as facenet-pytorch does it (compatible mode), as the service does it by default, and
+with the other embedder. Rates over all pairs and over 24 orders of joining come from the vectors of
+the people that nothing was chosen on; the last table from their photos, sent to the service by
+twelve clients at once. And the faces that facenet-pytorch finds are found again in compatible mode.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import csv
-import json
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.harness import default_settings, running_analyzer
+from bench import hard_photos, parity
+from bench.hard_photos import HardPhotos
+from bench.harness import (
+    MODELS,
+    compatible_settings,
+    default_settings,
+    running_analyzer,
+    sessions,
+)
+from bench.harness import describe as describe_models
+from bench.joining import Clustering, join_one_by_one, judge
+from bench.people import (
+    LabelledFace,
+    Labels,
+    PairDistances,
+    Vectors,
+    embed,
+    find_faces,
+    open_embedder,
+    people_folder,
+    photo_paths,
+)
 from bench.photos import faces_folder
-from service.batching import free_ticket
-from service.domain.types import AnalyzedPhoto, Box, EmbeddedFace
-from service.telemetry import StageClock
+from bench.population import Halves, pairs_of
+from bench.result import Effort, Result
+from bench.served_people import insert_people
+from service.domain.matching import MatchRule
+from service.runtime.manifest import EmbeddingFacts
+from service.runtime.matching import match_rule
+from service.runtime.sessions import SessionSettings
 
-# What the reference calls a face, and what counts as the same box.
-_MIN_PROBABILITY = 0.9
-_SAME_FACE_IOU = 0.5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReferenceFace:
-    """One face that facenet-pytorch found: its box in pixels and its unit vector."""
-
-    box: Box
-    probability: float
-    embedding: NDArray[np.float32]
+ORDERS = 24
+_PARITY = Path(__file__).parent / "results" / "accuracy.md"
+_QUICK_PEOPLE = 60
+_RATES = (1e-3, 1e-4, 1e-5)
+_FIXED = 0.5
+_WORKERS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoParity:
-    """One photo against the reference.
-
-    ious and cosines: one value for each reference face that was found again.
-    """
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """One way to compare faces: an embedder's space, its vectors and its rule."""
 
     name: str
-    expected: int
-    found: int
-    ious: tuple[float, ...]
-    cosines: tuple[float, ...]
-
-    @property
-    def same_faces(self) -> bool:
-        """Every reference face was found again, and nothing else."""
-        return self.expected == self.found == len(self.ious)
+    models: Path
+    facts: EmbeddingFacts
+    vectors: Vectors
+    rule: MatchRule
 
 
-@dataclass(frozen=True, slots=True)
-class PairDistances:
-    """Cosine distances of the labelled pairs, largest face of each photo."""
+async def run(effort: Effort) -> Result:
+    """Measure everything that photos are at hand for.
 
-    same_person: tuple[float, ...]
-    strangers: tuple[float, ...]
-
-
-def load_reference(folder: Path) -> dict[str, list[ReferenceFace]]:
-    """The reference faces of every photo, those with probability 0.9 or more."""
-    document = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
-    embeddings = np.load(folder / "reference_embeddings.npy")
-    return {
-        name: [
-            ReferenceFace(Box(*face["box"]), face["probability"], embeddings[face["embedding"]])
-            for face in photo["faces"]
-            if face["probability"] >= _MIN_PROBABILITY
-        ]
-        for name, photo in document["images"].items()
+    Raises:
+        SystemExit: there are no photos of people.
+    """
+    if not people_folder().is_dir():
+        raise SystemExit("no people: set LFW_DIR to a folder with one folder of photos a person")
+    people = photo_paths(people_folder())
+    if effort.quick:
+        people = dict(list(people.items())[:_QUICK_PEOPLE])
+    faces = await find_faces(people)
+    labels = np.array([face.person for face in faces], np.int64)
+    reported = Halves.of(labels).reported_on
+    chosen = [face for face, use in zip(faces, reported, strict=True) if use]
+    labels = labels[reported]
+    ways = [await _open(*each, chosen) for each in _ways()]
+    orders = 2 if effort.quick else ORDERS
+    pairs = {way.name: pairs_of(way.vectors, labels, way.rule.cohort) for way in ways}
+    joined = {way.name: _in_orders(way, labels, orders) for way in ways}
+    served = {
+        way.name: await insert_people(way.models, way.name == _COMPATIBLE, chosen, labels)
+        for way in ways
     }
-
-
-async def analyze_folder(folder: Path, names: Sequence[str]) -> dict[str, AnalyzedPhoto]:
-    """Every named photo at full size, with default settings."""
-    async with running_analyzer(default_settings()) as analyzer:
-        photos = await asyncio.gather(
-            *(
-                analyzer.analyze(
-                    partial(asyncio.to_thread, (folder / name).read_bytes),
-                    StageClock(),
-                    free_ticket(),
-                )
-                for name in names
-            )
-        )
-    return dict(zip(names, photos, strict=True))
-
-
-def compare(name: str, reference: Sequence[ReferenceFace], photo: AnalyzedPhoto) -> PhotoParity:
-    """Pair each reference face with the face found at its place."""
-    free = list(photo.faces)
-    ious, cosines = [], []
-    for face in reference:
-        best = max(free, key=lambda other: iou(face.box, other.detection.box), default=None)
-        if best is None or (shared := iou(face.box, best.detection.box)) < _SAME_FACE_IOU:
-            continue
-        free.remove(best)
-        ious.append(shared)
-        cosines.append(float(face.embedding @ best.embedding))
-    return PhotoParity(name, len(reference), len(photo.faces), tuple(ious), tuple(cosines))
-
-
-def pair_distances(folder: Path, photos: Mapping[str, AnalyzedPhoto]) -> PairDistances:
-    """Distances of all pairs of pairs.csv."""
-    with (folder / "pairs.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    distances: dict[str, list[float]] = {"Yes": [], "No": []}
-    for row in rows:
-        first, second = (_largest(photos[row[key]]) for key in ("file_x", "file_y"))
-        distances[row["Decision"]].append(1 - float(first.embedding @ second.embedding))
-    return PairDistances(tuple(distances["Yes"]), tuple(distances["No"]))
-
-
-async def run() -> dict[str, Any]:
-    """Measure parity and pair accuracy."""
-    folder = faces_folder()
-    if not (folder / "reference.json").is_file():
-        raise SystemExit("no reference: set FACES_DIR to a folder with reference.json")
-    reference = load_reference(folder)
-    photos = await analyze_folder(folder, list(reference))
-    rows = [compare(name, faces, photos[name]) for name, faces in reference.items()]
-    return {
-        "parity": {"summary": summarize(rows), "photos": [_row(row) for row in rows]},
-        "pairs": _pairs_document(pair_distances(folder, photos)),
-    }
-
-
-def summarize(rows: Sequence[PhotoParity]) -> dict[str, float]:
-    """The figures that parity is judged by."""
-    ious = [iou for row in rows for iou in row.ious]
-    cosines = [cosine for row in rows for cosine in row.cosines]
-    return {
-        "photos": len(rows),
-        "photos_with_the_same_faces": sum(row.same_faces for row in rows),
-        "reference_faces": sum(row.expected for row in rows),
-        "faces_found_again": len(ious),
-        "mean_iou": statistics.fmean(ious),
-        "min_iou": min(ious),
-        "min_cosine": min(cosines),
-        "share_with_cosine_0.99": sum(c >= 0.99 for c in cosines) / sum(r.expected for r in rows),
-    }
-
-
-def _pairs_document(pairs: PairDistances) -> dict[str, Any]:
-    limits = (0.4, 0.5, 0.6)
-    return {
-        "same_person": {"pairs": len(pairs.same_person), "max": max(pairs.same_person)},
-        "strangers": {"pairs": len(pairs.strangers), "min": min(pairs.strangers)},
-        "at_max_distance": {
-            str(limit): {
-                "same_person_joined": sum(d <= limit for d in pairs.same_person),
-                "strangers_joined": sum(d <= limit for d in pairs.strangers),
-            }
-            for limit in limits
+    ratios = _ratios(pairs, joined)
+    details: dict[str, Any] = {
+        "tables": {
+            "pairs": _pairs_table(pairs),
+            "joining": _joining_table(joined, orders),
+            "served": _served_table(served),
         },
+        "joined": {name: list(map(dataclasses.asdict, found)) for name, found in joined.items()},
+        "served": {name: dataclasses.asdict(found) for name, found in served.items()},
     }
+    folder = faces_folder()
+    if (folder / "reference.json").is_file():
+        reference = parity.load_reference(folder)
+        details["parity"] = await parity.measure(folder, reference)
+        if not effort.quick:
+            _PARITY.write_text(parity.render_table(details["parity"]), encoding="utf-8")
+        ratios["photos_with_the_same_faces"] = details["parity"]["summary"][
+            "photos_with_the_same_faces"
+        ] / len(reference)
+        hard = {}
+        for way in ways:
+            settings = compatible_settings() if way.name == _COMPATIBLE else default_settings()
+            async with running_analyzer(settings, way.models, way.facts.space) as analyzer:
+                hard[way.name] = await hard_photos.measure(
+                    folder, reference, analyzer, way.rule, quick=effort.quick
+                )
+        details["tables"]["shared"] = _shared_table(hard, ways)
+    settings = default_settings()
+    return Result(
+        unit="",
+        rates={},
+        compared={},
+        other_ratios=ratios,
+        details=details,
+        configuration=describe_models(settings, sessions(settings)),
+        notes=[
+            (
+                f"{len(faces)} labelled faces of {len(people)} people; reported are the "
+                f"{len(labels)} of {len(np.unique(labels))} people at odd places in the order of "
+                "their names. Centre, cohort and every constant of the rule come from the others."
+            ),
+            (
+                f"Joining: {orders} random orders of all photos into one tenant; precision and "
+                "recall over pairs of labelled faces."
+            ),
+        ],
+    )
 
 
-def render_table(document: Mapping[str, Any]) -> str:
-    """The parity table and its summary as Markdown."""
-    lines = [
-        "# Parity with facenet-pytorch",
-        "",
-        "Written by `python -m bench accuracy`: faces with probability 0.9 or more, photos at full",
-        "size, default settings; the smallest IoU and cosine of each photo.",
-        "",
-        "| photo | faces expected | found | min IoU | min cosine |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for row in document["parity"]["photos"]:
-        iou, cosine = (row[key] if row["expected"] else "" for key in ("min_iou", "min_cosine"))
-        lines.append(f"| {row['photo']} | {row['expected']} | {row['found']} | {iou} | {cosine} |")
-    lines += ["", "| over all photos | |", "| --- | --- |"]
-    lines += [f"| {key} | {value:.7g} |" for key, value in document["parity"]["summary"].items()]
-    lines += ["", "Labelled pairs, cosine distances:", "", "```json"]
-    return "\n".join([*lines, json.dumps(document["pairs"], indent=2), "```", ""])
+_COMPATIBLE = "FaceNet, compatible"
 
 
-def _row(row: PhotoParity) -> dict[str, Any]:
+def _ways() -> list[tuple[str, Path, int]]:
+    """Name, models and number of the embedding; SFace where it was exported."""
+    ways = [(_COMPATIBLE, MODELS, 1), ("FaceNet", MODELS, 0)]
+    if (MODELS / "sface" / "manifest.json").is_file():
+        ways.append(("SFace", MODELS / "sface", 0))
+    return ways
+
+
+async def _open(name: str, models: Path, number: int, faces: Sequence[LabelledFace]) -> Way:
+    session = open_embedder(models, SessionSettings())
+    facts = session.spec.embeddings[number]
+    return Way(name, models, facts, await embed(session, faces, facts), match_rule(facts))
+
+
+def _shared_table(found: Mapping[str, HardPhotos], ways: Sequence[Way]) -> dict[str, Any]:
+    rows = []
+    for way in ways:
+        hard = found[way.name]
+        pairs = hard.pairs
+        told = sum(d < min(pairs.strangers) for d in pairs.same_person) + len(pairs.strangers)
+        rows.append(
+            [
+                way.name,
+                f"{told} of {len(pairs.same_person) + len(pairs.strangers)}",
+                f"{max(pairs.same_person):.3f} / {min(pairs.strangers):.3f}",
+                *(
+                    f"{max(cut.same_person):.3f} / {min(cut.strangers):.3f}"
+                    for cut in hard.cut.values()
+                ),
+                f"{hard.cut_to_box} of {hard.reference_faces}",
+                f"{hard.upside_down} of {hard.reference_faces}",
+                f"{hard.look_alikes:.3f} ({way.rule.limit.at(1):.3f})",
+            ]
+        )
     return {
-        "photo": row.name,
-        "expected": row.expected,
-        "found": row.found,
-        "min_iou": round(min(row.ious), 6) if row.ious else None,
-        "min_cosine": round(min(row.cosines), 6) if row.cosines else None,
+        "head": [
+            "shared photos",
+            "pairs told apart",
+            "farthest friend / nearest stranger",
+            *(f"the same, {share:.0%} of a face cut off" for share in hard_photos.CUTS),
+            "faces found when the photo is cut to them",
+            "faces found upside down",
+            "nearest of two look-alikes (limit among few)",
+        ],
+        "rows": rows,
     }
 
 
-def _largest(photo: AnalyzedPhoto) -> EmbeddedFace:
-    return max(photo.faces, key=lambda face: _area(face.detection.box))
+def _in_orders(way: Way, people: Labels, orders: int) -> list[Clustering]:
+    with ProcessPoolExecutor(_WORKERS) as pool:
+        return list(
+            pool.map(_in_order, *zip(*((way, people, n) for n in range(orders)), strict=True))
+        )
 
 
-def _area(box: Box) -> float:
-    return max(box.x2 - box.x1, 0) * max(box.y2 - box.y1, 0)
+def _in_order(way: Way, people: Labels, seed: int) -> Clustering:
+    order = np.random.default_rng(seed).permutation(len(people))
+    return judge(join_one_by_one(way.vectors, order, way.rule), people)
 
 
-def iou(a: Box, b: Box) -> float:
-    """What two boxes share of the area they cover together."""
-    shared = _area(Box(max(a.x1, b.x1), max(a.y1, b.y1), min(a.x2, b.x2), min(a.y2, b.y2)))
-    return shared / (_area(a) + _area(b) - shared)
+def _ratios(
+    pairs: Mapping[str, PairDistances], joined: Mapping[str, Sequence[Clustering]]
+) -> dict[str, float]:
+    found = {}
+    for name, each in pairs.items():
+        key = name.lower().replace(", ", "_")
+        found[f"{key}_tpr_at_fmr_1e-4"] = each.hits(each.distance(1e-4))
+        found[f"{key}_precision"] = statistics.fmean(c.precision for c in joined[name])
+        found[f"{key}_recall"] = statistics.fmean(c.recall for c in joined[name])
+    return found
+
+
+def _pairs_table(pairs: Mapping[str, PairDistances]) -> dict[str, Any]:
+    rows = []
+    for name, each in pairs.items():
+        error, at = each.equal_error()
+        hits = [f"{each.hits(limit):.3f} ({limit:.3f})" for limit in map(each.distance, _RATES)]
+        rows.append([name, f"{error:.2%} ({at:.3f})", *hits, f"{each.rate(_FIXED):.1e}"])
+    head = ["all pairs", "EER (at)", *(f"TPR at FMR {rate:.0e} (at)" for rate in _RATES)]
+    return {"head": [*head, f"FMR at {_FIXED}"], "rows": rows}
+
+
+def _joining_table(joined: Mapping[str, Sequence[Clustering]], orders: int) -> dict[str, Any]:
+    rows = []
+    for name, found in joined.items():
+        precision, recall = ([getattr(c, key) for c in found] for key in ("precision", "recall"))
+        rows.append(
+            [
+                name,
+                f"{statistics.fmean(precision):.4f} ({min(precision):.4f})",
+                f"{statistics.fmean(recall):.4f} ({min(recall):.4f})",
+                f"{statistics.fmean(c.clusters for c in found):.0f}",
+                str(max(c.most_people for c in found)),
+                f"{statistics.fmean(c.crowded for c in found):.2f}",
+            ]
+        )
+    return {
+        "head": [
+            f"{orders} orders",
+            "precision (worst)",
+            "recall (worst)",
+            "clusters",
+            "most people in one",
+            "clusters of three people or more",
+        ],
+        "rows": rows,
+    }
+
+
+def _served_table(served: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [
+        [
+            name,
+            f"{found.clustering.precision:.4f}",
+            f"{found.clustering.recall:.4f}",
+            str(found.clustering.clusters),
+            str(found.clustering.most_people),
+            str(found.unmatchable),
+            f"{found.photos_per_s:.1f}",
+        ]
+        for name, found in served.items()
+    ]
+    return {
+        "head": [
+            "through the service, 12 clients",
+            "precision",
+            "recall",
+            "clusters",
+            "most people in one",
+            "faces nobody is matched against",
+            "photos/s",
+        ],
+        "rows": rows,
+    }

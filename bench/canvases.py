@@ -26,7 +26,7 @@ def scaled(pixels: Pixels, megapixels: float) -> Pixels:
 
 
 async def face_tiles(
-    photos: Sequence[Photo], detect: Callable[[Pixels], Awaitable[list[Detection]]]
+    photos: Sequence[Photo], detect: Callable[[Pixels], Awaitable[Sequence[Detection]]]
 ) -> list[Pixels]:
     """The best face of each photo with as much around it as its box is wide, 128 px square."""
     tiles = []

@@ -1,9 +1,4 @@
-"""Made-up people with vectors like those of real faces, loaded by COPY.
-
-Measured on 82 faces of 30 people with the exported FaceNet: strangers have a cosine of 0.035 with a
-standard deviation of 0.122, as unit vectors of about 67 equally strong directions would; two faces
-of one person 0.69. Here strangers come to 0.026 with 0.13, and faces of one person to 0.76.
-"""
+"""Made-up people with vectors like those of real faces, loaded by COPY."""
 
 from __future__ import annotations
 
@@ -20,12 +15,8 @@ from service.domain.types import ModelSpace, TenantId
 
 Vectors = NDArray[np.float32]
 
-DIMENSION = 512
 SPACE = ModelSpace("made-up/1")
 
-_DECAY = 0.84  # of the directions' variances
-_COMMON = 0.19  # what all faces have in common, in the strongest direction
-_NOISE = 1 / 3  # variance of one face around its person
 _PHOTOS_OF_A_PERSON = 8.0
 _AT_ONCE = 20_000
 _IMAGE = (
@@ -39,36 +30,59 @@ _FACE = (
 
 
 @dataclass(frozen=True, slots=True)
+class Spread:
+    """How the vectors of a network lie.
+
+    decay: of the directions' variances, as a power of their number. common: what all faces have in
+    common, in the strongest direction. noise: variance of one face around its person.
+    """
+
+    dimension: int
+    decay: float
+    common: float
+    noise: float
+
+
+# Measured on 82 faces of 30 people: strangers have a cosine of 0.035 with a standard deviation of
+# 0.122, as unit vectors of about 67 equally strong directions would; two faces of one person 0.69.
+# Here strangers come to 0.026 with 0.13, and faces of one person to 0.76.
+FACENET = Spread(512, 0.84, 0.19, 1 / 3)
+# Strangers have a cosine of 0 with a standard deviation of 0.1, two faces of one person 0.62.
+SFACE = Spread(128, 0.3, 0.0, 0.61)
+
+
+@dataclass(frozen=True, slots=True)
 class Crowd:
     """People and their faces.
 
-    persons: float32 [people, 512], what each person's faces vary around. faces: float32 [n, 512],
-    unit vectors at half precision, as they are stored. person_of: int [n].
+    persons: float32 [people, dimension], what each person's faces vary around. faces: float32
+    [n, dimension], unit vectors at half precision, as they are stored. person_of: int [n].
     """
 
+    spread: Spread
     persons: Vectors
     faces: Vectors
     person_of: NDArray[np.int64]
 
     def more_faces(self, count: int, rng: np.random.Generator) -> Vectors:
-        """New faces of people of the crowd, drawn face by face: float32 [count, 512]."""
-        return _faces(self.persons[rng.choice(self.person_of, count)], rng)
+        """New faces of people of the crowd, drawn face by face: float32 [count, dimension]."""
+        return _faces(self.persons[rng.choice(self.person_of, count)], self.spread, rng)
 
 
-def crowd(faces: int, seed: int) -> Crowd:
+def crowd(faces: int, seed: int, spread: Spread = FACENET) -> Crowd:
     """So many faces of about an eighth as many people, in random order."""
     rng = np.random.default_rng(seed)
     sizes = 1 + rng.geometric(1 / (_PHOTOS_OF_A_PERSON - 1), size=faces)
     people = int(np.searchsorted(np.cumsum(sizes), faces)) + 1
     person_of = np.repeat(np.arange(people), sizes[:people])[:faces]
     rng.shuffle(person_of)
-    persons = _directions(rng, people)
-    persons[:, 0] += _COMMON
-    found = np.empty((faces, DIMENSION), np.float32)
+    persons = _directions(rng, people, spread)
+    persons[:, 0] += spread.common
+    found = np.empty((faces, spread.dimension), np.float32)
     for start in range(0, faces, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        found[part] = _faces(persons[person_of[part]], rng)
-    return Crowd(persons, found, person_of)
+        found[part] = _faces(persons[person_of[part]], spread, rng)
+    return Crowd(spread, persons, found, person_of)
 
 
 async def load(connection: asyncpg.Connection, tenant_id: TenantId, people: Crowd) -> None:
@@ -120,23 +134,24 @@ def number_of(face_id: str) -> int:
     return UUID(face_id).int - 1
 
 
-def _faces(persons: Vectors, rng: np.random.Generator) -> Vectors:
-    faces = persons + np.sqrt(_NOISE, dtype=np.float32) * _directions(rng, len(persons))
-    faces = faces @ _basis()
+def _faces(persons: Vectors, spread: Spread, rng: np.random.Generator) -> Vectors:
+    noise = np.sqrt(spread.noise, dtype=np.float32)
+    faces = persons + noise * _directions(rng, len(persons), spread)
+    faces = faces @ _basis(spread.dimension)
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
     stored: Vectors = faces.astype(np.float16).astype(np.float32)
     return stored
 
 
-def _directions(rng: np.random.Generator, count: int) -> Vectors:
-    variances = np.arange(1, DIMENSION + 1) ** -_DECAY
+def _directions(rng: np.random.Generator, count: int, spread: Spread) -> Vectors:
+    variances = np.arange(1, spread.dimension + 1) ** -spread.decay
     strength = np.sqrt(variances / variances.sum()).astype(np.float32)
-    drawn: Vectors = rng.standard_normal((count, DIMENSION), dtype=np.float32) * strength
+    drawn: Vectors = rng.standard_normal((count, spread.dimension), dtype=np.float32) * strength
     return drawn
 
 
 @cache
-def _basis() -> Vectors:
+def _basis(dimension: int) -> Vectors:
     """A rotation: no direction of the vectors is that of an axis, as in a trained network's."""
-    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((DIMENSION, DIMENSION)))
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dimension, dimension)))
     return rotation.astype(np.float32)

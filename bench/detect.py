@@ -22,11 +22,11 @@ from bench.peer import NAME, STAND_IN, FacenetPytorch
 from bench.photos import LONG_SIDE, load, never_seen
 from bench.result import Effort, Result
 from service.analysis.detector import CPU_CALLS
-from service.analysis.scan import PreparedPhoto
 from service.runtime.cpu import usable_cores
 from service.vision.cascade import CascadeSettings
 from service.vision.pyramid import cut_into_tiles, pyramid_levels
 from service.vision.resample import resample_tile
+from service.vision.views import View
 
 _CALLERS = 4
 
@@ -116,13 +116,13 @@ async def run(effort: Effort) -> Result:
     )
 
 
-def pyramid(photo: PreparedPhoto, cascade: CascadeSettings) -> list[NDArray[np.float32]]:
+def pyramid(photo: View, cascade: CascadeSettings) -> list[NDArray[np.float32]]:
     """What P-Net is shown of a photo, tile by tile: float32 [1, 3, height, width] each."""
     levels = pyramid_levels(photo.width, photo.height, cascade.min_face_size, cascade.factor)
     shown = []
     for tile in cut_into_tiles(levels, CPU_CALLS.tile_side):
         level = levels[tile.level]
         pixels = np.empty((3, tile.bottom - tile.top, tile.right - tile.left), np.float32)
-        resample_tile(photo.table, level.rows, level.columns, tile.top, tile.left, pixels)
+        resample_tile(photo, level.rows, level.columns, tile.top, tile.left, pixels)
         shown.append(pixels[np.newaxis])
     return shown

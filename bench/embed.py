@@ -24,12 +24,12 @@ async def run(effort: Effort) -> Result:
     """Measure faces a second."""
     settings = default_settings()
     models = sessions(settings)
-    session = models["facenet"]
+    session = models["embedder"]
     pool = WorkerPool(settings.workers)
     embedder = FaceEmbedder(session, StageFactory(pool, settings.stages))
     raw_batches = _FEW_RAW_BATCHES if effort.quick else _RAW_BATCHES
     # Every worker gets whole batches, even of the largest size.
-    crops = face_crops(embedder.crop_size, (BATCH if effort.quick else 64) * settings.workers)
+    crops = face_crops(embedder.facts.crop.size, (BATCH if effort.quick else 64) * settings.workers)
     batches = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
     peer = FacenetPytorch(usable_cores())
 
@@ -104,7 +104,7 @@ async def run(effort: Effort) -> Result:
                 "MTCNN makes them; channels-last is faster, and shown beside it."
             ),
             (
-                f"Facette's FaceNet is {models['facenet'].placement.precision}, which it chose at "
+                f"Facette's FaceNet is {models['embedder'].placement.precision}, which it chose at "
                 f"start; {NAME}'s is fp32, the only one it has. bench scaling has every precision."
             ),
             (

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.analysis.detector import CascadeDetector
-from service.analysis.scan import PreparedPhoto, open_screen
+from service.analysis.finder import FaceFinder
+from service.analysis.scan import open_screen
 from service.analysis.stages import StageFactory
 from service.batching import WorkerPool, free_ticket
 from service.config import AuthConfig, Config
@@ -25,6 +26,7 @@ from service.runtime.manifest import ModelName, load_manifest
 from service.runtime.sessions import ModelSession, open_sessions
 from service.telemetry import Metrics
 from service.vision.resample import summed_area_table
+from service.vision.views import View
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
@@ -58,10 +60,22 @@ def describe(settings: AnalysisSettings, models: Sessions) -> dict[str, Any]:
     }
 
 
+def compatible_settings() -> AnalysisSettings:
+    """The same for detection.compatible."""
+    return dataclasses.replace(default_settings(), compatible=True)
+
+
 @asynccontextmanager
-async def running_analyzer(settings: AnalysisSettings) -> AsyncIterator[Analyzer]:
-    """A warm analyzer for the time of the block."""
-    analyzer = Analyzer(MODELS, settings, Metrics())
+async def running_analyzer(
+    settings: AnalysisSettings, models: Path = MODELS, space: str | None = None
+) -> AsyncIterator[Analyzer]:
+    """A warm analyzer for the time of the block; of the default space unless another is named.
+
+    In compatible mode that is facenet-pytorch's.
+    """
+    if space is None and settings.compatible:
+        space = load_manifest(models).models["embedder"].embeddings[-1].space
+    analyzer = await asyncio.to_thread(Analyzer, models, settings, Metrics(), space)
     await analyzer.warm_up()
     try:
         yield analyzer
@@ -72,14 +86,14 @@ async def running_analyzer(settings: AnalysisSettings) -> AsyncIterator[Analyzer
 @asynccontextmanager
 async def running_detector(
     settings: AnalysisSettings, models: Sessions
-) -> AsyncIterator[Callable[[Pixels], Awaitable[list[Detection]]]]:
+) -> AsyncIterator[Callable[[Pixels], Awaitable[Sequence[Detection]]]]:
     """Detection from pixels, uint8 [height, width, 3] RGB, for the time of the block.
 
     The summed-area table is a stage of its own in the same pool, as it is in the analyzer.
     """
     pool = WorkerPool(settings.workers)
     stages = StageFactory(pool, settings.stages, settings.latency_objective_s)
-    preparer = stages.make("prepare", _prepare_all)
+    preparer = stages.make("prepare", _tables)
     detector = CascadeDetector(
         models["pnet"],
         models["rnet"],
@@ -91,8 +105,16 @@ async def running_detector(
         ),
     )
 
-    async def detect(pixels: Pixels) -> list[Detection]:
-        return await detector.detect(await preparer.submit(pixels), free_ticket())
+    finder = FaceFinder(
+        detector,
+        settings.cascade,
+        min_confidence=settings.min_confidence,
+        compatible=settings.compatible,
+    )
+
+    async def detect(pixels: Pixels) -> Sequence[Detection]:
+        found = await finder.find(await preparer.submit(pixels), free_ticket())
+        return found.faces
 
     try:
         yield detect
@@ -102,13 +124,13 @@ async def running_detector(
         await pool.aclose()
 
 
-def prepare(pixels: Pixels) -> PreparedPhoto:
+def prepare(pixels: Pixels) -> View:
     """What the cascade looks at, from uint8 [height, width, 3] RGB."""
-    return PreparedPhoto(summed_area_table(pixels), pixels.shape[1], pixels.shape[0])
+    return View.of(summed_area_table(pixels))
 
 
-def _prepare_all(photos: Sequence[Pixels]) -> list[PreparedPhoto]:
-    return [prepare(pixels) for pixels in photos]
+def _tables(photos: Sequence[Pixels]) -> list[NDArray[np.uint32]]:
+    return [summed_area_table(pixels) for pixels in photos]
 
 
 async def by_callers(

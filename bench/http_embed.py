@@ -42,7 +42,7 @@ async def run(effort: Effort) -> Result:
     calls = crop_calls()
     outcomes: dict[int, list[Outcome]] = {count: [] for count in connections}
     with running_service() as service:
-        session = sessions(settings_of(service, settings))["facenet"]
+        session = sessions(settings_of(service, settings))["embedder"]
         batch = np.stack(face_crops(160, _BATCH))
 
         def over_http(count: int) -> Rated:

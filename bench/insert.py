@@ -79,7 +79,7 @@ async def run(effort: Effort) -> Result:
                 for level in photo[0]:
                     models["pnet"].run(level)
                 if len(photo[1]):
-                    models["facenet"].run(photo[1])
+                    models["embedder"].run(photo[1])
 
             async def raw() -> int:
                 return await by_threads(inputs, networks, settings.workers)

@@ -19,6 +19,7 @@ from bench.photos import source
 from bench.result import Effort
 from service.batching import Ticket, free_ticket
 from service.config import MatchConfig
+from service.domain.matching import fixed_rule
 from service.domain.types import (
     AnalyzedPhoto,
     Box,
@@ -26,6 +27,7 @@ from service.domain.types import (
     Detection,
     EmbeddedFace,
     Embedding,
+    FaceQuality,
     PhotoSource,
     TenantId,
 )
@@ -63,7 +65,8 @@ class _Given:
         detection = Detection(
             Box(10.0, 20.0, 50.0, 70.0), tuple((15.0 + k, 30.0 + k) for k in range(5)), 0.99
         )
-        face = EmbeddedFace(detection, embedding)
+        quality = FaceQuality(1.0, 40.0, 60.0, 120.0, 50.0, 0.0, 0.0)
+        face = EmbeddedFace(detection, embedding, quality)
         self._photos[data] = AnalyzedPhoto("jpeg", 640, 480, "0" * 16, (face,))
         return data
 
@@ -103,7 +106,7 @@ async def measure(
         Repository(database, SearchSettings(match.hnsw_ef_search), codes=codes),
         FolderBlobStore(folder / "uploads"),
         space=SPACE,
-        max_distance=0.5,
+        rule=fixed_rule(0.5),
         on_face=lambda matched: None,
     )
     count = 20 if effort.quick else _FACES_A_ROUND

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.accuracy import iou, load_reference
 from bench.harness import default_settings, describe, running_analyzer, sessions
 from bench.measure import Samples
+from bench.parity import iou, load_reference
 from bench.photos import faces_folder, source
 from bench.result import Effort, Result
 from service.analysis.analyzer import Analyzer

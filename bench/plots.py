@@ -14,23 +14,24 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from bench.history import Record, latest
 
 _OURS, _PEER, _THIRD, _FOURTH, _FIFTH = "#2563c9", "#d1660a", "#0b8a6a", "#8a4fc4", "#6b7280"
-_INK, _FAINT, _PAPER = "#1f2733", "#d5dae1", "#fcfcfb"
-_STYLE: dict[Any, Any] = {
+INK, _FAINT, _PAPER = "#1f2733", "#d5dae1", "#fcfcfb"
+SERIES = (_OURS, _PEER, _THIRD, _FOURTH, _FIFTH)
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "facette",
     "svg.fonttype": "none",
     "font.size": 10,
     "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid.axis": "y",
     "grid.color": _FAINT,
     "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "text.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
     # Light paper under everything, so that a dark page shows the same plot.
     "figure.facecolor": _PAPER,
     "axes.facecolor": _PAPER,
@@ -48,7 +49,7 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
     """Write every plot that there are measurements for; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, plot in _PLOTS.items():
             if (figure := plot(records)) is not None:
                 written.append(folder / f"{name}.svg")
@@ -76,7 +77,7 @@ def _bars(axes: Axes, rates: Sequence[Mapping[str, Any]], unit: str) -> None:
     for row, (rate, color) in enumerate(zip(rates, (_OURS, _PEER), strict=True)):
         spread = [[rate["median"] - rate["min"]], [rate["max"] - rate["median"]]]
         axes.barh(row, rate["median"], height=0.7, color=color)
-        axes.errorbar(rate["median"], row, xerr=spread, color=_INK, linewidth=1, capsize=3)
+        axes.errorbar(rate["median"], row, xerr=spread, color=INK, linewidth=1, capsize=3)
         axes.text(rate["max"] + 0.015 * widest, row, f"{rate['median']:.1f} {unit}", va="center")
     axes.set_yticks([0, 1], ["Facette", "facenet-pytorch"])
     axes.set_xlim(0, 1.2 * widest)

@@ -1,4 +1,4 @@
-"""Renders the history: the tables of bench/README.md, between their markers, and the plots."""
+"""Renders what was measured: the tables of the pages, between their markers, and the plots."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import plots, tables
+from bench import operating, plots, tables
 from bench.history import Record, latest, measured
 
 PAGE = Path(__file__).parent / "README.md"
 PLOTS = Path(__file__).parent / "plots"
+MATCHING = Path(__file__).resolve().parents[1] / "docs" / "matching.md"
 
 _SECTION = re.compile(
     r"(?P<begin><!-- (?P<bench>\w+): written by `python -m bench report` -->\n)"
@@ -22,19 +23,28 @@ _SECTION = re.compile(
 
 def write(records: Sequence[Record], page: Path = PAGE, folder: Path = PLOTS) -> None:
     """Bring the page and the plots up to date with the last measurement of each bench."""
-    text = page.read_text(encoding="utf-8")
-    page.write_text(render_page(text, latest(records)), encoding="utf-8")
-    print(f"wrote {page}")
+    for each in (page, MATCHING) if page == PAGE else (page,):
+        text = each.read_text(encoding="utf-8")
+        each.write_text(render_page(text, latest(records)), encoding="utf-8")
+        print(f"wrote {each}")
+    if page == PAGE:
+        operating.draw(operating.recorded(), MATCHING.with_name("matching.svg"))
     for path in plots.draw(measured(records), folder):
         print(f"wrote {path}")
 
 
 def render_page(text: str, newest: Mapping[str, Record]) -> str:
-    """The page with what stands between the markers of each bench written anew."""
+    """The page with what stands between the markers of each bench written anew.
+
+    Between those of `operating` stands what the recorded curves mean.
+    """
 
     def section(match: re.Match[str]) -> str:
         bench = match["bench"]
-        body = tables.render(newest[bench]) if bench in newest else "Not measured yet.\n"
+        if bench == "operating":
+            body = operating.table(operating.recorded())
+        else:
+            body = tables.render(newest[bench]) if bench in newest else "Not measured yet.\n"
         return f"{match['begin']}\n{body}\n{match['end']}"
 
     return _SECTION.sub(section, text)

@@ -143,14 +143,14 @@ async def _embedding(settings: AnalysisSettings, effort: Effort) -> dict[str, Cu
 def _facenet_sessions(settings: AnalysisSettings) -> dict[str, ModelSession]:
     """FaceNet in every precision that the manifest offers."""
     manifest = load_manifest(MODELS)
-    spec = manifest.models["facenet"]
+    spec = manifest.models["embedder"]
     found: dict[str, ModelSession] = {}
     for file in spec.files:
         precision = "fp32" if isinstance(file, ModelSpec) else file.precision
         # A manifest of this one file, so that nothing else can be chosen.
         alone = spec.model_copy(update={"file": file.file, "sha256": file.sha256, "variants": ()})
-        only = manifest.model_copy(update={"models": {"facenet": alone}})
-        found[precision] = open_sessions(MODELS, only, settings.sessions)["facenet"]
+        only = manifest.model_copy(update={"models": {"embedder": alone}})
+        found[precision] = open_sessions(MODELS, only, settings.sessions)["embedder"]
     return found
 
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="facette export",
-        description="Export MTCNN and FaceNet to ONNX, verify them against PyTorch, publish them.",
+        description="Export MTCNN and FaceNet or SFace to ONNX, verify and publish them.",
     )
     parser.add_argument(
         "--models-dir",
@@ -73,8 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         metavar="NAME|PATH",
-        help="casia-webface (from an installed package), vggface2 (downloaded) or the path of an "
-        "InceptionResnetV1 state dict (default: those of the last export, else casia-webface)",
+        help="FaceNet's casia-webface (from an installed package) or vggface2 (downloaded), sface "
+        "(from an installed package), or the path of an InceptionResnetV1 state dict (default: "
+        "those of the last export, else casia-webface)",
     )
     parser.add_argument(
         "--download",
@@ -89,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="export nothing: measure FaceNet's activation ranges anew, on the labelled photos of "
-        "FACES_DIR or ../shared/faces, and record them beside the code for the int8 variant",
+        help="export nothing: measure the embedder's activation ranges anew, on the labelled "
+        "photos of FACES_DIR or ../shared/faces, and record them beside the code for int8",
     )
     return parser
 
@@ -118,10 +119,11 @@ def _print_table(models_dir: Path, manifest: Manifest) -> None:
     print(f"\n{'variant':<18} {'bytes':>11} {'min cosine':>10} {'median':>7}  labelled pairs")
     for variant in offered:
         size = (models_dir / variant.file).stat().st_size
-        found = variant.fidelity
-        cosines = f"{found.min_cosine:>10.4f} {found.median_cosine:>7.4f}"
-        print(f"{variant.file:<18} {size:>11,} {cosines}  {_pairs_text(found)}")
-    print(f"cosines to fp32 over {offered[0].fidelity.inputs}")
+        for found in variant.fidelity:
+            cosines = f"{found.min_cosine:>10.4f} {found.median_cosine:>7.4f}"
+            print(f"{variant.file:<18} {size:>11,} {cosines}  {_pairs_text(found)}")
+            print(f"  in {found.space}")
+    print(f"cosines to fp32 over {offered[0].fidelity[0].inputs}")
 
 
 def _pairs_text(found: Fidelity) -> str:

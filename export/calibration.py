@@ -1,4 +1,4 @@
-"""The ranges of FaceNet's activations over real faces: measured once, kept beside the code.
+"""The ranges of an embedder's activations over real faces: measured once, kept beside the code.
 
 Eight-bit activations need a smallest and a largest value each. They are measured on photographs
 that are not in the repository; so the numbers are, one file for each set of weights, and an
@@ -8,6 +8,7 @@ export gives the same bytes on every machine.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -51,8 +52,11 @@ class Calibration(BaseModel):
     ranges: dict[str, Range]
 
 
-def measure(model: bytes, space: str, faces: FaceSet) -> Calibration:
+def measure(model: bytes, space: str, cuts: Sequence[FaceSet]) -> Calibration:
     """Run the fp32 model over labelled faces, each also mirrored, and note every range.
+
+    Args:
+        cuts: the same faces, cut as each space of the model wants them.
 
     Min-max on purpose: clipping the largest activations (percentiles) cost more accuracy than the
     finer steps gave back.
@@ -60,13 +64,14 @@ def measure(model: bytes, space: str, faces: FaceSet) -> Calibration:
     Raises:
         CalibrationError: see `require_enough`.
     """
-    require_enough(faces)
+    for faces in cuts:
+        require_enough(faces)
     watched = onnx.load_from_string(model)
     names = activations(watched.graph)
     for tensor in names:
         watched.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
     session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
-    pictures = np.concatenate([faces.crops, faces.crops[:, :, ::-1]])
+    pictures = np.concatenate([c for f in cuts for c in (f.crops, f.crops[:, :, ::-1])])
     lowest, highest = dict.fromkeys(names, np.inf), dict.fromkeys(names, -np.inf)
     for start in range(0, len(pictures), _BATCH):
         values: list[NDArray[np.float32]] = session.run(
@@ -78,8 +83,8 @@ def measure(model: bytes, space: str, faces: FaceSet) -> Calibration:
     return Calibration(
         space=space,
         method=_METHOD,
-        faces=faces.labelled_faces,
-        inputs=faces.description,
+        faces=cuts[0].labelled_faces,
+        inputs=", ".join(dict.fromkeys(faces.description for faces in cuts)),
         tools={tool: version(tool) for tool in ("torch", "onnx", "onnxruntime")},
         ranges={
             name: (_rounded(lowest[tensor]), _rounded(highest[tensor]))

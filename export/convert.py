@@ -10,8 +10,8 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from export.errors import ConversionError
-from export.signature import SIGNATURES, Signature
-from service.runtime.manifest import ModelName, TensorSpec
+from export.signature import Signature
+from service.runtime.manifest import TensorSpec
 
 # 25 is the newest opset to which torch 2.13's exporter converts by its own, tested rules
 # (onnxscript 0.7, SUPPORTED_MAX_ONNX_OPSET); for 26 and above it warns and falls back to another
@@ -23,7 +23,7 @@ _PNET_MIN_SIDE = 12
 
 
 class PixelModel(nn.Module):
-    """A folded network behind the interface that `SIGNATURES` promises.
+    """A folded network behind the interface that its signature promises.
 
     image, as the signature lays it out -> the network's outputs, the probability without its
     class axis.
@@ -39,19 +39,19 @@ class PixelModel(nn.Module):
         planes = image if self.in_planes else image.permute(0, 3, 1, 2)
         outputs = self.network(planes.to(torch.float32))
         if not self.has_probability:
-            assert isinstance(outputs, Tensor)
+            assert isinstance(outputs, Tensor | tuple)
             return outputs
         *others, probability = outputs
         return (*others, probability.squeeze(1))
 
 
-def to_onnx(name: ModelName, folded: nn.Module) -> bytes:
+def to_onnx(signature: Signature, folded: nn.Module) -> bytes:
     """The file of one model, checked by ONNX's own checker.
 
     Raises:
         ConversionError: torch cannot export it, or the checker refuses the result.
     """
-    signature = SIGNATURES[name]
+    name = signature.name
     module = PixelModel(folded, signature).eval()
     try:
         with warnings.catch_warnings():
@@ -75,7 +75,7 @@ def to_onnx(name: ModelName, folded: nn.Module) -> bytes:
         raise ConversionError(f"{name}: torch cannot export the network: {reason}") from error
     assert program is not None
     model = program.model_proto
-    _clean(model, name, signature)
+    _clean(model, signature)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -100,12 +100,14 @@ def _dynamic_dimensions(signature: Signature) -> dict[int, object]:
     }
 
 
-def _clean(model: ModelProto, name: str, signature: Signature) -> None:
+def _clean(model: ModelProto, signature: Signature) -> None:
     """Drop what only torch needs, local paths among it, and name the dynamic dimensions."""
     if len(model.functions) or [entry.version for entry in model.opset_import] != [OPSET]:
-        raise ConversionError(f"{name}: torch wrote another opset than {OPSET}, or functions")
+        raise ConversionError(
+            f"{signature.name}: torch wrote another opset than {OPSET}, or functions"
+        )
     graph = model.graph
-    graph.name = name
+    graph.name = signature.name
     model.doc_string = graph.doc_string = ""
     model.producer_name, model.producer_version = "pytorch", torch.__version__
     values = [*graph.input, *graph.output, *graph.initializer, *graph.node]

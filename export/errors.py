@@ -8,8 +8,9 @@ ExportError
 │   ├── WeightsMismatchError    a state dict that is not this network's
 │   └── FrozenGraphError        the TensorFlow graph is not the one the mapping was written for
 ├── CalibrationError            activation ranges cannot be measured, read or recorded
+├── RecordError                 a recorded centre or curve cannot be read or written
 ├── ConversionError             the graph could not be made, or ONNX's checker refused it
-├── VerificationError           the graph is not the module it was made from; stages in this order:
+├── VerificationError           the graph is not the network it was made from; stages in this order:
 │   ├── NamesError              inputs or outputs have other names
 │   ├── ShapesError             a declared or a computed shape differs
 │   ├── DtypesError             a declared or a computed element type differs
@@ -63,12 +64,16 @@ class CalibrationError(ExportError):
     """Activation ranges cannot be measured, read or recorded."""
 
 
+class RecordError(ExportError):
+    """A recorded centre or curve cannot be read or written."""
+
+
 class ConversionError(ExportError):
     """The graph could not be made, or ONNX's checker refused it."""
 
 
 class VerificationError(ExportError):
-    """The graph is not the module it was made from; `model` says which."""
+    """The graph is not the network it was made from; `model` says which."""
 
     def __init__(self, model: str, message: str) -> None:
         super().__init__(f"{model}: {message}")
@@ -88,12 +93,12 @@ class DtypesError(VerificationError):
 
 
 class NumbersError(VerificationError):
-    """An output differs from the PyTorch module's by more than the tolerance."""
+    """An output differs from the original network's by more than the tolerance."""
 
     def __init__(self, model: str, output: str, difference: float, tolerance: float) -> None:
         super().__init__(
             model,
-            f"'{output}' differs from the PyTorch module by {difference:.3g}, "
+            f"'{output}' differs from the original network by {difference:.3g}, "
             f"more than the tolerance of {tolerance:.0e}",
         )
         self.output = output

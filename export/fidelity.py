@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from export import verify
 from export.faces import FaceSet
-from service.runtime.manifest import Fidelity, PairAccuracy
+from export.signature import Signature
+from service.runtime.manifest import EmbeddingFacts, Fidelity, PairAccuracy
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -23,18 +24,24 @@ _BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """What the fp32 model makes of a face set: the measure of its variants.
+    """What the fp32 model makes of a face set in one of its spaces: the measure of its variants.
 
-    embeddings: float32 [n, 512], one unit vector for each crop.
+    faces: cut as that space wants them.
+    embeddings: float32 [n, dimension], one unit vector for each crop.
     """
 
+    signature: Signature
+    facts: EmbeddingFacts
     faces: FaceSet
     embeddings: NDArray[np.float32]
 
     @classmethod
-    def of(cls, model: bytes, faces: FaceSet) -> Baseline:
+    def of(
+        cls, signature: Signature, model: bytes, facts: EmbeddingFacts, faces: FaceSet
+    ) -> Baseline:
         """Embed all faces with the fp32 model, on the CPU provider."""
-        return cls(faces, embed(verify.open_checked("facenet", model), faces))
+        session = verify.open_checked(signature, model)
+        return cls(signature, facts, faces, embed(session, facts.output, faces))
 
     def measure(self, model: bytes) -> Fidelity:
         """The fidelity of a variant, measured on the CPU provider.
@@ -42,9 +49,12 @@ class Baseline:
         Raises:
             NamesError, ShapesError, DtypesError: the variant has another signature.
         """
-        found = embed(verify.open_checked("facenet", model), self.faces)
+        session = verify.open_checked(self.signature, model)
+        found = embed(session, self.facts.output, self.faces)
         cosines = cosine(found, self.embeddings)
         return Fidelity(
+            space=self.facts.space,
+            least_cosine=MIN_COSINE,
             faces=self.faces.faces,
             min_cosine=float(cosines.min()),
             median_cosine=float(np.median(cosines)),
@@ -55,19 +65,24 @@ class Baseline:
     def objection(self, found: Fidelity) -> str | None:
         """Why a variant must not be offered, or None."""
         # Written so that a NaN, which compares false with everything, is an objection.
-        if not found.min_cosine >= MIN_COSINE:
-            return f"its smallest cosine to fp32 is {found.min_cosine:.4f}, below {MIN_COSINE}"
+        if not found.min_cosine >= found.least_cosine:
+            return (
+                f"its smallest cosine to fp32 is {found.min_cosine:.4f}, "
+                f"below {found.least_cosine} ({found.space})"
+            )
         before = pair_accuracy(self.embeddings, self.faces)
         if _separated(before) and not _separated(found.pairs):
             return "it no longer keeps all labelled pairs of people and of strangers apart"
         return None
 
 
-def embed(session: onnxruntime.InferenceSession, faces: FaceSet) -> NDArray[np.float32]:
-    """float32 [n, 512], one vector for each crop."""
+def embed(
+    session: onnxruntime.InferenceSession, output: str, faces: FaceSet
+) -> NDArray[np.float32]:
+    """float32 [n, dimension], one vector for each crop."""
     crops = faces.crops
     starts = range(0, len(crops), _BATCH)
-    batches = [session.run(None, {"image": crops[s : s + _BATCH]})[0] for s in starts]
+    batches = [session.run([output], {"image": crops[s : s + _BATCH]})[0] for s in starts]
     return np.concatenate(batches)
 
 

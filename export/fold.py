@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -22,8 +24,12 @@ def standardise(images: Tensor) -> Tensor:
     return (images.to(torch.float32) - PIXEL_MEAN) / PIXEL_SCALE
 
 
-def fold_facenet(network: nn.Module) -> nn.Module:
-    """A copy of InceptionResnetV1 that takes pixels and has no batch norms or residual scales."""
+def fold_facenet(network: nn.Module, centre: NDArray[np.float32] | None = None) -> nn.Module:
+    """A copy of InceptionResnetV1 that takes pixels and has no batch norms or residual scales.
+
+    Args:
+        centre: float32 [512]; with it the copy gives two vectors, the one without it first.
+    """
     folded = copy.deepcopy(network).double()
     for module in folded.modules():
         children = dict(module.named_children())
@@ -47,7 +53,8 @@ def fold_facenet(network: nn.Module) -> nn.Module:
     # The exporter writes an adaptive pool as an index computation, and F.normalize with an Expand:
     # these say the same in one and four plain nodes. forward() applies `logits` last.
     folded.register_module("avgpool_1a", _SpatialMean())
-    folded.register_module("logits", _UnitLength())
+    unit = UnitLength()
+    folded.register_module("logits", unit if centre is None else _Centred(unit, centre))
     folded.__dict__["classify"] = True
     return folded.float().eval()
 
@@ -59,13 +66,26 @@ class _SpatialMean(nn.Module):
         return maps.mean((2, 3), keepdim=True)
 
 
-class _UnitLength(nn.Module):
+class UnitLength(nn.Module):
     """float32 [n, d] -> float32 [n, d], each row divided by its length."""
 
     def forward(self, vectors: Tensor) -> Tensor:
         lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
         unit: Tensor = vectors / lengths.clamp_min(1e-12)
         return unit
+
+
+class _Centred(nn.Module):
+    """float32 [n, d] -> two of that shape: unit vectors less their centre, and as they are."""
+
+    def __init__(self, unit: nn.Module, centre: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.unit = unit
+        self.centre = nn.Parameter(torch.from_numpy(centre))
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        compatible = self.unit(vectors)
+        return self.unit(compatible - self.centre), compatible
 
 
 def _convolution(network: nn.Module, name: str) -> nn.Conv2d:

@@ -14,16 +14,15 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
 
 import torch
 from torch import nn
 
 from export.errors import MissingExtraError, WeightsMismatchError, WeightsNotFoundError
+from export.signature import StageName
 
 _PARENT = "_facette_facenet_pytorch"
 
-StageName = Literal["pnet", "rnet", "onet"]
 _STAGE_CLASSES: dict[StageName, str] = {"pnet": "PNet", "rnet": "RNet", "onet": "ONet"}
 
 

@@ -1,4 +1,4 @@
-"""Real photographs with known face boxes: those of a labelled folder, else two portraits."""
+"""Real photographs with known faces: those of a labelled folder, else two portraits."""
 
 from __future__ import annotations
 
@@ -14,25 +14,42 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.types import Box
+from service.domain.types import Box, FacePlace
 
 _CHECKOUT = Path(__file__).parent.parent
 _FACES_DIR = "FACES_DIR"
 _MIN_PROBABILITY = 0.9
 
-# Photographs by NASA and by the US Navy, in the public domain: package, file inside it, face box.
-_PORTRAITS: tuple[tuple[str, str, Box], ...] = (
-    ("skimage", "data/astronaut.png", Box(178, 62, 274, 188)),
-    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", Box(170, 128, 366, 332)),
+# Photographs by NASA and by the US Navy, in the public domain: package, file inside it, face.
+_PORTRAITS: tuple[tuple[str, str, FacePlace], ...] = (
+    (
+        "skimage",
+        "data/astronaut.png",
+        FacePlace(
+            Box(178, 62, 274, 188),
+            ((205.0, 101.7), (246.8, 103.7), (224.7, 129.0), (201.7, 139.2), (245.3, 141.9)),
+        ),
+    ),
+    (
+        "matplotlib",
+        "mpl-data/sample_data/grace_hopper.jpg",
+        FacePlace(
+            Box(170, 128, 366, 332),
+            ((221.7, 192.2), (309.8, 186.1), (269.4, 239.2), (232.7, 279.6), (306.6, 275.9)),
+        ),
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture file and the boxes of its faces, in its pixels; at least one."""
+    """A picture file and its faces, in its pixels; at least one.
+
+    A face whose landmarks nobody gave has none.
+    """
 
     path: Path
-    boxes: tuple[Box, ...]
+    faces: tuple[FacePlace, ...]
 
     def read(self) -> NDArray[np.uint8] | None:
         """uint8 [h, w, 3] RGB, or None when the file is no picture."""
@@ -70,8 +87,8 @@ class Album:
 def find() -> Album:
     """Photos of FACES_DIR or of the folder shared beside the checkout, else packaged portraits.
 
-    A folder counts when its `reference.json` gives boxes; `pairs.csv` (file_x, file_y, Decision)
-    may name pairs.
+    A folder counts when its `reference.json` gives boxes, and landmarks if it can; `pairs.csv`
+    (file_x, file_y, Decision) may name pairs.
     """
     named = os.environ.get(_FACES_DIR)
     folder = Path(named) if named else _CHECKOUT.parent / "shared" / "faces"
@@ -88,9 +105,13 @@ def _labelled_photos(folder: Path) -> tuple[Photo, ...]:
         return ()
     photos = []
     for name, facts in images.items():
-        boxes = [Box(*f["box"]) for f in facts["faces"] if f["probability"] >= _MIN_PROBABILITY]
-        if boxes and (folder / name).is_file():
-            photos.append(Photo(folder / name, tuple(boxes)))
+        faces = tuple(
+            FacePlace(Box(*face["box"]), tuple((x, y) for x, y in face.get("landmarks", ())))
+            for face in facts["faces"]
+            if face["probability"] >= _MIN_PROBABILITY
+        )
+        if faces and (folder / name).is_file():
+            photos.append(Photo(folder / name, faces))
     return tuple(photos)
 
 
@@ -107,10 +128,10 @@ def _pairs(folder: Path) -> tuple[LabelledPair, ...]:
 
 def _packaged_portraits() -> tuple[Photo, ...]:
     photos = []
-    for package, file, box in _PORTRAITS:
+    for package, file, face in _PORTRAITS:
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
             path = Path(spec.origin).parent / file
             if path.is_file():
-                photos.append(Photo(path, (box,)))
+                photos.append(Photo(path, (face,)))
     return tuple(photos)

@@ -7,14 +7,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from torch import nn
-
 from export import (
     calibration,
     convert,
     faces,
     facts,
-    fold,
     fold_mtcnn,
     networks,
     photos,
@@ -23,12 +20,17 @@ from export import (
     screen,
     variants,
     verify,
-    weights,
 )
+from export.embedder import Embedder
+from export.facenet import FaceNet
+from export.faces import FaceSet
 from export.photos import Album
 from export.recipe import WeightsChoice, fingerprint, versions
 from export.samples import Samples
+from export.sface import SFace
+from export.signature import STAGES, Signature, StageName
 from service.runtime.manifest import (
+    EmbeddingFacts,
     Manifest,
     ModelName,
     ModelSpec,
@@ -39,7 +41,7 @@ from service.runtime.manifest import (
 
 Progress = Callable[[str], None]
 
-_STAGES: tuple[networks.StageName, ...] = ("pnet", "rnet", "onet")
+_STAGES: tuple[StageName, ...] = ("pnet", "rnet", "onet")
 
 
 def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest:
@@ -51,38 +53,38 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
     recipe = fingerprint(choice)
     with publish.staging(models_dir) as stage:
         # First, because only this can fail for want of a file or a network.
-        embedder = networks.inception_resnet_v1()
-        loaded = weights.load(choice, embedder)
-        progress(f"facenet: weights read, {len(loaded.state)} tensors, space {loaded.space}")
+        embedder = open_embedder(choice)
+        progress(f"{embedder.signature.name}: weights read, {_spaces_text(embedder)}")
         album = photos.find()
         inputs = samples.gather(album)
         progress(f"verification inputs: {inputs.description}")
         files: dict[str, bytes] = {}
         specs: dict[ModelName, ModelSpec] = {}
         for name in _STAGES:
-            original = networks.mtcnn_stage(name)
+            network = networks.mtcnn_stage(name)
+            signature = STAGES[name]
+            data = convert.to_onnx(signature, fold_mtcnn.fold_mtcnn_stage(network))
             source = facts.mtcnn_source(name, file_sha256(networks.mtcnn_weights_path(name)))
-            data, spec = _export(
-                name,
-                original,
-                fold_mtcnn.fold_mtcnn_stage(original),
-                source,
-                inputs,
-                None,
-                progress,
-            )
+            original = verify.reference(signature, network)
+            spec = _verified(signature, data, original, source, inputs, (), progress)
             files[spec.file], specs[name] = data, spec
         screened = _screen(album, progress)
         files |= {} if screened is None else {screened[1].file: screened[0]}
-        source = facts.facenet_source(choice, loaded)
-        data, spec = _export(
-            "facenet", embedder, fold.fold_facenet(embedder), source, inputs, loaded.space, progress
+        data = embedder.to_onnx()
+        spec = _verified(
+            embedder.signature,
+            data,
+            embedder.reference(),
+            embedder.source,
+            inputs,
+            embedder.embeddings,
+            progress,
         )
-        others, offered = variants.make(data, loaded.space, faces.gather(album), progress)
+        others, offered = variants.make(embedder, data, _cuts(embedder, album), progress)
         files |= {spec.file: data, **others}
-        specs["facenet"] = spec.model_copy(update={"variants": offered})
+        specs["embedder"] = spec.model_copy(update={"variants": offered})
         manifest = Manifest(
-            schema_version=1,
+            schema_version=2,
             weights=choice.name,
             download=choice.download,
             fingerprint=recipe,
@@ -101,16 +103,35 @@ def calibrate(choice: WeightsChoice, progress: Progress) -> Path:
     Raises:
         ExportError: there are too few labelled faces, or a step failed.
     """
-    found = faces.gather(photos.find())
-    calibration.require_enough(found)
-    embedder = networks.inception_resnet_v1()
-    loaded = weights.load(choice, embedder)
-    progress(f"facenet: weights read, space {loaded.space}; calibrating on {found.description}")
-    model = convert.to_onnx("facenet", fold.fold_facenet(embedder))
-    measured = calibration.measure(model, loaded.space, found)
+    album = photos.find()
+    embedder = open_embedder(choice)
+    cuts = _cuts(embedder, album)
+    for faces_at_hand in cuts:
+        calibration.require_enough(faces_at_hand)
+    progress(f"{embedder.signature.name}: weights read, {_spaces_text(embedder)}")
+    progress(f"calibrating on {cuts[0].description}")
+    measured = calibration.measure(embedder.to_onnx(), embedder.weights, cuts)
     path = calibration.save(measured)
     progress(f"ranges of {len(measured.ranges)} activations recorded in {path}")
     return path
+
+
+def open_embedder(choice: WeightsChoice) -> Embedder:
+    """The chosen embedder, its weights read.
+
+    Raises:
+        WeightsError: they cannot be found, fetched or used.
+        RecordError: what is recorded of them cannot be read.
+    """
+    return SFace() if choice.kind == "sface" else FaceNet(choice)
+
+
+def _cuts(embedder: Embedder, album: Album) -> list[FaceSet]:
+    return [faces.gather(album, space.crop) for space in embedder.embeddings]
+
+
+def _spaces_text(embedder: Embedder) -> str:
+    return " and ".join(f"space {space.space}" for space in embedder.embeddings)
 
 
 def _screen(album: Album, progress: Progress) -> tuple[bytes, ScreenSpec] | None:
@@ -132,23 +153,23 @@ def _screen(album: Album, progress: Progress) -> tuple[bytes, ScreenSpec] | None
     return data, found
 
 
-def _export(
-    name: ModelName,
-    original: nn.Module,
-    folded: nn.Module,
+def _verified(
+    signature: Signature,
+    data: bytes,
+    expected: verify.Reference,
     source: Source,
     inputs: Samples,
-    space: str | None,
+    embeddings: tuple[EmbeddingFacts, ...],
     progress: Progress,
-) -> tuple[bytes, ModelSpec]:
-    data = convert.to_onnx(name, folded)
-    differences = verify.verify(name, data, verify.reference(name, original), inputs.batches(name))
+) -> ModelSpec:
+    differences = verify.verify(signature, data, expected, inputs.batches(signature))
     worst = max(differences.values())
-    progress(f"{name}: exported; names, shapes, dtypes checked; max |difference| {worst:.1e}")
-    spec = facts.model_spec(
-        name, data, convert.OPSET, source, differences, inputs.description, space
+    progress(
+        f"{signature.name}: exported; names, shapes, dtypes checked; max |difference| {worst:.1e}"
     )
-    return data, spec
+    return facts.model_spec(
+        signature, data, convert.OPSET, source, differences, inputs.description, embeddings
+    )
 
 
 def _tool_versions() -> dict[str, str]:

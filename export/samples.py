@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.photos import Album
-from export.signature import SIGNATURES
+from export.signature import Signature
 from service.domain.types import Box
-from service.runtime.manifest import ModelName
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -37,34 +36,32 @@ class Samples:
     photos: tuple[Pixels, ...]
     description: str
 
-    def batches(self, model: ModelName) -> Iterator[Pixels]:
+    def batches(self, model: Signature) -> Iterator[Pixels]:
         """RGB batches of several sizes for one model, in its input's dtype and layout.
 
         Random pixels of a float32 input are no whole numbers.
         """
         for images in self._batches(model):
-            if SIGNATURES[model].image.layout == "NCHW":
+            if model.image.layout == "NCHW":
                 yield np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32)
             else:
                 yield images
 
-    def _batches(self, model: ModelName) -> Iterator[Pixels]:
+    def _batches(self, model: Signature) -> Iterator[Pixels]:
         """[n, h, w, 3] whatever the layout."""
-        dtype = SIGNATURES[model].image.dtype
+        dtype = model.image.dtype
         random = np.random.default_rng(_SEED)
 
         def noise(*shape: int) -> Pixels:
             return random.uniform(0, 255, shape).astype(dtype)
 
-        if model == "pnet":
+        if not isinstance(side := model.image.shape[2], int):
             for (height, width), count in zip(_RANDOM_SIZES, (1, 2, 3, 1, 2), strict=True):
                 yield noise(count, height, width, 3)
             for place, photo in enumerate(self.photos):
                 long_side = _PHOTO_LONG_SIDES[place % len(_PHOTO_LONG_SIDES)]
                 yield _shrink(photo, long_side)[np.newaxis].astype(dtype)
             return
-        side = SIGNATURES[model].image.shape[2]
-        assert isinstance(side, int)
         for count in _BATCH_SIZES:
             yield noise(count, side, side, 3)
         crops = [_resize(face, side, side) for face in self.faces]
@@ -82,7 +79,7 @@ def gather(album: Album) -> Samples:
         left = _MAX_FACES - len(faces)
         if left <= 0:
             break
-        faces += [_cut(pixels, box) for box in photo.boxes[:left]]
+        faces += [_cut(pixels, face.box) for face in photo.faces[:left]]
         pictures.append(pixels)
         names.append(photo.path.name)
     if not faces:

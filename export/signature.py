@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from service.runtime.manifest import ImageInput, ModelName, TensorSpec
+from service.runtime.manifest import ImageInput, TensorSpec
+
+StageName = Literal["pnet", "rnet", "onet"]
 
 
 @dataclass(frozen=True)
 class Signature:
     """Input and outputs of one graph; `threshold` is the recommended face probability.
 
-    image: RGB, 0 to 255; a named dimension is dynamic. FaceNet takes uint8 [batch, height, width,
-    3], as its crops are. MTCNN's stages take float32 [batch, 3, height, width]: facenet-pytorch
+    name: what the file is called, without its ending.
+    image: RGB, 0 to 255; a named dimension is dynamic. Embedders take uint8 [batch, height, width,
+    3], as their crops are. MTCNN's stages take float32 [batch, 3, height, width]: facenet-pytorch
     shows them area means, which are no whole numbers, and rounding them moves the faces that are
     found; resampling writes planes as fast as pixels, and the graph need not turn them.
     """
 
+    name: str
     image: ImageInput
     outputs: tuple[TensorSpec, ...]
     threshold: float | None = None
@@ -54,8 +59,9 @@ def _floats(name: str, *shape: int | str) -> TensorSpec:
 
 
 # Thresholds of the three stages: facenet-pytorch 2.5.3, MTCNN's default `thresholds`.
-SIGNATURES: dict[ModelName, Signature] = {
+STAGES: dict[StageName, Signature] = {
     "pnet": Signature(
+        name="pnet",
         image=_planes("height", "width"),
         outputs=(
             _floats("regression", 4, "out_height", "out_width"),
@@ -64,17 +70,24 @@ SIGNATURES: dict[ModelName, Signature] = {
         threshold=0.6,
     ),
     "rnet": Signature(
+        name="rnet",
         image=_planes(24, 24),
         outputs=(_floats("regression", 4), _floats("probability")),
         threshold=0.7,
     ),
     "onet": Signature(
+        name="onet",
         image=_planes(48, 48),
         outputs=(_floats("regression", 4), _floats("landmarks", 10), _floats("probability")),
         threshold=0.7,
     ),
-    "facenet": Signature(
-        image=_pixels(160, 160),
-        outputs=(_floats("embedding", 512),),
-    ),
 }
+
+# With a centre, both vectors; without one, the network's own alone.
+FACENET_CENTRED = Signature(
+    name="facenet",
+    image=_pixels(160, 160),
+    outputs=(_floats("embedding", 512), _floats("compatible", 512)),
+)
+FACENET = Signature(name="facenet", image=_pixels(160, 160), outputs=(_floats("embedding", 512),))
+SFACE = Signature(name="sface", image=_pixels(112, 112), outputs=(_floats("embedding", 128),))

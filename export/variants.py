@@ -1,11 +1,12 @@
-"""FaceNet's other precisions: made from the fp32 file, measured, and offered only if they hold."""
+"""An embedder's other precisions: made from the fp32 file, measured, offered only if they hold."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from export import calibration, facts
+from export.embedder import Embedder
 from export.errors import CalibrationError, ConversionError
 from export.faces import FaceSet
 from export.fidelity import Baseline
@@ -17,32 +18,39 @@ Progress = Callable[[str], None]
 
 
 def make(
-    model: bytes, space: str, faces: FaceSet, progress: Progress
+    embedder: Embedder, model: bytes, cuts: Sequence[FaceSet], progress: Progress
 ) -> tuple[dict[str, bytes], tuple[Variant, ...]]:
     """Files by name, and manifest entries, of the variants that keep the accuracy.
-
-    model: the verified fp32 file of weights with this embedding space.
 
     A variant that cannot be made of these weights, for which there are too few faces, or which
     loses accuracy is left out, and progress says why.
 
+    Args:
+        model: the verified fp32 file of the embedder.
+        cuts: the faces at hand, cut as each space of the embedder wants them.
+
     Raises:
         NamesError, ShapesError, DtypesError: a variant has another signature.
     """
-    baseline = Baseline.of(model, faces)
+    name = embedder.signature.name
+    baselines = [
+        Baseline.of(embedder.signature, model, space, faces)
+        for space, faces in zip(embedder.embeddings, cuts, strict=True)
+    ]
     files: dict[str, bytes] = {}
     variants: list[Variant] = []
-    for precision, convert in _CONVERSIONS.items():
+    for precision in embedder.precisions:
         try:
-            data, recipe = convert(model, space, faces)
+            data, recipe = _CONVERSIONS[precision](model, embedder.weights, cuts)
         except (CalibrationError, ConversionError) as error:
-            progress(f"facenet {precision}: not offered: {error}")
+            progress(f"{name} {precision}: not offered: {error}")
             continue
-        found = baseline.measure(data)
-        if objection := baseline.objection(found):
-            progress(f"facenet {precision}: not offered: {objection}")
+        found = [baseline.measure(data) for baseline in baselines]
+        objections = [b.objection(f) for b, f in zip(baselines, found, strict=True)]
+        if objection := next(filter(None, objections), None):
+            progress(f"{name} {precision}: not offered: {objection}")
             continue
-        file = facts.file_name("facenet", precision)
+        file = facts.file_name(name, precision)
         files[file] = data
         variants.append(
             Variant(
@@ -50,22 +58,23 @@ def make(
                 file=file,
                 sha256=hashlib.sha256(data).hexdigest(),
                 recipe=recipe,
-                fidelity=found,
+                fidelity=tuple(found),
             )
         )
-        progress(
-            f"facenet {precision}: smallest cosine to fp32 {found.min_cosine:.4f}, "
-            f"median {found.median_cosine:.4f} ({found.inputs})"
-        )
+        for fidelity in found:
+            progress(
+                f"{name} {precision}: smallest cosine to fp32 {fidelity.min_cosine:.4f}, "
+                f"median {fidelity.median_cosine:.4f} in {fidelity.space} ({fidelity.inputs})"
+            )
     return files, tuple(variants)
 
 
-def _int8(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
+def _int8(model: bytes, weights: str, cuts: Sequence[FaceSet]) -> tuple[bytes, str]:
     """The recorded ranges of these weights, else ranges measured on the faces at hand."""
-    ranges = calibration.tracked(space)
+    ranges = calibration.tracked(weights)
     if ranges is None:
         try:
-            ranges = calibration.measure(model, space, faces)
+            ranges = calibration.measure(model, weights, cuts)
         except CalibrationError as error:
             raise CalibrationError(
                 f"no activation ranges are recorded for these weights, and {error}"
@@ -78,7 +87,7 @@ def _int8(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
     return quantize(model, ranges.ranges), recipe
 
 
-def _fp16(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
+def _fp16(model: bytes, weights: str, cuts: Sequence[FaceSet]) -> tuple[bytes, str]:
     recipe = (
         "weights and activations rounded to float16, unit length in float32; for GPUs: "
         "x86 CPUs compute it in float32"
@@ -86,5 +95,5 @@ def _fp16(model: bytes, space: str, faces: FaceSet) -> tuple[bytes, str]:
     return to_half(model), recipe
 
 
-_Conversion = Callable[[bytes, str, FaceSet], tuple[bytes, str]]
+_Conversion = Callable[[bytes, str, Sequence[FaceSet]], tuple[bytes, str]]
 _CONVERSIONS: dict[Precision, _Conversion] = {"int8": _int8, "fp16": _fp16}

@@ -1,4 +1,4 @@
-"""Proof that a graph is the module it was made from: names, shapes, dtypes, then numbers."""
+"""Proof that a graph is the network it was made from: names, shapes, dtypes, then numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import nn
 from export.errors import DtypesError, NamesError, NumbersError, ShapesError
 from export.fold import standardise
 from export.samples import Pixels
-from export.signature import SIGNATURES, Signature
-from service.runtime.manifest import ModelName, TensorSpec
+from export.signature import Signature
+from service.runtime.manifest import TensorSpec
 
-# Of every output, against the PyTorch module, in absolute terms.
+# Of every output, against the network it was made from, in absolute terms.
 TOLERANCE = 1e-4
 
 Outputs = dict[str, NDArray[np.float32]]
@@ -25,10 +25,10 @@ Reference = Callable[[Pixels], Outputs]
 _ORT_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
-def reference(name: ModelName, network: nn.Module) -> Reference:
+def reference(signature: Signature, network: nn.Module) -> Reference:
     """facenet-pytorch's own module as a function of images in the signature's layout."""
-    names = SIGNATURES[name].output_names
-    in_planes = SIGNATURES[name].image.layout == "NCHW"
+    names = signature.output_names
+    in_planes = signature.image.layout == "NCHW"
 
     def run(images: Pixels) -> Outputs:
         with torch.inference_mode():
@@ -44,15 +44,15 @@ def reference(name: ModelName, network: nn.Module) -> Reference:
 
 
 def verify(
-    name: ModelName, model: bytes, expected: Reference, batches: Iterable[Pixels]
+    signature: Signature, model: bytes, expected: Reference, batches: Iterable[Pixels]
 ) -> dict[str, float]:
     """Largest absolute difference of each output over all batches, on the CPU provider.
 
     Raises:
         NamesError, ShapesError, DtypesError, NumbersError: in this order.
     """
-    signature = SIGNATURES[name]
-    session = open_checked(name, model)
+    name = signature.name
+    session = open_checked(signature, model)
     worst = dict.fromkeys(signature.output_names, 0.0)
     for images in batches:
         found = dict(zip(worst, session.run(list(worst), {"image": images}), strict=True))
@@ -67,16 +67,16 @@ def verify(
     return worst
 
 
-def open_checked(name: ModelName, model: bytes) -> ort.InferenceSession:
+def open_checked(signature: Signature, model: bytes) -> ort.InferenceSession:
     """A session on the CPU provider for a graph that declares what its signature promises.
 
     Raises:
         NamesError, ShapesError, DtypesError: in this order.
     """
-    signature = SIGNATURES[name]
+    name = signature.name
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    _check_names(name, signature, inputs, outputs)
+    _check_names(signature, inputs, outputs)
     specs: list[TensorSpec] = [signature.image, *signature.outputs]
     for spec, value in zip(specs, [*inputs, *outputs], strict=True):
         if tuple(value.shape) != spec.shape:
@@ -87,20 +87,18 @@ def open_checked(name: ModelName, model: bytes) -> ort.InferenceSession:
     return session
 
 
-def _check_names(
-    name: ModelName, signature: Signature, inputs: Sequence[Any], outputs: Sequence[Any]
-) -> None:
+def _check_names(signature: Signature, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
     found = [value.name for value in inputs], [value.name for value in outputs]
     wanted = [signature.image.name], signature.output_names
     if found != wanted:
         raise NamesError(
-            name, f"inputs and outputs are named {found[0]} -> {found[1]}, "
+            signature.name, f"inputs and outputs are named {found[0]} -> {found[1]}, "
             f"not {wanted[0]} -> {wanted[1]}"
         )  # fmt: skip
 
 
 def _check_arrays(
-    name: ModelName,
+    name: str,
     input_shape: tuple[int, ...],
     found: Mapping[str, NDArray[Any]],
     wanted: Mapping[str, NDArray[Any]],

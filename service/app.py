@@ -22,6 +22,7 @@ from service.derived import (
     blob_place,
     database_settings,
     index_settings,
+    rule_of,
     share,
 )
 from service.domain.errors import FacetteError, StoppingError
@@ -229,7 +230,8 @@ class Service:
                 repository,
                 blobs if config.blobs.store_images else None,
                 space=space,
-                max_distance=match.max_distance or facts.recommended_max_distance,
+                rule=rule_of(match, facts),
+                min_quality=config.quality.min_for_matching,
                 retry_s=config.database_pool.retry_s,
                 orphan_grace_s=config.blobs.orphan_grace_s,
                 on_face=lambda matched: metrics.faces.labels("matched" if matched else "new").inc(),

@@ -8,7 +8,11 @@ from pathlib import Path
 from service.analysis.analyzer import AnalysisSettings
 from service.analysis.stages import StageSettings
 from service.config import Config, MatchConfig, VectorIndexConfig
+from service.domain.matching import MatchRule
+from service.runtime.catalogue import COMPATIBLE_NAME, DEFAULT_NAME
 from service.runtime.cpu import usable_cores
+from service.runtime.manifest import EmbeddingFacts
+from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
 from service.store.blob_stores import S3Settings
 from service.store.database import DatabaseSettings
@@ -25,7 +29,11 @@ def analysis_settings(config: Config) -> AnalysisSettings:
     """The analyzer's settings, with what is left to the machine filled in."""
     detection, inference = config.detection, config.inference
     workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
-    stages = {"rnet": config.stage_rnet, "onet": config.stage_onet, "facenet": config.stage_facenet}
+    stages = {
+        "rnet": config.stage_rnet,
+        "onet": config.stage_onet,
+        "embedder": config.stage_embedder,
+    }
     return AnalysisSettings(
         cascade=CascadeSettings(
             detection.min_face_size,
@@ -38,6 +46,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
             inference.provider, inference.precision, workers, inference.intra_op_threads
         ),
         min_confidence=detection.min_confidence,
+        compatible=detection.compatible,
         max_detections=detection.max_detections,
         max_pixels=config.images.max_pixels,
         max_photos=share(inference.max_photos_in_work, config)
@@ -53,6 +62,29 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         },
         latency_objective_s=inference.latency_objective_ms / 1e3,
     )
+
+
+def rule_of(match: MatchConfig, facts: EmbeddingFacts) -> MatchRule:
+    """By which rule faces join clusters.
+
+    Raises:
+        ModelError: a rate is asked for that the manifest does not know.
+    """
+    return match_rule(
+        facts,
+        max_distance=match.max_distance,
+        max_fmr=match.max_fmr,
+        max_wrong_joins=match.max_wrong_joins,
+    )
+
+
+def first_model(config: Config) -> str:
+    """The name of the model set that a new database begins with."""
+    if not config.detection.compatible:
+        return config.inference.model
+    if config.inference.model == DEFAULT_NAME:
+        return COMPATIBLE_NAME
+    return f"{config.inference.model}-{COMPATIBLE_NAME}"
 
 
 def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:

@@ -10,11 +10,16 @@ from pathlib import Path
 from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.batching import FairShare
 from service.config import Config
-from service.derived import analysis_settings
+from service.derived import analysis_settings, first_model
 from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace
 from service.generations import Shared
-from service.runtime.catalogue import ModelSet, model_set_of_space, model_sets
+from service.runtime.catalogue import (
+    ModelSet,
+    model_set_of_space,
+    model_sets,
+    named_model_set,
+)
 from service.runtime.engine import available_providers
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
 from service.runtime.memory import release_free_memory, settle_heap
@@ -31,7 +36,7 @@ class Engine:
 
     analyzer: Analyzer
     fair: FairShare
-    made_of: tuple[AnalysisSettings, str]
+    made_of: tuple[AnalysisSettings, str, str]
 
     @property
     def space(self) -> ModelSpace:
@@ -69,8 +74,16 @@ class Engines:
         async with self._database.maintenance() as connection:
             active = await active_model(connection)
             if active is None or active.space not in [each.space for each in sets]:
-                default = ActiveModel(ModelSpace(sets[0].space), sets[0].name)
-                active = await adopt_model(connection, default, instead_of=active)
+                wanted = await asyncio.to_thread(
+                    named_model_set, config.paths.models_dir, first_model(config)
+                )
+                first = ActiveModel(ModelSpace(wanted.space), wanted.name)
+                active = await adopt_model(connection, first, instead_of=active)
+        if active.name != first_model(config):
+            _logger.info(
+                "the database keeps the model that it has",
+                extra={"fields": {"model": active.name, "a_new_one_has": first_model(config)}},
+            )
         return await self._open(config, active.space, active.name)
 
     async def following(self, config: Config, running: Shared[Engine]) -> Shared[Engine]:
@@ -112,10 +125,13 @@ class Engines:
             model_set_of_space, config.paths.models_dir, space, name
         )
         settings = analysis_settings(config)
-        made_of = (settings, await asyncio.to_thread(_manifest_sha256, models.folder))
+        manifest_sha256 = await asyncio.to_thread(_manifest_sha256, models.folder)
+        made_of = (settings, manifest_sha256, models.space)
         if running is not None and running.value.made_of == made_of:
             return running.hold()
-        analyzer = await asyncio.to_thread(Analyzer, models.folder, settings, self._metrics)
+        analyzer = await asyncio.to_thread(
+            Analyzer, models.folder, settings, self._metrics, models.space
+        )
 
         async def close() -> None:
             await analyzer.aclose()

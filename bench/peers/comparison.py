@@ -25,8 +25,8 @@ async def run(effort: Effort) -> Result:
     settings = default_settings()
     models = sessions(settings)
     files = crop_files(_CROPS)
-    precision = models["facenet"].placement.precision
-    model = MODELS / files_by_precision(models["facenet"].spec)[precision].file
+    precision = models["embedder"].placement.precision
+    model = MODELS / files_by_precision(models["embedder"].spec)[precision].file
     with tempfile.TemporaryDirectory(prefix="facette-bench-") as name:
         folder = Path(name)
         (folder / "facette").mkdir()
@@ -36,6 +36,6 @@ async def run(effort: Effort) -> Result:
                 serve_peer, peer, model, settings.workers, folder, files[0]
             )
         durations = Durations(0.5, 0.5, 0.5, 0.5, 0.5) if effort.quick else Durations()
-        rounds = Rounds(servers, models["facenet"], files, durations, settings.workers)
+        rounds = Rounds(servers, models["embedder"], files, durations, settings.workers)
         findings = await asyncio.to_thread(rounds.run, effort.rounds)
     return summarize(findings, peers, model.name, files, describe(settings, models))

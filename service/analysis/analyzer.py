@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 
 from service.analysis.detector import CascadeDetector
 from service.analysis.embedder import EncodedCrop, FaceEmbedder, NotCheapError
-from service.analysis.scan import PreparedPhoto, open_screen
+from service.analysis.finder import FaceFinder
+from service.analysis.scan import open_screen
 from service.analysis.stages import StageFactory, StageSettings
 from service.batching import Gate, Ticket, WorkerPool
 from service.domain.errors import StoppingError
 from service.domain.types import (
     AnalyzedPhoto,
-    Box,
+    DetectedFace,
     DetectedPhoto,
     Detection,
     EmbeddedFace,
     Embedding,
+    FacePlace,
+    FaceQuality,
     PhotoSource,
 )
 from service.runtime.manifest import EmbeddingFacts, load_manifest
@@ -31,9 +34,11 @@ from service.runtime.memory import release_free_memory
 from service.runtime.sessions import SessionSettings, open_sessions
 from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings
-from service.vision.crop import crop_face
+from service.vision.crop import cut_face, resize_face
 from service.vision.decode import DecodedPhoto, blank_png, decode
+from service.vision.quality import face_quality
 from service.vision.resample import summed_area_table
+from service.vision.views import View
 
 _QUIET_S = 1.0
 # A larger file is not cheap to decode, whatever it holds.
@@ -46,6 +51,7 @@ class AnalysisSettings:
     """How photos are analysed.
 
     min_confidence: smallest probability of what counts as a face.
+    compatible: find what facenet-pytorch finds, by one look at each photo.
     max_detections: at most so many faces a photo, the most probable ones.
     max_pixels: largest width x height that is decoded.
     max_photos: photos in work at once; the bytes of others are not even read, so that memory is
@@ -59,6 +65,7 @@ class AnalysisSettings:
     cascade: CascadeSettings
     sessions: SessionSettings
     min_confidence: float
+    compatible: bool
     max_detections: int
     max_pixels: int
     max_photos: int
@@ -79,8 +86,10 @@ class _EncodedPhoto:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OpenedPhoto:
+    """table: the photo's summed-area table, uint32 [height + 1, width + 1, 3]; empty if unasked."""
+
     decoded: DecodedPhoto
-    prepared: PreparedPhoto
+    table: NDArray[np.uint32]
 
     @property
     def width(self) -> int:
@@ -93,8 +102,21 @@ class _OpenedPhoto:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CropRequest:
+    """Faces of a photo, to be cut out (or only looked at) once it is turned upright."""
+
     pixels: NDArray[np.uint8]
     detections: Sequence[Detection]
+    turned: int
+    cuts: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cut:
+    """crop: uint8 [size, size, 3]; None where none was asked for."""
+
+    detection: Detection
+    quality: FaceQuality
+    crop: NDArray[np.uint8] | None
 
 
 class Analyzer:
@@ -104,7 +126,13 @@ class Analyzer:
     StoppingError while the service is shutting down.
     """
 
-    def __init__(self, models: Path, settings: AnalysisSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        models: Path,
+        settings: AnalysisSettings,
+        metrics: Metrics,
+        space: str | None = None,
+    ) -> None:
         manifest = load_manifest(models)
         sessions = open_sessions(models, manifest, settings.sessions)
         self.placements = frozenset(
@@ -134,8 +162,14 @@ class Analyzer:
             stages=stages,
             screen=open_screen(models, manifest, sessions["pnet"]) if settings.screen else None,
         )
+        self._finder = FaceFinder(
+            self._detector,
+            settings.cascade,
+            min_confidence=settings.min_confidence,
+            compatible=settings.compatible,
+        )
         self._cropper = stages.make("crop", self._crop)
-        self._embedder = FaceEmbedder(sessions["facenet"], stages)
+        self._embedder = FaceEmbedder(sessions["embedder"], stages, space)
 
     @property
     def embedding(self) -> EmbeddingFacts:
@@ -158,11 +192,13 @@ class Analyzer:
         """
         async with self._place(clock, ticket):
             photo = await self._open(read, clock, ticket, hashed=hashed)
-            kept = await self._find(photo, clock, ticket)
+            kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("embed"):
-                faces = await self._embed(photo.decoded.pixels, kept, ticket)
+                faces = await self._embed(photo.decoded.pixels, kept, turned, ticket)
             decoded = photo.decoded
-            return AnalyzedPhoto(decoded.format, photo.width, photo.height, decoded.phash, faces)
+            return AnalyzedPhoto(
+                decoded.format, photo.width, photo.height, decoded.phash, faces, turned
+            )
 
     async def detect(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> DetectedPhoto:
         """Find the faces of a photo, largest first; times queue, decode and detect.
@@ -172,32 +208,33 @@ class Analyzer:
         """
         async with self._place(clock, ticket):
             photo = await self._open(read, clock, ticket, hashed=False)
-            kept = await self._find(photo, clock, ticket)
-            return DetectedPhoto(photo.width, photo.height, tuple(kept))
+            kept, turned = await self._find(photo, clock, ticket)
+            with clock.stage("detect"):
+                cut = await self._cut(photo.decoded.pixels, kept, turned, ticket, cuts=False)
+            faces = tuple(DetectedFace(each.detection, each.quality) for each in cut)
+            return DetectedPhoto(photo.width, photo.height, faces, turned)
 
     async def embed_crop(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> Embedding:
-        """Embed an image that shows one face and nothing else; times embed.
+        """Embed an image that shows one face and nothing else; times decode and embed.
 
-        It is resized to what the network takes, without regard to its proportions.
+        A network that sees a box gets the image resized, without regard to its proportions. One
+        that sees an aligned face gets an image of just its size as it is, of another size the
+        largest face in it aligned, and resized where there is none.
 
         Raises:
             InputError: the bytes are no usable image.
         """
         data = await read()
         with self._in_use(ticket), suppress(NotCheapError):
-            if len(data) <= _MAX_CHEAP_BYTES:
+            if len(data) <= _MAX_CHEAP_BYTES and self.embedding.crop.kind == "box":
                 with clock.stage("embed"):
                     (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
                     return embedding
         async with self._place(clock, ticket):
-            with clock.stage("decode"):
-                photo = await self._decoder.submit(
-                    _EncodedPhoto(data, hashed=False, searched=False), ticket
-                )
+            crop = await self._face_alone(data, clock, ticket)
             with clock.stage("embed"):
-                whole = Detection(Box(0.0, 0.0, photo.width, photo.height), (), 1.0)
-                (face,) = await self._embed(photo.decoded.pixels, [whole], ticket)
-                return face.embedding
+                (embedding,) = await self._embedder.embed([crop], ticket)
+                return embedding
 
     async def aclose(self) -> None:
         """Finish every photo in work, refuse the rest, then end the workers."""
@@ -253,14 +290,32 @@ class Analyzer:
 
     async def _find(
         self, photo: _OpenedPhoto, clock: StageClock, ticket: Ticket
-    ) -> list[Detection]:
+    ) -> tuple[list[Detection], int]:
+        """The faces that count, largest first, and how the photo has to be turned for them."""
         with clock.stage("detect"):
-            return self._select(await self._detector.detect(photo.prepared, ticket))
+            found = await self._finder.find(photo.table, ticket)
+            return self._select(found.faces), found.turned
+
+    async def _face_alone(
+        self, data: bytes, clock: StageClock, ticket: Ticket
+    ) -> NDArray[np.uint8]:
+        """What the network sees of an image that shows one face."""
+        aligns, size = self.embedding.crop.kind == "landmarks", self.embedding.crop.size
+        with clock.stage("decode"):
+            encoded = _EncodedPhoto(data, hashed=False, searched=aligns)
+            photo = await self._decoder.submit(encoded, ticket)
+        pixels = photo.decoded.pixels
+        if aligns and pixels.shape[:2] != (size, size):
+            kept, turned = await self._find(photo, clock, ticket)
+            for cut in await self._cut(pixels, kept[:1], turned, ticket, cuts=True):
+                if cut.crop is not None:
+                    return cut.crop
+        return await asyncio.to_thread(resize_face, pixels, size)
 
     def _warm_up(self) -> None:
         # A file, not an array: kernels are compiled for the kind of array that decoding makes.
         (opened,) = self._open_photos([_EncodedPhoto(blank_png(64), hashed=True, searched=True)])
-        self._detector.warm_up(opened.prepared)
+        self._detector.warm_up(View.of(opened.table))
         self._embedder.warm_up()
 
     def _tidy_up_later(self) -> None:
@@ -278,38 +333,57 @@ class Analyzer:
         return sorted(sure[: self._settings.max_detections], key=_area, reverse=True)
 
     async def _embed(
-        self, pixels: NDArray[np.uint8], detections: Sequence[Detection], ticket: Ticket
+        self,
+        pixels: NDArray[np.uint8],
+        detections: Sequence[Detection],
+        turned: int,
+        ticket: Ticket,
     ) -> tuple[EmbeddedFace, ...]:
-        if not detections:
-            return ()
-        cut = await self._cropper.submit(_CropRequest(pixels, detections), ticket)
-        embeddings = await self._embedder.embed([crop for _, crop in cut], ticket)
+        cut = await self._cut(pixels, detections, turned, ticket, cuts=True)
+        crops = [each.crop for each in cut if each.crop is not None]
+        embeddings = await self._embedder.embed(crops, ticket) if crops else ()
         return tuple(
-            EmbeddedFace(detection, embedding)
-            for (detection, _), embedding in zip(cut, embeddings, strict=True)
+            EmbeddedFace(each.detection, embedding, each.quality)
+            for each, embedding in zip(cut, embeddings, strict=True)
         )
+
+    async def _cut(
+        self,
+        pixels: NDArray[np.uint8],
+        detections: Sequence[Detection],
+        turned: int,
+        ticket: Ticket,
+        *,
+        cuts: bool,
+    ) -> list[_Cut]:
+        """Each face with its quality, and if asked for its crop; none that lies outside."""
+        if not detections:
+            return []
+        return await self._cropper.submit(_CropRequest(pixels, detections, turned, cuts), ticket)
 
     def _open_photos(self, batch: Sequence[_EncodedPhoto]) -> list[_OpenedPhoto]:
         return [self._open_photo(photo) for photo in batch]
 
     def _open_photo(self, photo: _EncodedPhoto) -> _OpenedPhoto:
         decoded = decode(photo.data, self._settings.max_pixels, hashed=photo.hashed)
-        height, width = decoded.pixels.shape[:2]
-        table = summed_area_table(decoded.pixels) if photo.searched else _NO_TABLE
-        return _OpenedPhoto(decoded, PreparedPhoto(table, width, height))
+        return _OpenedPhoto(
+            decoded, summed_area_table(decoded.pixels) if photo.searched else _NO_TABLE
+        )
 
-    def _crop(
-        self, batch: Sequence[_CropRequest]
-    ) -> list[list[tuple[Detection, NDArray[np.uint8]]]]:
-        size = self._embedder.crop_size
-        return [
-            [
-                (detection, crop)
-                for detection in request.detections
-                if (crop := crop_face(request.pixels, detection.box, size)) is not None
-            ]
-            for request in batch
-        ]
+    def _crop(self, batch: Sequence[_CropRequest]) -> list[list[_Cut]]:
+        return [self._crop_faces(request) for request in batch]
+
+    def _crop_faces(self, request: _CropRequest) -> list[_Cut]:
+        found = []
+        for face in request.detections:
+            crop = None
+            if request.cuts:
+                place = FacePlace(face.box, face.landmarks)
+                crop = cut_face(request.pixels, place, self.embedding.crop, request.turned)
+                if crop is None:
+                    continue
+            found.append(_Cut(face, face_quality(request.pixels, face), crop))
+        return found
 
 
 def _area(face: Detection) -> float:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.scan import FullScanner, PreparedPhoto, Scanner, ScreenedScanner
+from service.analysis.scan import FullScanner, Scanner, ScreenedScanner
 from service.analysis.stages import StageFactory
 from service.batching import Ticket
-from service.domain.types import Box, Detection
 from service.runtime.sessions import ModelSession
-from service.vision.boxes import Boxes
+from service.vision.boxes import Boxes, square
 from service.vision.cascade import (
+    NO_DETECTIONS,
     ONET_SIZE,
     RNET_SIZE,
     CascadeSettings,
@@ -23,6 +23,7 @@ from service.vision.cascade import (
     final_detections,
     refine_candidates,
 )
+from service.vision.looks import in_photo
 from service.vision.pyramid import (
     Cells,
     Level,
@@ -32,8 +33,9 @@ from service.vision.pyramid import (
     propose,
     pyramid_levels,
 )
-from service.vision.resample import resample_windows
+from service.vision.resample import resample_windows, thinned
 from service.vision.screen import Screen
+from service.vision.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ class CallSizes:
     job_crops: int
 
 
+# Of the candidates of a full search, as a guard against photos made to be expensive.
+_GLANCE_SHARE = 0.25
+# Where the most probable faces are enough: the smallest probability of P-Net, and how many boxes of
+# a view pass to R-Net and to O-Net.
+_ROUGH_THRESHOLD = 0.8
+_ROUGH_CANDIDATES = (32, 8)
+
 # Activations of one call should stay in a core's second-level cache (2 MB where this was measured):
 # P-Net in tiles of 160 pixels takes 46 ms a megapixel on one core, in whole levels 70; R-Net takes
 # 39 us a crop in calls of 8 to 16, 50 us in calls of 128; O-Net 259 us in calls of 4, 323 in 32.
@@ -59,18 +68,47 @@ CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Tiles:
-    photo: PreparedPhoto
+class Glance:
+    """A search of a photo for large faces alone, some ways up.
+
+    table: the photo's, uint32 [height + 1, width + 1, 3]. min_face_size: in pixels of the photo.
+    pixel: side of the pixels that are looked at, in pixels of the photo; border: how many of them
+    are black on each side. turns: degrees clockwise. rough: whether the most probable faces alone
+    are wanted, and not their exact places.
+    """
+
+    table: NDArray[np.uint32]
+    min_face_size: float
+    pixel: int
+    border: int
+    turns: tuple[int, ...]
+    rough: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """One search for faces.
+
+    levels: at which sizes P-Net sees the view. max_candidates: most boxes that pass from there to
+    R-Net.
+    """
+
+    view: View
     levels: Sequence[Level]
+    max_candidates: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tiles:
+    look: _Look
     tiles: Sequence[Tile]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scan:
-    """What P-Net found in a photo, not yet thinned."""
+    """What P-Net found in a look, not yet thinned."""
 
-    photo: PreparedPhoto
-    levels: Sequence[Level]
+    look: _Look
     cells: Cells
 
     def __len__(self) -> int:
@@ -81,16 +119,20 @@ class _Scan:
 class _Proposals:
     """Boxes to judge next: windows int32 [n, 4] (y1 x1 y2 x2), boxes float32 [n, 4]."""
 
-    photo: PreparedPhoto
+    view: View
     windows: NDArray[np.int32]
     boxes: Boxes
 
     @classmethod
-    def of(cls, photo: PreparedPhoto, boxes: Boxes) -> _Proposals:
-        return cls(photo, *crop_windows(boxes, photo.width, photo.height))
+    def of(cls, view: View, boxes: Boxes) -> _Proposals:
+        return cls(view, *crop_windows(boxes, view.width, view.height))
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def best(self, count: int | None) -> _Proposals:
+        """The first ones, which are the most probable; None for all."""
+        return _Proposals(self.view, self.windows[:count], self.boxes[:count])
 
 
 class CascadeDetector:
@@ -118,73 +160,113 @@ class CascadeDetector:
         self._settings = settings
         on_cuda = pnet.placement.provider == "cuda"
         self._calls = calls = calls or (CUDA_CALLS if on_cuda else CPU_CALLS)
-        threshold = settings.thresholds[0]
-        self._scanner: Scanner = (
-            FullScanner(pnet, threshold, calls.tile_side)
-            if screen is None
-            else ScreenedScanner(pnet, threshold, screen)
-        )
+
+        def scanner(threshold: float) -> Scanner:
+            if screen is None:
+                return FullScanner(pnet, threshold, calls.tile_side)
+            return ScreenedScanner(pnet, threshold, screen)
+
+        self._scanner = scanner(settings.thresholds[0])
+        self._rough_scanner = scanner(max(_ROUGH_THRESHOLD, settings.thresholds[0]))
         self._pnet = stages.make("pnet", self._run_tiles)
         self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_crops, cost=len)
         self._onet = stages.make("onet", self._run_onet, full=calls.job_crops, cost=len)
+        self._glances = stages.make("glance", self._run_glances)
 
-    async def detect(self, photo: PreparedPhoto, ticket: Ticket) -> list[Detection]:
-        """Every face of a photo, best score first."""
+    async def detect(self, view: View, ticket: Ticket) -> Detections:
+        """Every face of a view, best score first, in its pixels."""
         settings = self._settings
-        levels = pyramid_levels(
-            photo.width,
-            photo.height,
-            settings.min_face_size,
-            settings.factor,
-            settings.max_side,
-        )
-        tiles = cut_into_tiles(levels, self._scanner.tile_side)
+        look = self._look(view, settings.min_face_size, settings.max_candidates)
+        tiles = cut_into_tiles(look.levels, self._scanner.tile_side)
         if not tiles:
-            return []
+            return NO_DETECTIONS
         parts = await self._pnet.submit_all(
-            [
-                _Tiles(photo, levels, group)
-                for group in group_tiles(tiles, self._scanner.job_pixels)
-            ],
+            [_Tiles(look, group) for group in group_tiles(tiles, self._scanner.job_pixels)],
             ticket,
         )
-        scan = _Scan(photo, levels, Cells.joined(parts))
+        scan = _Scan(look, Cells.joined(parts))
         if not len(scan):
-            return []
+            return NO_DETECTIONS
         proposals = await self._rnet.submit(scan, ticket)
         if not len(proposals):
-            return []
-        found = await self._onet.submit(proposals, ticket)
-        return [
-            Detection(
-                Box(*(float(value) for value in box)),
-                tuple((float(x), float(y)) for x, y in points),
-                float(score),
-            )
-            for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True)
-        ]
+            return NO_DETECTIONS
+        return await self._onet.submit(proposals, ticket)
+
+    async def glance(self, glance: Glance, ticket: Ticket) -> list[Detections]:
+        """What the whole cascade finds each way up, in pixels of the photo, all in one job."""
+        return await self._glances.submit(glance, ticket)
+
+    async def judge(self, places: Sequence[tuple[View, Boxes]], ticket: Ticket) -> list[Detections]:
+        """What O-Net alone finds in squares round some boxes, float32 [n, 4], n at least 1."""
+        proposals = [_Proposals.of(view, square(boxes)) for view, boxes in places]
+        return await self._onet.submit_all(proposals, ticket)
 
     async def drain(self) -> None:
         """Finish what was accepted, stage after stage."""
-        for stage in (self._pnet, self._rnet, self._onet):
+        for stage in (self._pnet, self._rnet, self._onet, self._glances):
             await stage.drain()
 
-    def warm_up(self, photo: PreparedPhoto) -> None:
+    def warm_up(self, view: View) -> None:
         """Run each network and compile each kernel once, on a photo of 40 pixels or more."""
-        levels = [Level(0.6, *(int(side * 0.6) for side in (photo.height, photo.width)))]
-        self._run_tiles([_Tiles(photo, levels, cut_into_tiles(levels, self._scanner.tile_side))])
+        levels = [Level(0.6, *(int(side * 0.6) for side in (view.height, view.width)))]
+        look = _Look(view, levels, 1)
+        self._run_tiles([_Tiles(look, cut_into_tiles(levels, self._scanner.tile_side))])
         places = np.array([[0, 0, 0], [0, 2, 2]], dtype=np.int32)
         cells = Cells(places, np.ones(2, np.float32), np.zeros((2, 4), np.float32))
-        scan = _Scan(photo, levels, cells)
+        scan = _Scan(look, cells)
         self._run_rnet([scan])
         self._run_onet([self._proposals(scan)])
 
+    def _look(self, view: View, min_face_size: float, max_candidates: int) -> _Look:
+        settings = self._settings
+        levels = pyramid_levels(
+            view.width,
+            view.height,
+            min_face_size / view.pixel,
+            settings.factor,
+            settings.max_side / view.pixel,
+        )
+        return _Look(view, levels, max_candidates)
+
+    def _run_glances(self, batch: Sequence[Glance]) -> list[list[Detections]]:
+        return [self._run_glance(glance) for glance in batch]
+
+    def _run_glance(self, glance: Glance) -> list[Detections]:
+        """The cascade from end to end, each network over all views at once."""
+        scanner = self._rough_scanner if glance.rough else self._scanner
+        most, most_judged = (
+            _ROUGH_CANDIDATES
+            if glance.rough
+            else (max(1, int(self._settings.max_candidates * _GLANCE_SHARE)), None)
+        )
+        table = thinned(glance.table, glance.pixel)
+        views = [
+            View.of(table, turned=turned, border=glance.border, pixel=glance.pixel)
+            for turned in glance.turns
+        ]
+        found = [NO_DETECTIONS] * len(views)
+        scans = {}
+        for number, view in enumerate(views):
+            look = self._look(view, glance.min_face_size, most)
+            if tiles := cut_into_tiles(look.levels, scanner.tile_side):
+                scan = _Scan(look, scanner.find(view, look.levels, tiles))
+                if len(scan):
+                    scans[number] = scan
+        if scans:
+            judged = zip(scans, self._run_rnet(list(scans.values())), strict=True)
+            proposals = {number: each.best(most_judged) for number, each in judged if len(each)}
+            if proposals:
+                faces = self._run_onet(list(proposals.values()))
+                for number, each in zip(proposals, faces, strict=True):
+                    found[number] = in_photo(views[number], each)
+        return found
+
     def _run_tiles(self, batch: Sequence[_Tiles]) -> list[Cells]:
-        return [self._scanner.find(item.photo, item.levels, item.tiles) for item in batch]
+        return [self._scanner.find(item.look.view, item.look.levels, item.tiles) for item in batch]
 
     def _proposals(self, scan: _Scan) -> _Proposals:
-        boxes = propose(scan.cells, scan.levels, self._settings.max_candidates)
-        return _Proposals.of(scan.photo, boxes)
+        look = scan.look
+        return _Proposals.of(look.view, propose(scan.cells, look.levels, look.max_candidates))
 
     def _run_rnet(self, scans: Sequence[_Scan]) -> list[_Proposals]:
         batch = [self._proposals(scan) for scan in scans]
@@ -192,7 +274,7 @@ class CascadeDetector:
         threshold = self._settings.thresholds[1]
         return [
             _Proposals.of(
-                item.photo,
+                item.view,
                 refine_candidates(item.boxes, probability[rows], regression[rows], threshold),
             )
             for item, rows in _rows(batch)
@@ -215,7 +297,7 @@ class CascadeDetector:
     ) -> list[NDArray[np.float32]]:
         """Run a network over the crops of all items, `call_crops` a call."""
         crops = np.concatenate(
-            [resample_windows(item.photo.table, item.windows, size, size) for item in batch]
+            [resample_windows(item.view, item.windows, size, size) for item in batch]
         )
         # One call at least: no crops still have to give outputs of the right width.
         calls = [

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from service.analysis.stages import StageFactory
 from service.batching import Ticket
-from service.domain.errors import InputError, ModelError
+from service.domain.errors import InputError
 from service.domain.types import Embedding
-from service.runtime.manifest import EmbeddingFacts
+from service.runtime.manifest import EmbeddingFacts, embedding_of
 from service.runtime.providers import Provider
 from service.runtime.sessions import ModelSession
 from service.vision.crop import resize_face
@@ -45,26 +45,27 @@ class NotCheapError(Exception):
 
 
 class FaceEmbedder:
-    """FaceNet behind a batcher.
+    """The embedding network behind a batcher.
 
     Args:
         session: uint8 [n, size, size, 3] in, float32 [n, dimension] unit vectors out.
         stages: makes the batcher.
+        space: which of its embeddings is wanted; None for the default one.
+
+    Raises:
+        ModelError: the manifest does not declare such an embedding.
     """
 
-    def __init__(self, session: ModelSession, stages: StageFactory) -> None:
-        if session.spec.embedding is None:
-            raise ModelError(f"{session.spec.file} does not declare an embedding in its manifest")
-        side = session.spec.input.shape[1]
-        if not isinstance(side, int):
-            raise ModelError(f"{session.spec.file} does not declare the size of its input")
-        self.facts: EmbeddingFacts = session.spec.embedding
-        self.crop_size = side
+    def __init__(
+        self, session: ModelSession, stages: StageFactory, space: str | None = None
+    ) -> None:
+        self.facts: EmbeddingFacts = embedding_of(session.spec, space)
         self._session = session
+        wanted = [self.facts.output]
         self._batcher = stages.make(
-            "facenet",
-            partial(self._run, session.run),
-            alone=partial(self._run, session.run_alone),
+            "embedder",
+            partial(self._run, partial(session.run, outputs=wanted)),
+            alone=partial(self._run, partial(session.run_alone, outputs=wanted)),
             full=_CALL_FACES[session.placement.provider],
         )
 
@@ -83,9 +84,10 @@ class FaceEmbedder:
 
     def warm_up(self) -> None:
         """Run the network once, each way."""
-        blank = np.zeros((self.crop_size, self.crop_size, 3), dtype=np.uint8)
+        size = self.facts.crop.size
+        blank = np.zeros((size, size, 3), dtype=np.uint8)
         for run in (self._session.run, self._session.run_alone):
-            self._run(run, [blank])
+            self._run(partial(run, outputs=[self.facts.output]), [blank])
 
     def _run(self, run: _Network, crops: Sequence[Crop]) -> list[Embedding | BaseException]:
         opened = [self._open(crop) for crop in crops]
@@ -100,6 +102,6 @@ class FaceEmbedder:
         if size is None or size[0] * size[1] > _CHEAP_PIXELS:
             return NotCheapError()
         try:
-            return resize_face(decode_pixels(crop.data, _CHEAP_PIXELS), self.crop_size)
+            return resize_face(decode_pixels(crop.data, _CHEAP_PIXELS), self.facts.crop.size)
         except InputError as error:
             return error

@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from service.runtime.sessions import ModelSession
 from service.vision.pyramid import CELL_SIZE, STRIDE, Cells, Level, Tile, find_cells
 from service.vision.resample import resample_bytes, resample_patches, resample_tile
 from service.vision.screen import Screen, ScreenWeights
+from service.vision.views import View
 
 _logger = logging.getLogger(__name__)
 _OF_NUMBA: Any = numba.config
@@ -38,17 +38,8 @@ _CELLS_FOR_A_PATCH = 18
 _CALL_CELLS = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedPhoto:
-    """What the cascade looks at: a photo's summed-area table and its size in pixels."""
-
-    table: NDArray[np.uint32]
-    width: int
-    height: int
-
-
 class Scanner(Protocol):
-    """Finds the cells of a photo that P-Net takes for a face."""
+    """Finds the cells of a view that P-Net takes for a face."""
 
     @property
     def tile_side(self) -> int:
@@ -63,7 +54,7 @@ class Scanner(Protocol):
         """
         ...
 
-    def find(self, photo: PreparedPhoto, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
+    def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
         """Those of some tiles, at least one."""
         ...
 
@@ -84,13 +75,13 @@ class FullScanner:
         self._threshold = threshold
         self._scratch = _Scratch()
 
-    def find(self, photo: PreparedPhoto, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
+    def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
         """One call a tile."""
-        return Cells.joined([self._find(photo, levels[tile.level], tile) for tile in tiles])
+        return Cells.joined([self._find(view, levels[tile.level], tile) for tile in tiles])
 
-    def _find(self, photo: PreparedPhoto, level: Level, tile: Tile) -> Cells:
+    def _find(self, view: View, level: Level, tile: Tile) -> Cells:
         pixels = self._scratch.array(3, tile.bottom - tile.top, tile.right - tile.left)
-        resample_tile(photo.table, level.rows, level.columns, tile.top, tile.left, pixels)
+        resample_tile(view, level.rows, level.columns, tile.top, tile.left, pixels)
         regression, probability = self._pnet.run(pixels[np.newaxis])
         return find_cells(tile, probability[0], regression[0], self._threshold)
 
@@ -107,27 +98,27 @@ class ScreenedScanner:
         self._screen = screen
         self._full = FullScanner(pnet, threshold, self.tile_side)
 
-    def find(self, photo: PreparedPhoto, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
+    def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
         """The screen tile by tile, then P-Net on the patches of all together."""
         sparse, crowded = [_NO_CELLS.places], []
         for tile in tiles:
-            found = self._places(photo, levels[tile.level], tile)
+            found = self._places(view, levels[tile.level], tile)
             if len(found) > max(_CALL_CELLS, tile.pixels // (_CELLS_FOR_A_PATCH * STRIDE**2)):
                 crowded.append(tile)
             else:
                 sparse.append(found)
         places = np.concatenate(sparse)
-        parts = [self._full.find(photo, levels, crowded)] if crowded else []
+        parts = [self._full.find(view, levels, crowded)] if crowded else []
         parts += [
             self._judge(chosen[start : start + _CALL_CELLS], patches[start : start + _CALL_CELLS])
-            for chosen, patches in _patches(photo, levels, places)
+            for chosen, patches in _patches(view, levels, places)
             for start in range(0, len(chosen), _CALL_CELLS)
         ]
         return Cells.joined([_NO_CELLS, *parts])
 
-    def _places(self, photo: PreparedPhoto, level: Level, tile: Tile) -> NDArray[np.int32]:
+    def _places(self, view: View, level: Level, tile: Tile) -> NDArray[np.int32]:
         pixels = self._screen.pixels(tile.bottom - tile.top, tile.right - tile.left)
-        resample_bytes(photo.table, level.rows, level.columns, tile.top, tile.left, pixels)
+        resample_bytes(view, level.rows, level.columns, tile.top, tile.left, pixels)
         found = self._screen.places(pixels, self._threshold)
         places = np.empty((len(found), 3), dtype=np.int32)
         places[:, 0] = tile.level
@@ -203,7 +194,7 @@ _NO_CELLS = Cells(
 
 
 def _patches(
-    photo: PreparedPhoto, levels: Sequence[Level], places: NDArray[np.int32]
+    view: View, levels: Sequence[Level], places: NDArray[np.int32]
 ) -> Iterable[tuple[NDArray[np.int32], NDArray[np.float32]]]:
     """Places with what P-Net sees there, float32 [n, 3, rows, columns], one size at a time.
 
@@ -215,4 +206,4 @@ def _patches(
     for rows, columns in _PATCH_SIZES:
         chosen = np.flatnonzero((sizes[:, 0] == rows) & (sizes[:, 1] == columns))
         if len(chosen):
-            yield places[chosen], resample_patches(photo.table, parts[chosen], rows, columns)
+            yield places[chosen], resample_patches(view, parts[chosen], rows, columns)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from service.api.params import MAX_PAGE, Parameters
-from service.api.render import Json, detection
+from service.api.render import Json, detection, quality
 from service.api.work import ticket_for
 from service.domain.types import (
     ClusterId,
@@ -41,6 +41,7 @@ async def insert_image(api: ApiServices, given: Parameters) -> Response:
             "image_id": stored.image_id,
             "face_ids": {face.face_id: face.cluster_id for face in stored.faces},
             "faces": [_new_face(face) for face in stored.faces],
+            "turned": stored.turned,
         },
         headers={"Server-Timing": clock.server_timing()},
     )
@@ -152,6 +153,8 @@ def _face(face: StoredFace) -> dict[str, Any]:
         "image_id": face.image_id,
         "facial_area": _area(face.area),
         "is_auto_matched": face.is_auto_matched,
+        "is_matchable": face.is_matchable,
+        "quality": quality(face.quality),
     }
 
 
@@ -163,6 +166,8 @@ def _new_face(face: NewFace) -> dict[str, Any]:
         **detection(face.face.detection),
         "is_auto_matched": face.is_auto_matched,
         "distance": face.distance,
+        "is_matchable": face.is_matchable,
+        "quality": quality(face.face.quality),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from service.domain.types import Detection, Embedding
+from service.domain.types import Detection, Embedding, FaceQuality
 
 
 class Json(Response):
@@ -48,6 +48,22 @@ def detection(face: Detection) -> dict[str, Any]:
         "box": {"x1": box.x1, "y1": box.y1, "x2": box.x2, "y2": box.y2},
         "landmarks": face.landmarks,
         "confidence": face.confidence,
+    }
+
+
+def quality(found: FaceQuality | None) -> dict[str, Any] | None:
+    """How well a face can be compared; None for a face of before that was stored."""
+    if found is None:
+        return None
+    return {
+        "score": found.score,
+        "reasons": found.reasons,
+        "size": found.size,
+        "sharpness": found.sharpness,
+        "brightness": found.brightness,
+        "contrast": found.contrast,
+        "yaw": found.yaw,
+        "roll": found.roll,
     }
 
 

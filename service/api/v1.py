@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from service.api.params import Parameters
-from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes
+from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes, quality
 from service.api.work import ticket_for
 from service.domain.types import ClusterId, Embedding
 from service.telemetry import StageClock
@@ -32,7 +32,11 @@ async def detect(api: ApiServices, given: Parameters) -> Response:
             {
                 "width": found.width,
                 "height": found.height,
-                "faces": [detection(face) for face in found.faces],
+                "turned": found.turned,
+                "faces": [
+                    {**detection(face.detection), "quality": quality(face.quality)}
+                    for face in found.faces
+                ],
             }
         ),
     )
@@ -55,8 +59,11 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
         else:
             found = await recognize.embed_photo(image.read, clock, ticket)
             embeddings = [face.embedding for face in found.faces]
-            places = [detection(face.detection) for face in found.faces]
-            body |= {"width": found.width, "height": found.height}
+            places = [
+                {**detection(face.detection), "quality": quality(face.quality)}
+                for face in found.faces
+            ]
+            body |= {"width": found.width, "height": found.height, "turned": found.turned}
     if given.wants("application/octet-stream"):
         answer = embedding_bytes(embeddings, recognize.dimension)
         answer.headers["X-Model-Space"] = recognize.space

@@ -142,6 +142,12 @@ class DetectionConfig(Section):
     max_candidates: int = Field(
         4096, ge=1, description="most boxes that pass from P-Net to R-Net, the most probable ones"
     )
+    compatible: bool = Field(
+        False,
+        description="find the very faces that facenet-pytorch finds: no second look for faces at "
+        "the photo's edge, no photo is turned; and a new database begins with facenet-pytorch's "
+        "vectors, for which a face at the edge is stretched",
+    )
 
 
 class ImagesConfig(Section):
@@ -152,13 +158,32 @@ class ImagesConfig(Section):
     )
 
 
+class QualityConfig(Section):
+    """Which faces others are matched against."""
+
+    min_for_matching: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="smallest quality, 0 to 1, of a face that others are matched against; a face "
+        "below it is stored and shown, and may join a cluster, but nobody joins it",
+    )
+
+
 class InferenceConfig(Section):
     """How the models run."""
 
+    model: str = Field(
+        "default",
+        min_length=1,
+        description="models that a new database begins with: default for those in "
+        "paths.models_dir, or the name of a folder in it. A database keeps the model that it has "
+        "until `facette reembed`",
+    )
     precision: Literal["auto", "fp32", "int8", "fp16"] = Field(
         "auto",
-        description="of FaceNet: fp32, int8 or fp16; auto measures at start which of those that "
-        "suit the processor is fastest. Vectors of all precisions can be compared",
+        description="of the embedder: fp32, int8 or fp16; auto measures at start which of those "
+        "that suit the processor is fastest. Vectors of all precisions can be compared",
     )
     provider: Literal["auto", "cpu", "cuda", "openvino"] = Field(
         "auto",
@@ -186,9 +211,9 @@ class InferenceConfig(Section):
         0.0,
         ge=0,
         le=60_000,
-        description="milliseconds that a batch's oldest item may take in R-Net, O-Net or FaceNet, "
-        "waiting and running: batches are made as large as a model of their duration, measured "
-        "while serving, allows; 0 = up to their largest size",
+        description="milliseconds that a batch's oldest item may take in R-Net, O-Net or the "
+        "embedder, waiting and running: batches are made as large as a model of their duration, "
+        "measured while serving, allows; 0 = up to their largest size",
     )
 
 
@@ -218,8 +243,8 @@ class OnetConfig(StageConfig):
     """How O-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
 
 
-class FacenetConfig(StageConfig):
-    """How FaceNet's batches are formed; sizes count faces (0 = 8, or 64 on CUDA)."""
+class EmbedderConfig(StageConfig):
+    """How the embedder's batches are formed; sizes count faces (0 = 8, or 64 on CUDA)."""
 
 
 class TracingConfig(Section):
@@ -248,11 +273,12 @@ class Config(Section):
     detection: DetectionConfig = DetectionConfig()
     images: ImagesConfig = ImagesConfig()
     match: MatchConfig = MatchConfig()
+    quality: QualityConfig = QualityConfig()
     vector_index: VectorIndexConfig = VectorIndexConfig()
     inference: InferenceConfig = InferenceConfig()
     stage_rnet: RnetConfig = RnetConfig()
     stage_onet: OnetConfig = OnetConfig()
-    stage_facenet: FacenetConfig = FacenetConfig()
+    stage_embedder: EmbedderConfig = EmbedderConfig()
     tracing: TracingConfig = TracingConfig()
 
 
@@ -267,10 +293,11 @@ SECTIONS: dict[str, type[Section]] = {
     "detection": DetectionConfig,
     "images": ImagesConfig,
     "match": MatchConfig,
+    "quality": QualityConfig,
     "vector_index": VectorIndexConfig,
     "inference": InferenceConfig,
     "stage_rnet": RnetConfig,
     "stage_onet": OnetConfig,
-    "stage_facenet": FacenetConfig,
+    "stage_embedder": EmbedderConfig,
     "tracing": TracingConfig,
 }

@@ -116,8 +116,24 @@ class MatchConfig(Section):
         0.0,
         ge=0,
         le=2,
-        description="largest cosine distance at which a face joins a cluster; "
-        "0 = what the model's manifest recommends",
+        description="largest distance at which a face joins a cluster, in tenants of all sizes; 0 "
+        "= by the two rates below. For two faces it is their cosine distance, moved a little where "
+        "faces look like many people's",
+    )
+    max_fmr: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="in the place of max_distance: the largest share of strangers' pairs within "
+        "it, by the curve of the model's manifest; 0 = what the manifest recommends",
+    )
+    max_wrong_joins: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="largest chance that a stranger is within the limit of somebody in the tenant: "
+        "the limit falls as people come; 0 = what the manifest recommends, or with max_fmr given a "
+        "limit that stays",
     )
     exact_search_max_faces: int = Field(
         5_000,

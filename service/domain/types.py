@@ -65,12 +65,48 @@ class Detection:
         return FacialArea(x1, y1, x2 - x1, y2 - y1)
 
 
+@dataclass(frozen=True, slots=True)
+class FacePlace:
+    """Where a face is, as far as cutting it out needs: box and five landmarks of a `Detection`."""
+
+    box: Box
+    landmarks: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQuality:
+    """How well a face can be compared.
+
+    score: 0 to 1, the smallest of the scores of its parts.
+    size: shorter side of the box, in pixels of the photo.
+    sharpness: mean Sobel magnitude of the aligned grey face, grey values a pixel.
+    brightness: mean grey value, 0 to 255.
+    contrast: standard deviation of the grey values.
+    yaw: estimate from the landmarks, in degrees; positive where the nose points to the right of
+        the photo.
+    roll: estimate from the landmarks, in degrees; positive where the head leans to the right of
+        the photo, clockwise.
+    reasons: what lowers the score, worst first: "small", "blurred", "dark", "bright",
+        "low_contrast", "turned_away", "uncertain" (a low probability that it is a face).
+    """
+
+    score: float
+    size: float
+    sharpness: float
+    brightness: float
+    contrast: float
+    yaw: float
+    roll: float
+    reasons: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedFace:
-    """A detection with its embedding."""
+    """A detection with its embedding, and how well that can be compared."""
 
     detection: Detection
     embedding: Embedding
+    quality: FaceQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +114,9 @@ class AnalyzedPhoto:
     """What the models say of one photo: its facts and its faces, largest first.
 
     `width` and `height` are those of the upright photo; `phash` is 16 hex digits; `format` is one
-    of jpeg, png, webp, bmp, tiff, gif.
+    of jpeg, png, webp, bmp, tiff, gif. `turned` is how many degrees clockwise, 0, 90, 180 or 270,
+    the photo has to be turned further so that its faces are upright; boxes and landmarks are in
+    pixels of the photo before that.
     """
 
     format: str
@@ -86,27 +124,25 @@ class AnalyzedPhoto:
     height: int
     phash: str
     faces: tuple[EmbeddedFace, ...]
+    turned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFace:
+    """A detection, and how well the face can be compared."""
+
+    detection: Detection
+    quality: FaceQuality
 
 
 @dataclass(frozen=True, slots=True)
 class DetectedPhoto:
-    """A photo's faces, found but not embedded, largest first; sizes as in `AnalyzedPhoto`."""
+    """A photo's faces, found but not embedded, largest first; the rest as in `AnalyzedPhoto`."""
 
     width: int
     height: int
-    faces: tuple[Detection, ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ClusterQuery:
-    """What is asked for before the faces of a photo are stored: the clusters they may join.
-
-    max_distance: the largest cosine distance at which a face joins a cluster.
-    """
-
-    embeddings: tuple[Embedding, ...]
-    space: ModelSpace
-    max_distance: float
+    faces: tuple[DetectedFace, ...]
+    turned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +156,25 @@ class FaceDistance:
 
 @dataclass(frozen=True, slots=True)
 class ClusterDistance:
-    """How far a face is from the nearest face of a cluster (cosine distance, 0 to 2)."""
+    """How far a face is from a cluster.
+
+    distance: as the match rule measures it, which decides. nearest: cosine distance, 0 to 2, to the
+    nearest of its faces. faces: how many faces were compared with, all that others may be matched
+    against.
+    """
 
     cluster_id: ClusterId
     distance: float
+    nearest: float
+    faces: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewFace:
-    """A face about to be stored, with the cluster it was given."""
+    """A face about to be stored, with the cluster it was given.
+
+    is_matchable: whether other faces may be matched against it.
+    """
 
     face_id: FaceId
     cluster_id: ClusterId
@@ -136,6 +182,7 @@ class NewFace:
     area: FacialArea
     is_auto_matched: bool
     distance: float | None
+    is_matchable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +218,19 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class StoredFace:
-    """A face as it is stored."""
+    """A face as it is stored.
+
+    quality: None for a face of before qualities were stored.
+    is_matchable: whether other faces may be matched against it.
+    """
 
     face_id: FaceId
     cluster_id: ClusterId
     image_id: ImageId
     area: FacialArea
     is_auto_matched: bool
+    quality: FaceQuality | None
+    is_matchable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +286,8 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class IngestedPhoto:
-    """The answer to an ingested photo."""
+    """The answer to an ingested photo; `turned` as in `AnalyzedPhoto`."""
 
     image_id: ImageId
     faces: tuple[NewFace, ...] = field(default=())
+    turned: int = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import asyncpg
 
 from service.config import Config
 from service.domain.errors import ModelError
 from service.domain.types import ModelSpace, TenantId
-from service.ops.report import Report
+from service.ops.report import Report, Verdict
 from service.runtime.manifest import load_manifest
 from service.store import health
 from service.store.indexer import vector_indexes, vector_sets
@@ -23,6 +25,14 @@ _DANGLING = {
     "faces_without_cluster": "faces whose cluster is not there",
     "reviews_without_cluster": "reviews whose cluster is not there",
     "vectors_without_face": "vectors whose face is not there",
+    "sums_without_cluster": "sums of vectors whose cluster is not there",
+}
+_SUMS = {
+    "missing": "clusters lack the sum of their vectors",
+    "of_nothing": "clusters have a sum of vectors that they do not have",
+    "wrong": "clusters have another sum than that of their vectors",
+    "tenants": "tenants have another number of clusters than is written down for them",
+    "vectors": "vectors say otherwise than their faces whether others are matched against them",
 }
 
 
@@ -156,6 +166,26 @@ async def check_rows(
             f"facette reembed --model {model.name}",
         )
     report.ok_unless_found("rows", before, "every row has what it belongs to")
+
+
+async def check_sums(
+    report: Report, connection: asyncpg.Connection, tenant_id: TenantId | None
+) -> None:
+    """Whether the sums and counts by which faces are matched are those of the vectors."""
+    if any(each.check == "rows" and each.verdict is Verdict.WRONG for each in report.findings):
+        report.note("sums", "they were not looked at, since rows are missing")
+        return
+    before = len(report.findings)
+    of_whom = await health.quoted(connection, tenant_id)
+    for kind, count in asdict(await health.sums(connection, tenant_id)).items():
+        if count:
+            report.wrong(
+                "sums",
+                f"{count} {_SUMS[kind]}",
+                f"as the owner of the tables: SELECT recount_clusters({of_whom}), which makes all "
+                "of them anew while inserts wait",
+            )
+    report.ok_unless_found("sums", before, "sums and counts are those of the vectors")
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

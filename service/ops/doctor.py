@@ -10,7 +10,13 @@ from service.config import Config
 from service.domain.errors import FacetteError
 from service.domain.types import TenantId
 from service.ops.blob_checks import check_blobs
-from service.ops.database_checks import check_indexes, check_isolation, check_rows, check_schema
+from service.ops.database_checks import (
+    check_indexes,
+    check_isolation,
+    check_rows,
+    check_schema,
+    check_sums,
+)
 from service.ops.place import database_of
 from service.ops.report import Report
 from service.store.health import indexes_of_tenant, rows_by_kind
@@ -35,6 +41,7 @@ async def examine(config: Config, tenant_id: TenantId | None = None) -> Report:
                 await check_isolation(report, connection)
                 await check_indexes(report, connection, config, None)
                 await check_rows(report, connection, config, None)
+                await check_sums(report, connection, None)
                 await check_blobs(report, connection, config, None)
             else:
                 await _examine_tenant(report, connection, config, tenant_id)
@@ -48,6 +55,7 @@ async def _examine_tenant(
 ) -> None:
     await check_indexes(report, connection, config, tenant_id)
     await check_rows(report, connection, config, tenant_id)
+    await check_sums(report, connection, tenant_id)
     blobs = await check_blobs(report, connection, config, tenant_id)
     counts = await rows_by_kind(connection, tenant_id)
     exists = counts.pop("tenants") == 1

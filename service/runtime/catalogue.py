@@ -1,4 +1,8 @@
-"""The model sets of a models directory: one in the directory itself, others in folders of it."""
+"""The model sets of a models directory: one in the directory itself, others in folders of it.
+
+A folder's embedder may span a second, compatible space beside its own: then it gives two sets,
+which share their files.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.domain.errors import ConfigError, ModelError
-from service.runtime.manifest import MANIFEST_NAME, Manifest, load_manifest
+from service.runtime.manifest import MANIFEST_NAME, load_manifest
 
 _logger = logging.getLogger(__name__)
 
 DEFAULT_NAME = "default"
+COMPATIBLE_NAME = "compatible"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSet:
-    """Four models and their manifest, in a folder of their own.
+    """Four models, their manifest, and one of the embeddings that they give.
 
-    name: of the folder; `default` for the models directory itself.
+    name: of the folder, with `-compatible` for its second embedding; `default` and `compatible`
+    for the models directory itself.
     space: of the embeddings.
+    output: of the embedder that gives them.
     """
 
     name: str
     folder: Path
     space: str
+    output: str
 
 
 def model_sets(models: Path) -> list[ModelSet]:
-    """Every model set of a models directory, the default one first.
+    """Every model set of a models directory, the default one first, its compatible one second.
 
     A folder whose manifest cannot be used is left out, with a warning.
 
     Raises:
         ModelError: the default set's manifest cannot be used.
     """
-    found = [_model_set(DEFAULT_NAME, models)]
+    found = _sets(models, DEFAULT_NAME, COMPATIBLE_NAME)
     for folder in sorted(path.parent for path in models.glob(f"*/{MANIFEST_NAME}")):
-        # What begins with a dot is about to be published; the default set has its name already.
-        if folder.name.startswith(".") or folder.name == DEFAULT_NAME:
+        # What begins with a dot is about to be published; two names are given already.
+        if folder.name.startswith(".") or folder.name in (DEFAULT_NAME, COMPATIBLE_NAME):
             continue
         try:
-            found.append(_model_set(folder.name, folder))
+            found += _sets(folder, folder.name, f"{folder.name}-{COMPATIBLE_NAME}")
         except ModelError as error:
             _logger.warning("models left out: %s", error.message)
     return found
@@ -85,12 +93,12 @@ def model_set_of_space(models: Path, space: str, name: str) -> ModelSet:
     return next((each for each in fitting if each.name == name), fitting[0])
 
 
-def _model_set(name: str, folder: Path) -> ModelSet:
-    return ModelSet(name, folder, _space(folder, load_manifest(folder)))
-
-
-def _space(folder: Path, manifest: Manifest) -> str:
-    embedding = manifest.models["facenet"].embedding
-    if embedding is None:
-        raise ModelError(f"{folder / MANIFEST_NAME} does not declare an embedding of facenet")
-    return embedding.space
+def _sets(folder: Path, *names: str) -> list[ModelSet]:
+    """One set for each embedding of a folder, by these names in turn."""
+    embeddings = load_manifest(folder).models["embedder"].embeddings
+    if not embeddings:
+        raise ModelError(f"{folder / MANIFEST_NAME} does not declare an embedding")
+    return [
+        ModelSet(name, folder, facts.space, facts.output)
+        for name, facts in zip(names, embeddings, strict=False)
+    ]

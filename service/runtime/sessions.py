@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,12 +34,12 @@ _logger = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
-# Calls of about the service's sizes; candidates of FaceNet on CUDA see 64 faces.
-_TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "facenet": 4}
+# Calls of about the service's sizes; candidates of the embedder on CUDA see 64 faces.
+_TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "embedder": 4}
 _CUDA_TRIAL_FACTOR = 16
 # What a lone face waits for; the other networks' work is spread over the workers anyway. More than
 # four threads gain little on one face.
-_WIDENED: frozenset[ModelName] = frozenset({"facenet"})
+_WIDENED: frozenset[ModelName] = frozenset({"embedder"})
 _WIDEST = 4
 
 
@@ -74,27 +74,37 @@ class ModelSession:
         """Take a session of the same model, with more threads within a call, for lone calls."""
         self._wide = session
 
-    def run(self, image: Pixels) -> list[NDArray[np.float32]]:
-        """Outputs in the manifest's order for a batch of images of its layout and dtype."""
-        if self.placement.provider == "cuda":
-            return self._run_bound(image)
-        return self._run_on(self._session, image)
+    def run(self, image: Pixels, outputs: Sequence[str] | None = None) -> list[NDArray[np.float32]]:
+        """Outputs for a batch of images of the manifest's layout and dtype.
 
-    def run_alone(self, image: Pixels) -> list[NDArray[np.float32]]:
+        Args:
+            outputs: which, by name and in this order; all in the manifest's order by default.
+        """
+        if self.placement.provider == "cuda":
+            return self._run_bound(image, outputs)
+        return self._run_on(self._session, image, outputs)
+
+    def run_alone(
+        self, image: Pixels, outputs: Sequence[str] | None = None
+    ) -> list[NDArray[np.float32]]:
         """The same, sooner, when nothing else runs."""
         if self.placement.provider == "cuda":
-            return self._run_bound(image)
-        return self._run_on(self._wide, image)
+            return self._run_bound(image, outputs)
+        return self._run_on(self._wide, image, outputs)
 
     def _run_on(
-        self, session: onnxruntime.InferenceSession, image: Pixels
+        self,
+        session: onnxruntime.InferenceSession,
+        image: Pixels,
+        outputs: Sequence[str] | None,
     ) -> list[NDArray[np.float32]]:
-        outputs: list[NDArray[np.float32]] = session.run(
-            self._output_names, {self.spec.input.name: image}
+        found: list[NDArray[np.float32]] = session.run(
+            self._output_names if outputs is None else list(outputs),
+            {self.spec.input.name: image},
         )
-        return outputs
+        return found
 
-    def _run_bound(self, image: Pixels) -> list[NDArray[np.float32]]:
+    def _run_bound(self, image: Pixels, outputs: Sequence[str] | None) -> list[NDArray[np.float32]]:
         """Through an IOBinding, so that data moves to the device and back once.
 
         Rows are padded to a power of two and cut off again: cuDNN chooses an algorithm for each
@@ -103,11 +113,11 @@ class ModelSession:
         padded = pad_to_bucket(image)  # the binding does not keep its memory alive
         binding = self._session.io_binding()
         binding.bind_cpu_input(self.spec.input.name, padded)
-        for name in self._output_names:
+        for name in self._output_names if outputs is None else outputs:
             binding.bind_output(name)
         self._session.run_with_iobinding(binding)
-        outputs: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
-        return [output[: len(image)] for output in outputs]
+        found: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
+        return [output[: len(image)] for output in found]
 
 
 def pad_to_bucket(image: NDArray[Any]) -> NDArray[Any]:

@@ -8,15 +8,18 @@ photos/<image_id>.<suffix>
 rows/<kind>-<number>.tsv
     The rows of each kind of `PARTS`, in that order, cut into pieces of some megabytes. They are in
     PostgreSQL's COPY text format: a row a line, columns apart by tabs, `\\N` for null. Times are in
-    UTC. Faces stand in the order they were stored. A vector is its 512 half-precision numbers, two
-    bytes each with the high one first, in base64. An image has a `photo_suffix` where its photo
-    is in the archive; the photo's SHA-256 and size are the image's.
+    UTC. Faces stand in the order they were stored. A vector is its half-precision numbers, two
+    bytes each with the high one first, in base64; those of one model are as many. An image has a
+    `photo_suffix` where its photo is in the archive; the photo's SHA-256 and size are the image's.
 manifest.json
     The head again, how many there are of each kind, and the name, rows, size and SHA-256 of each
     piece. An archive without it was cut off.
 
 Nothing in it tells when, where or from which database it was made, so that the archive of a tenant
 that was imported is the one it came from, byte for byte.
+
+Version 1 is that of the release before: it lacks the columns of `SINCE_VERSION_2`, which get their
+defaults. Sums of vectors and numbers of people are in no archive: the database makes them.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from uuid import UUID
 from service.domain.errors import ArchiveError
 
 FORMAT: Final = "facette-tenant"
-VERSION: Final = 1
+VERSION: Final = 2
 HEAD: Final = "archive.json"
 MANIFEST: Final = "manifest.json"
 
@@ -38,20 +41,23 @@ MANIFEST: Final = "manifest.json"
 PARTS: Final = {
     "images": (
         *("image_id", "photo_suffix", "format", "width", "height"),
-        *("size_bytes", "sha256", "phash", "created_at"),
+        *("size_bytes", "sha256", "phash", "created_at", "turned"),
     ),
     "clusters": ("cluster_id", "created_at"),
     "faces": (
         *("face_id", "image_id", "cluster_id", "box", "landmarks", "area"),
         *("confidence", "is_auto_matched", "distance"),
+        *("quality", "quality_facts", "is_matchable"),
     ),
     "vectors": ("face_id", "model_space", "embedding"),
     "reviews": ("review_id", "cluster_id", "created_at"),
 }
+SINCE_VERSION_2: Final = frozenset({"turned", "quality", "quality_facts", "is_matchable"})
 PART_BYTES: Final = 4 * 2**20
 # JavaScript's largest whole number; beyond it a number is no review's that was ever stored.
 LARGEST_REVIEW_ID: Final = 2**53 - 1
 
+_READ = (1, VERSION)
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PHOTO = re.compile(rf"photos/({_UUID})\.([a-z0-9]+)")
 _PART = re.compile(rf"rows/({'|'.join(PARTS)})-(\d{{6}})\.tsv")
@@ -66,6 +72,13 @@ class Head:
     tenant_id: str
     created_at: str
     schema: int
+    version: int = VERSION
+
+    def columns(self, kind: str) -> tuple[str, ...]:
+        """The columns of a kind of rows."""
+        if self.version == VERSION:
+            return PARTS[kind]
+        return tuple(each for each in PARTS[kind] if each not in SINCE_VERSION_2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +166,13 @@ def parse_head(data: bytes, *, newest_schema: int) -> Head:
     if fields.get("format") != FORMAT:
         raise ArchiveError("the file is no archive of a tenant")
     version = fields.get("version")
-    if version != VERSION:
+    if version not in _READ:
         raise ArchiveError(
-            f"the archive has version {version} of the format, and this release reads {VERSION}"
+            f"the archive has version {version} of the format, and this release reads 1 and 2"
         )
     match fields:
         case {"tenant_id": str(tenant_id), "created_at": str(created_at), "schema": int(schema)}:
-            head = Head(tenant_id, created_at, schema)
+            head = Head(tenant_id, created_at, schema, version)
         case _:
             raise ArchiveError("the head of the archive is damaged")
     if schema > newest_schema:
@@ -201,7 +214,8 @@ def escape(text: str) -> bytes:
 
 
 def _head_fields(head: Head) -> dict[str, Any]:
-    return {"format": FORMAT, "version": VERSION, **asdict(head)}
+    fields = asdict(head)
+    return {"format": FORMAT, "version": fields.pop("version"), **fields}
 
 
 def _render(fields: dict[str, Any]) -> bytes:

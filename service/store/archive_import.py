@@ -78,6 +78,7 @@ async def import_tenant(
             rows = RowsIn(
                 connection,
                 tenant_id,
+                head,
                 lambda image_id, suffix: blobs.key(tenant_id, ImageId(image_id), suffix),
             )
             counts = await _take_in(entries, head, photos, rows)

@@ -14,7 +14,7 @@ from pgvector import HalfVector
 
 from service.domain.errors import ArchiveError
 from service.domain.types import TenantId
-from service.store.archive_format import LARGEST_REVIEW_ID, PARTS, escape, unescape
+from service.store.archive_format import LARGEST_REVIEW_ID, Head, escape, unescape
 from service.store.statements import SQL
 
 _TABLES = {
@@ -24,7 +24,9 @@ _TABLES = {
     "vectors": "face_vector",
     "reviews": "review",
 }
+_COLUMNS = {"photo_suffix": "blob_key"}
 _NULL = b"\\N"
+_BYTES_PER_NUMBER = 2
 # How pgvector sends a vector: how many numbers, and two bytes that mean nothing.
 _VECTOR_HEAD = struct.Struct(">HH")
 
@@ -33,6 +35,7 @@ class RowsIn:
     """Copies pieces of rows into the tables; identity columns that are left out number them anew.
 
     Args:
+        head: of the archive; it says which columns there are.
         blob_key: the name of an image's photo in the blob store, by its id and suffix.
     """
 
@@ -40,13 +43,16 @@ class RowsIn:
         self,
         connection: asyncpg.Connection,
         tenant_id: TenantId,
+        head: Head,
         blob_key: Callable[[str, str], str],
     ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
+        self._head = head
         self._blob_key = blob_key
         self._tenant_column = escape(tenant_id) + b"\t"
         self._last_review = 0
+        self._dimensions: dict[str, int] = {}
 
     async def copy(self, kind: str, data: bytes) -> None:
         """Store a piece of rows.
@@ -72,7 +78,8 @@ class RowsIn:
             raise ArchiveError(f"the archive is damaged in its {kind}: {error}") from error
 
     async def finish(self) -> None:
-        """Let later reviews get higher numbers than those that came."""
+        """Let vectors say what their faces do, and later reviews get higher numbers than these."""
+        await self._connection.execute(SQL["mark_unmatchable_vectors"], self._tenant_id)
         if self._last_review:
             await self._connection.execute(SQL["take_review_numbers"])
             await self._connection.execute(SQL["number_reviews_beyond"], self._last_review)
@@ -90,20 +97,27 @@ class RowsIn:
     async def _copy_vectors(self, lines: list[bytes]) -> None:
         records = []
         for line in lines:
-            face_id, space, numbers = line.split(b"\t")
-            data = base64.b64decode(numbers, validate=True)
-            head = _VECTOR_HEAD.pack(len(data) // 2, 0)
-            records.append(
-                (
-                    self._tenant_id,
-                    UUID(face_id.decode("ascii")),
-                    unescape(space),
-                    HalfVector.from_binary(head + data),
+            face_id, escaped, numbers = line.split(b"\t")
+            space, data = unescape(escaped), base64.b64decode(numbers, validate=True)
+            if len(data) != _BYTES_PER_NUMBER * await self._dimension(space, len(data)):
+                raise ArchiveError(
+                    f"the archive has vectors of {space} of another number of dimensions"
                 )
-            )
+            head = _VECTOR_HEAD.pack(len(data) // _BYTES_PER_NUMBER, 0)
+            vector = HalfVector.from_binary(head + data)
+            records.append((self._tenant_id, UUID(face_id.decode("ascii")), space, vector))
         await self._connection.copy_records_to_table(
-            _TABLES["vectors"], columns=("tenant_id", *PARTS["vectors"]), records=records
+            _TABLES["vectors"],
+            columns=("tenant_id", *self._head.columns("vectors")),
+            records=records,
         )
+
+    async def _dimension(self, space: str, size_bytes: int) -> int:
+        """How many numbers the vectors of a model have: one that is here, or the first to come."""
+        if space not in self._dimensions:
+            known = await self._connection.fetchval(SQL["dimension_of_space"], space)
+            self._dimensions[space] = known or size_bytes // _BYTES_PER_NUMBER
+        return self._dimensions[space]
 
     async def _copy_reviews(self, lines: list[bytes]) -> None:
         last = max(int(line.partition(b"\t")[0]) for line in lines)
@@ -113,11 +127,11 @@ class RowsIn:
         await self._copy_text("reviews", lines)
 
     async def _copy_text(self, kind: str, lines: list[bytes]) -> None:
-        columns = ("blob_key" if each == "photo_suffix" else each for each in PARTS[kind])
+        columns = self._head.columns(kind)
         between = b"\n" + self._tenant_column
         await self._connection.copy_to_table(
             _TABLES[kind],
             source=io.BytesIO(self._tenant_column + between.join(lines) + b"\n"),
-            columns=["tenant_id", *columns],
+            columns=["tenant_id", *(_COLUMNS.get(each, each) for each in columns)],
             format="text",
         )

@@ -15,22 +15,12 @@ from numpy.typing import NDArray
 
 from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
-from service.store.codes import BITS, FaceCodes, compile_kernels
+from service.store.codes import BITS, FaceCodes, codes_of, compile_kernels
 from service.store.database import Database
 from service.store.statements import SQL
 
 _logger = logging.getLogger(__name__)
 
-# A face as `codes_of_faces` sends it: everything in network byte order.
-_SENT = np.dtype(
-    [
-        ("face_id", "V16"),
-        ("cluster_id", "V16"),
-        ("seq", ">i8"),
-        ("bits", ">i4"),
-        ("code", "u1", BITS // 8),
-    ]
-)
 _READ_AT_ONCE = 50_000
 # Where more faces came than this, all of them are read again: that is faster.
 _MOST_TAKEN_IN = 5_000
@@ -41,6 +31,26 @@ _ADDED_AT_ONCE = 8
 # Read anew that often: what was deleted meanwhile goes, and who nobody asked for goes altogether.
 _MOST_AGE_S = 3600.0
 _LOOK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Faces:
+    """Faces that follow each other, in the order they came.
+
+    count, last_seq: of all of them. seqs: int64 [n], clusters: int64 [n, 2], face_ids: void of 16
+    bytes [n], codes: uint64 [n, 8], of those that others are matched against.
+    """
+
+    count: int
+    last_seq: int
+    seqs: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    face_ids: NDArray[np.void]
+    codes: NDArray[np.uint64]
+
+    def __getitem__(self, rows: slice) -> _Faces:
+        some = (self.seqs[rows], self.clusters[rows], self.face_ids[rows], self.codes[rows])
+        return _Faces(len(some[0]), int(some[0][-1]), *some)
 
 
 @dataclass
@@ -137,7 +147,7 @@ class CodeCache:
         held = self._held.get(key)
         if held is not None and time.monotonic() < held.read_at + _MOST_AGE_S:
             new = await self._faces_after(held.codes.last_seq, key, _MOST_TAKEN_IN)
-            if len(new) < _MOST_TAKEN_IN:
+            if new.count < _MOST_TAKEN_IN:
                 await _take_in(held.codes, new)
                 self._say_size()
                 return
@@ -177,44 +187,72 @@ class CodeCache:
         self._on_size(self.size_bytes)
 
     async def _read(self, key: _Key) -> FaceCodes:
-        parts: list[NDArray[np.void]] = []
+        parts: list[_Faces] = []
         last_seq = 0
         while True:
             part = await self._faces_after(last_seq, key, _READ_AT_ONCE)
-            if not len(part):
+            if not part.count:
                 return await asyncio.to_thread(_arranged, parts)
-            last_seq = int(part["seq"][-1])
+            last_seq = part.last_seq
             parts.append(part)
 
-    async def _faces_after(self, seq: int, key: _Key, limit: int) -> NDArray[np.void]:
+    async def _faces_after(self, seq: int, key: _Key, limit: int) -> _Faces:
         tenant_id, space = key
         async with self._database.transaction(tenant_id) as connection:
-            sent = await connection.fetchval(SQL["codes_of_faces"], tenant_id, space, seq, limit)
-        return np.frombuffer(sent or b"", _SENT)
+            row = await connection.fetchrow(SQL["codes_after"], tenant_id, space, seq, limit)
+        return await asyncio.to_thread(_received, row)
 
 
-def _arranged(parts: list[NDArray[np.void]]) -> FaceCodes:
+def _received(row: asyncpg.Record) -> _Faces:
+    """Faces as `codes_after` sends them: everything in network byte order."""
+    dimension = row["dimension"] or BITS
+    if row["largest_dimension"] not in (None, dimension):
+        raise ValueError("vectors of one space have more than one dimension")
+    is_code = dimension == BITS
+    number, numbers = ("u1", BITS // 8) if is_code else (">f2", dimension)
+    sent = np.frombuffer(
+        row["sent"] or b"",
+        [
+            ("face_id", "V16"),
+            ("cluster_id", "V16"),
+            ("seq", ">i8"),
+            ("head", "V4"),
+            ("vector", number, numbers),
+        ],
+    )
+    vectors = np.ascontiguousarray(sent["vector"])
+    return _Faces(
+        row["faces"],
+        row["last_seq"] or 0,
+        sent["seq"].astype(np.int64),
+        np.ascontiguousarray(sent["cluster_id"]).view(np.int64).reshape(-1, 2),
+        np.ascontiguousarray(sent["face_id"]),
+        vectors.view(np.uint64) if is_code else codes_of(vectors.astype(np.float16)),
+    )
+
+
+def _arranged(parts: list[_Faces]) -> FaceCodes:
     """Codes of faces that follow each other, those of a cluster put together."""
     compile_kernels()  # here in a thread, and not with the first search or the first new face
     codes = FaceCodes()
     if parts:
-        faces = np.concatenate(parts)
-        codes.last_seq = int(faces["seq"][-1])
-        clusters = np.ascontiguousarray(faces["cluster_id"]).view(np.int64).reshape(-1, 2)
+        clusters = np.concatenate([part.clusters for part in parts])
         order = np.lexsort(clusters.T)
-        faces, clusters = faces[order], clusters[order]
+        clusters = clusters[order]
         begins = (clusters[1:] != clusters[:-1]).any(axis=1)
-        codes.add(faces["face_id"], _codes(faces), np.append(0, np.cumsum(begins)))
+        codes.add(
+            np.concatenate([part.face_ids for part in parts])[order],
+            np.concatenate([part.codes for part in parts])[order],
+            np.append(0, np.cumsum(begins))[: len(order)],
+        )
+        codes.last_seq = parts[-1].last_seq
     return codes
 
 
-async def _take_in(codes: FaceCodes, faces: NDArray[np.void]) -> None:
-    for start in range(0, len(faces), _ADDED_AT_ONCE):
+async def _take_in(codes: FaceCodes, faces: _Faces) -> None:
+    for start in range(0, len(faces.seqs), _ADDED_AT_ONCE):
         part = faces[start : start + _ADDED_AT_ONCE]
-        codes.add(part["face_id"], _codes(part))
-        codes.last_seq = int(part["seq"][-1])
+        codes.add(part.face_ids, part.codes)
+        codes.last_seq = part.last_seq
         await asyncio.sleep(0)
-
-
-def _codes(faces: NDArray[np.void]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(faces["code"]).view(np.uint64)
+    codes.last_seq = max(codes.last_seq, faces.last_seq)

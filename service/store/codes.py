@@ -1,14 +1,16 @@
 """Binary codes of a tenant's faces, in memory: they say which few vectors are worth comparing.
 
-A code is the signs of an embedding's 512 numbers, as pgvector's `binary_quantize` gives them. The
-share of the signs in which two codes differ grows with the angle between the embeddings (Goemans
-and Williamson, JACM 1995), so that the codes of one person's faces are near by Hamming distance. A
+A code is the signs of 512 numbers. Of an embedding of as many they are its own, as pgvector's
+`binary_quantize` gives them; of another one they are those of its rotations. The share of the signs
+in which two codes differ grows with the angle between the embeddings (Goemans and Williamson, JACM
+1995), so that the codes of one person's faces are near by Hamming distance. A
 graph may have no way to a person who is far from all others; here every person is looked at: one
 code leads those that are near to it, and all that lead are compared.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -275,15 +277,50 @@ def compile_kernels() -> None:
 
 
 def code_of(embedding: NDArray[np.float32]) -> Codes:
-    """The code of an embedding, as `binary_quantize` makes it of the stored half-precision vector.
+    """The code of an embedding, as it is made of the stored half-precision vector.
 
     Args:
-        embedding: float32 [512].
+        embedding: float32 [dimension].
 
     Returns:
         uint64 [8].
     """
-    return np.packbits(embedding.astype(np.float16) > 0).view(np.uint64)
+    code: Codes = codes_of(embedding.astype(np.float16)[np.newaxis])[0]
+    return code
+
+
+def codes_of(stored: NDArray[np.float16]) -> Codes:
+    """The codes of stored vectors.
+
+    Args:
+        stored: float16 [n, dimension].
+
+    Returns:
+        uint64 [n, 8].
+    """
+    seen, dimension = stored, stored.shape[1]
+    if dimension != BITS:
+        seen = stored.astype(np.float32) @ _views(dimension)
+    return np.packbits(seen > 0, axis=1).view(np.uint64)
+
+
+@cache
+def _views(dimension: int) -> NDArray[np.float32]:
+    """The 512 directions that vectors of another dimension are looked at from.
+
+    They are those of as many rotated systems of axes as are needed: within one they are at right
+    angles, so that they say more of a vector than directions that are drawn singly. Each process
+    may have its own, since codes are in no other's hands.
+
+    Returns:
+        float32 [dimension, 512], in columns.
+    """
+    rng = np.random.default_rng(dimension)
+    systems = [
+        np.linalg.qr(rng.standard_normal((dimension, dimension)))[0]
+        for _ in range(-(-BITS // dimension))
+    ]
+    return np.concatenate(systems, axis=1)[:, :BITS].astype(np.float32)
 
 
 def _with_room(array: NDArray[_Scalar], used: int, wanted: int) -> NDArray[_Scalar]:

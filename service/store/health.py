@@ -116,6 +116,35 @@ async def faces_without_vector(
     return row["of_any_model"], row["of_this_model"]
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What triggers keep, where it is not what it should be.
+
+    missing, of_nothing, wrong: sums of clusters' vectors. tenants: with another number of clusters
+    than they say. vectors: that say otherwise than their faces whether others match them.
+    """
+
+    missing: int
+    of_nothing: int
+    wrong: int
+    tenants: int
+    vectors: int
+
+
+async def sums(connection: asyncpg.Connection, tenant_id: TenantId | None) -> Sums:
+    """Compare what is kept with what there is, of one tenant or of all."""
+    return Sums(
+        **await connection.fetchrow(SQL["sums_that_differ"], tenant_id),
+        tenants=await connection.fetchval(SQL["tenants_counted_wrongly"], tenant_id),
+        vectors=await connection.fetchval(SQL["vectors_matched_otherwise"], tenant_id),
+    )
+
+
+async def quoted(connection: asyncpg.Connection, text: str | None) -> str:
+    """A text as a statement writes it, to be shown to somebody."""
+    return str(await connection.fetchval(SQL["quoted"], text))
+
+
 async def rows_by_kind(connection: asyncpg.Connection, tenant_id: TenantId) -> dict[str, int]:
     """How many rows of each kind there are of a tenant."""
     return dict(await connection.fetchrow(SQL["rows_by_kind"], tenant_id))

@@ -20,8 +20,9 @@ from service.store.statements import SQL
 
 _logger = logging.getLogger(__name__)
 
-# What a build takes for each vector: 512 half-precision numbers, its neighbours and their lists.
-_BUILD_BYTES_PER_VECTOR = 2560
+# What a build takes for each vector beside its numbers: its neighbours and their lists.
+_BUILD_BYTES_PER_VECTOR = 1536
+_BYTES_PER_NUMBER = 2
 _MIB = 2**20
 _TAKEN_AT_ONCE = 100
 _MARKED_AT_ONCE = 5000
@@ -184,8 +185,7 @@ class Indexer:
             if clean_up is not None:
                 await connection.execute(clean_up)
         settings, faces = self.settings, vectors.indexed + vectors.waiting
-        memory_mb = min(settings.build_memory_mb, 64 + faces * _BUILD_BYTES_PER_VECTOR // _MIB)
-        statement = await connection.fetchval(
+        build = await connection.fetchrow(
             SQL["statement_to_build_index"],
             vectors.index_name,
             vectors.tenant_id,
@@ -193,13 +193,15 @@ class Indexer:
             settings.m,
             settings.ef_construction,
         )
-        if statement is None:  # all its faces were deleted meanwhile
+        if build is None:  # all its faces were deleted meanwhile
             return
+        each = _BUILD_BYTES_PER_VECTOR + _BYTES_PER_NUMBER * build["dimension"]
+        memory_mb = min(settings.build_memory_mb, 64 + faces * each // _MIB)
         began = time.monotonic()
         for workers in sorted({settings.build_workers, 0}, reverse=True):
             await connection.execute(SQL["use_build_settings"], memory_mb * 1024, workers)
             try:
-                await connection.execute(statement)
+                await connection.execute(build["statement"])
                 break
             except asyncpg.PostgresError as error:
                 await _drop(connection, vectors.index_name)

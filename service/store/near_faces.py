@@ -9,14 +9,15 @@ import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
 from service.domain.types import (
-    ClusterDistance,
     ClusterId,
-    ClusterQuery,
     Embedding,
     FaceDistance,
     FaceId,
 )
 from service.store.codes import FaceCodes, code_of
+
+# So many nearest faces, within reach, may be of clusters that a face can join.
+DISPUTED_FACES = 256
 
 
 def by_embedding(rows: Sequence[asyncpg.Record], count: int) -> list[list[FaceDistance]]:
@@ -32,21 +33,29 @@ def by_embedding(rows: Sequence[asyncpg.Record], count: int) -> list[list[FaceDi
     return near
 
 
-def nearest_of_clusters(faces: Sequence[FaceDistance]) -> dict[ClusterId, ClusterDistance]:
-    """How far each cluster's nearest face is, nearest first."""
-    clusters: dict[ClusterId, ClusterDistance] = {}
+def nearest_of_clusters(faces: Sequence[FaceDistance]) -> dict[ClusterId, float]:
+    """The cosine distance of each cluster's nearest face, nearest first."""
+    clusters: dict[ClusterId, float] = {}
     for face in faces:
-        clusters.setdefault(face.cluster_id, ClusterDistance(face.cluster_id, face.distance))
+        clusters.setdefault(face.cluster_id, face.distance)
     return clusters
 
 
-def lacks_clusters(faces: Sequence[FaceDistance], query: ClusterQuery, limit: int) -> bool:
-    """Whether faces behind the `limit` nearest may show another cluster that counts."""
-    return (
-        len(faces) == limit
-        and faces[-1].distance <= query.max_distance
-        and len(nearest_of_clusters(faces)) < len(query.embeddings)
-    )
+def lacks_clusters(faces: Sequence[FaceDistance], *, reach: float, wanted: int, limit: int) -> bool:
+    """Whether faces behind the `limit` nearest may show another cluster that counts.
+
+    That is never so beyond the reach. Within it, the nearest faces may all be of one person, whom
+    more faces say nothing new about; where they are of several, more of them are looked at, up to
+    `DISPUTED_FACES`; and there are to be as many clusters as the photo has faces.
+
+    Args:
+        reach: the largest cosine distance to the nearest face of a cluster that may be joined.
+        wanted: how many faces the photo has.
+    """
+    if len(faces) < limit or faces[-1].distance > reach:
+        return False
+    clusters = len(nearest_of_clusters(faces))
+    return clusters < wanted or (clusters > 1 and limit < DISPUTED_FACES)
 
 
 def numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:

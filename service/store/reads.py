@@ -19,6 +19,7 @@ from service.domain.types import (
     StoredImage,
     TenantId,
 )
+from service.store.quality import stored_quality
 from service.store.statements import SQL
 
 
@@ -118,6 +119,8 @@ def _stored_face(row: asyncpg.Record) -> StoredFace:
         ImageId(str(row["image_id"])),
         FacialArea(*row["area"]),
         row["is_auto_matched"],
+        stored_quality(row["quality"], row["quality_facts"]),
+        row["is_matchable"],
     )
 
 

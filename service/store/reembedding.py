@@ -11,7 +11,7 @@ import asyncpg
 from pgvector import HalfVector
 
 from service.domain.errors import ConfigError
-from service.domain.types import Box, Embedding, FaceId, ImageId, TenantId
+from service.domain.types import Box, Embedding, FaceId, FacePlace, ImageId, TenantId
 from service.store.database import Database
 from service.store.models import ActiveModel, activate_model
 from service.store.statements import SQL
@@ -88,7 +88,11 @@ class StoredFaceVectors:
                 row["seq"],
                 FaceId(str(row["face_id"])),
                 ImageId(str(row["image_id"])),
-                Box(*row["box"]),
+                FacePlace(
+                    Box(*row["box"]),
+                    tuple(zip(row["landmarks"][::2], row["landmarks"][1::2], strict=True)),
+                ),
+                row["turned"],
                 row["blob_key"],
             )
             for row in rows

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from service.domain.errors import ModelReplacedError
-from service.domain.types import ClusterDistance, ClusterQuery, TenantId
+from service.domain.matching import Candidates, ClusterQuery
+from service.domain.types import TenantId
 from service.store.code_cache import CodeCache
 from service.store.database import Database
 from service.store.reads import TenantReader, found
@@ -70,15 +71,14 @@ class Repository:
     @asynccontextmanager
     async def inserting(
         self, tenant_id: TenantId, query: ClusterQuery
-    ) -> AsyncIterator[tuple[TenantWriter, list[list[ClusterDistance]]]]:
+    ) -> AsyncIterator[tuple[TenantWriter, Candidates]]:
         """The same, with the clusters that new faces may join; it makes an unknown tenant.
 
         Most of the search is done before the tenant is locked, and is brought up to date then:
         inserts into one tenant wait for each other no longer than they must.
 
         Returns:
-            The writer, and for each face of the query its nearest clusters, as `assign_clusters`
-            needs them.
+            The writer, and the clusters that the faces of the query may join.
 
         Raises:
             ModelReplacedError: the database is searched by vectors of another space than the

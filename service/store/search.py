@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import asyncpg
+import numpy as np
 from asyncpg.pgproto.pgproto import UUID
+from numpy.typing import NDArray
 from pgvector import HalfVector
 
+from service.domain.matching import Candidates, ClusterQuery, reach_of
 from service.domain.types import (
     ClusterDistance,
     ClusterId,
-    ClusterQuery,
     Embedding,
     FaceDistance,
     ModelSpace,
@@ -29,7 +31,7 @@ from service.store.near_faces import (
     nearest_of_clusters,
     numbered,
 )
-from service.store.statements import SQL
+from service.store.statements import SQL, with_dimension
 
 INDEX_PREFIX = "face_vector_hnsw_"
 
@@ -43,9 +45,12 @@ _FARTHER_ALONE = 2
 _MOST_EF_SEARCH = 1000  # that pgvector knows
 # Of the nearest codes that lead so many are followed, and so many faces compared: for matching, and
 # beside an index, which finds strangers better and whole people worse.
-_FIRST_LOOK = (32, 32)
+_FIRST_LOOK = (32, _FACES_AT_FIRST)
 _BESIDE_INDEX = (512, 64)
-# Of the largest distance at which a face joins a cluster: as near as that, nobody else is nearer.
+# How PostgreSQL sends an array of one dimension: five words, and each element behind its length.
+_ARRAY_HEAD_BYTES = 20
+_ELEMENT = np.dtype([("size", ">i4"), ("number", ">f8")])
+# Of the reach: as near as that, nobody else is nearer.
 _BEYOND_DOUBT = 0.6
 
 
@@ -61,12 +66,38 @@ class Finds:
     """What was looked up for a query, when the tenant was as it says.
 
     changes: the count of the tenant's changes; None without a tenant. last_seq: its last face.
+    limit: the largest distance at which a face joins a cluster, by the people it had.
+    near: for each embedding the nearest faces that others may be matched against, nearest first.
+        All are there that show a cluster which the face may join; farther ones may follow.
     """
 
     query: ClusterQuery
     changes: int | None
     last_seq: int
+    limit: float
     near: list[list[FaceDistance]]
+
+    @property
+    def reach(self) -> float:
+        """The largest cosine distance to the nearest face of a cluster that may be joined."""
+        return reach_of(self.limit)
+
+    def counting(self, faces: Sequence[FaceDistance]) -> Sequence[FaceDistance]:
+        """Those of the nearest faces whose clusters may be joined.
+
+        However many were looked up: what came meanwhile is among them, and nothing depends on it.
+        """
+        within = [face for face in faces if face.distance <= self.reach]
+        limit = _FACES_AT_FIRST
+        while self.lacks_clusters(within[:limit], limit):
+            limit *= _GROWTH
+        return within[:limit]
+
+    def lacks_clusters(self, faces: Sequence[FaceDistance], limit: int) -> bool:
+        """Whether faces behind the `limit` nearest may show another cluster that counts."""
+        return lacks_clusters(
+            faces, reach=self.reach, wanted=len(self.query.embeddings), limit=limit
+        )
 
 
 def vector_index_name(tenant_id: TenantId, space: ModelSpace) -> str:
@@ -107,28 +138,34 @@ class ClusterSearch:
         state = await self._state(query.space, generic_plans=has_codes)
         codes = self._codes(query.space, state)
         everyone = range(len(query.embeddings))
+        limit = query.rule.limit.at(state["people"] or 0)
+        finds = Finds(query, state["changes"], state["last_seq"] or 0, limit, [])
         if codes is not None:
-            near = await self._until_sure(query, codes)
+            near = await self._until_sure(finds, codes)
         elif state["has_index"]:
             async with self._through_index(_FARTHER_ALONE):
-                near = await self._until_enough(query, everyone, by_index=True)
+                near = await self._until_enough(finds, everyone, by_index=True)
         else:
-            near = await self._until_enough(query, everyone, by_index=False)
-        return Finds(query, state["changes"], state["last_seq"] or 0, near)
+            near = await self._until_enough(finds, everyone, by_index=False)
+        return replace(finds, near=near)
 
-    async def clusters(self, finds: Finds, changes: int) -> list[list[ClusterDistance]]:
-        """For each embedding its nearest clusters, as they are now that the tenant is locked.
-
-        At least as many as there are embeddings; fewer only where no more lie within the query's
-        distance, and farther ones may be among them. The distance to a cluster is the cosine
-        distance to its nearest face.
+    async def clusters(self, finds: Finds, changes: int) -> Candidates:
+        """The clusters that each face may join, as they are now that the tenant is locked.
 
         Args:
             changes: the count of the tenant's changes, with the one that has begun now.
         """
         if finds.changes is None or changes != finds.changes + 1:
             finds = await self._up_to_date(finds)
-        return [list(nearest_of_clusters(faces).values()) for faces in finds.near]
+        within = [nearest_of_clusters(finds.counting(faces)) for faces in finds.near]
+        sums = await self._sums({cluster for each in within for cluster in each}, finds.query.space)
+        return Candidates(
+            finds.limit,
+            tuple(
+                _measured(finds.query, embedding, nearest, sums)
+                for embedding, nearest in zip(finds.query.embeddings, within, strict=True)
+            ),
+        )
 
     async def nearest_faces(
         self,
@@ -170,20 +207,33 @@ class ClusterSearch:
         yield
         await self._connection.execute(SQL["end_search"])
 
-    async def _until_sure(self, query: ClusterQuery, codes: FaceCodes) -> list[list[FaceDistance]]:
+    async def _sums(
+        self, clusters: set[ClusterId], space: ModelSpace
+    ) -> dict[ClusterId, NDArray[np.float64]]:
+        """Of each cluster how many of its faces count, followed by the sum of their vectors.
+
+        float64 [1 + dimension]; a cluster without such faces is left out.
+        """
+        if not clusters:
+            return {}
+        ids = [UUID(cluster) for cluster in clusters]
+        rows = await self._connection.fetch(SQL["sums_of_clusters"], self._tenant_id, space, ids)
+        return {ClusterId(str(row["cluster_id"])): _numbers(row["total"]) for row in rows}
+
+    async def _until_sure(self, finds: Finds, codes: FaceCodes) -> list[list[FaceDistance]]:
         """Compare the faces with the nearest codes, and more of them until it is enough.
 
-        It is looked once more, farther, for who has nobody close: before a cluster is opened, and
-        where the nearest one is not close beyond doubt.
+        The nearest codes are not quite the nearest faces. So a second probe goes farther where the
+        first one leaves a doubt: where no face is close, or faces of several clusters are.
         """
+        query = finds.query
         wanted = len(query.embeddings)
-        close = query.max_distance * _BEYOND_DOUBT
+        close = finds.reach * _BEYOND_DOUBT
         found: dict[int, list[FaceDistance]] = {}
         short = list(range(wanted))
         leaders, faces = _FIRST_LOOK
         while short and faces <= _MOST_FROM_INDEX:
             self._on_search("codes")
-            limit = 1 if wanted == 1 else faces
             last_seq = codes.last_seq  # what is taken in meanwhile is not among the ids
             ids = [await near_by_code(query.embeddings[n], codes, leaders, faces) for n in short]
             rows = await self._connection.fetch(
@@ -193,7 +243,8 @@ class ClusterSearch:
                 [HalfVector(query.embeddings[n]) for n in short],
                 *numbered(ids),
                 last_seq,
-                limit,
+                faces,
+                finds.reach,
             )
             near = by_embedding(rows, len(short))
             compared = {row["nth"] - 1: row["compared"] for row in rows}
@@ -205,29 +256,30 @@ class ClusterSearch:
                 if (leaders < codes.leaders or faces < len(codes))
                 and (
                     compared.get(nth, 0) < len(ids[nth]) // 2  # the others were deleted
-                    or (doubted and (not near[nth] or near[nth][0].distance > close))
-                    or lacks_clusters(near[nth], query, limit)
+                    or (doubted and _in_doubt(near[nth], close))
+                    or finds.lacks_clusters(near[nth], faces)
                 )
             ]
             leaders, faces = leaders * _GROWTH, faces * _GROWTH
         if short:  # a large part of the tenant is found faster without codes
             await self._connection.execute(SQL["end_search"])
-            exact = await self._until_enough(query, short, by_index=False)
+            exact = await self._until_enough(finds, short, by_index=False)
             found.update(zip(short, exact, strict=True))
         return [found[n] for n in range(wanted)]
 
     async def _until_enough(
-        self, query: ClusterQuery, which: Sequence[int], *, by_index: bool
+        self, finds: Finds, which: Sequence[int], *, by_index: bool
     ) -> list[list[FaceDistance]]:
         """Ask for more and more faces until each embedding has the clusters it may need."""
+        query = finds.query
         found: dict[int, list[FaceDistance]] = {}
         short = list(which)
-        limit = 1 if len(query.embeddings) == 1 else _FACES_AT_FIRST
+        limit = _FACES_AT_FIRST
         while short:
             asked = [query.embeddings[n] for n in short]
             near = await self._nearest(asked, query.space, limit, by_index=by_index)
             found.update(zip(short, near, strict=True))
-            short = [n for n in short if lacks_clusters(found[n], query, limit)]
+            short = [n for n in short if finds.lacks_clusters(found[n], limit)]
             limit *= _GROWTH
         return [found[n] for n in which]
 
@@ -255,9 +307,8 @@ class ClusterSearch:
                 leaders, faces = _BESIDE_INDEX
                 faces = max(faces, 2 * limit)
                 ids = [await near_by_code(each, codes, leaders, faces) for each in embeddings]
-            rows = await self._connection.fetch(
-                SQL["nearest_faces_by_index"], *asked, *numbered(ids)
-            )
+            statement = with_dimension("nearest_faces_by_index", len(embeddings[0]))
+            rows = await self._connection.fetch(statement, *asked, *numbered(ids))
         return by_embedding(rows, len(embeddings))
 
     async def _up_to_date(self, finds: Finds) -> Finds:
@@ -279,7 +330,7 @@ class ClusterSearch:
                 query.space,
                 [HalfVector(embedding) for embedding in query.embeddings],
                 finds.last_seq,
-                query.max_distance,
+                finds.reach,
             ),
             len(query.embeddings),
         )
@@ -296,3 +347,37 @@ class ClusterSearch:
         ):
             return await self.look_up(query)  # clusters were put together
         return replace(finds, near=near)
+
+
+def _in_doubt(faces: Sequence[FaceDistance], close: float) -> bool:
+    """Whether a farther probe may show a better cluster than the nearest faces do."""
+    return not faces or faces[0].distance > close or len(nearest_of_clusters(faces)) > 1
+
+
+def _numbers(sent: bytes) -> NDArray[np.float64]:
+    """An array of PostgreSQL, double precision without nulls, from its binary form: float64 [n]."""
+    elements = np.frombuffer(sent, _ELEMENT, offset=_ARRAY_HEAD_BYTES)
+    return elements["number"].astype(np.float64)
+
+
+def _measured(
+    query: ClusterQuery,
+    embedding: Embedding,
+    nearest: Mapping[ClusterId, float],
+    sums: Mapping[ClusterId, NDArray[np.float64]],
+) -> tuple[ClusterDistance, ...]:
+    """How far a face is from the clusters within its reach, nearest first.
+
+    Its vector is taken as it will be stored, so that it is as far from a cluster now as later.
+    """
+    known = [cluster for cluster in nearest if cluster in sums]
+    if not known:
+        return ()
+    totals = np.stack([sums[cluster] for cluster in known])
+    stored = np.asarray(embedding, np.float16).astype(np.float32)
+    distances = query.rule.distances(stored, totals[:, 1:], totals[:, 0])
+    found = [
+        ClusterDistance(cluster, float(distance), nearest[cluster], int(count))
+        for cluster, distance, count in zip(known, distances, totals[:, 0], strict=True)
+    ]
+    return tuple(sorted(found, key=lambda each: (each.distance, each.cluster_id)))

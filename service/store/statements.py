@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 
@@ -41,3 +42,14 @@ def load_statements() -> Mapping[str, str]:
 
 
 SQL = load_statements()
+
+
+@lru_cache(maxsize=64)
+def with_dimension(name: str, dimension: int) -> str:
+    """A statement that casts vectors to their dimension: `{dimension}` stands for it in the text.
+
+    An index is over vectors cast to the dimension of their space, and is used by statements that
+    cast them alike, by a literal. The connection keeps what it prepared by the text, which is the
+    same one each time.
+    """
+    return SQL[name].replace("{dimension}", str(int(dimension)))

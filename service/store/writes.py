@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from uuid import UUID
 
 import asyncpg
@@ -22,6 +22,7 @@ from service.domain.types import (
     ReviewId,
     TenantId,
 )
+from service.store.quality import render_quality_facts
 from service.store.reads import TenantReader, found, known_uuid
 from service.store.statements import SQL
 
@@ -47,11 +48,27 @@ class TenantWriter(TenantReader):
         row = await self._connection.fetchrow(SQL["image"], self._tenant_id, UUID(image_id))
         return row is not None
 
-    async def insert_image(self, image: NewImage) -> None:
-        """Store an image's row."""
+    async def insert_cluster(self, cluster_id: ClusterId) -> None:
+        """Open a cluster that somebody asked for."""
+        await self._connection.execute(SQL["insert_cluster"], self._tenant_id, UUID(cluster_id))
+
+    async def insert_photo(
+        self,
+        image: NewImage,
+        opened: Sequence[ClusterId],
+        faces: Sequence[NewFace],
+        space: ModelSpace,
+    ) -> None:
+        """Store an image's row and its faces, in order, by one statement.
+
+        Args:
+            opened: the clusters that the machine opens for them, each with a pending review.
+        """
         photo = image.photo
+        detections = [new.face.detection for new in faces]
+        boxes = [detection.box for detection in detections]
         await self._connection.execute(
-            SQL["insert_image"],
+            SQL["insert_photo"],
             self._tenant_id,
             UUID(image.image_id),
             image.blob_key,
@@ -61,28 +78,24 @@ class TenantWriter(TenantReader):
             image.size_bytes,
             image.sha256,
             photo.phash,
+            photo.turned,
+            [UUID(each) for each in opened],
+            [side for box in boxes for side in (box.x1, box.y1, box.x2, box.y2)],
+            [number for each in detections for point in each.landmarks for number in point],
+            [side for new in faces for side in astuple(new.area)],
+            [UUID(new.face_id) for new in faces],
+            [UUID(new.cluster_id) for new in faces],
+            [detection.confidence for detection in detections],
+            [new.is_auto_matched for new in faces],
+            [new.distance for new in faces],
+            [new.face.quality.score for new in faces],
+            [render_quality_facts(new.face.quality) for new in faces],
+            [new.is_matchable for new in faces],
+            space,
+            [HalfVector(np.asarray(new.face.embedding)) for new in faces],
         )
-
-    async def insert_cluster(self, cluster_id: ClusterId) -> None:
-        """Open a cluster that somebody asked for."""
-        await self._connection.execute(SQL["insert_cluster"], self._tenant_id, UUID(cluster_id))
-
-    async def insert_clusters_with_reviews(self, cluster_ids: Sequence[ClusterId]) -> None:
-        """Open clusters that the machine decided on, each with a pending review."""
-        await self._connection.execute(
-            SQL["insert_clusters_with_reviews"],
-            self._tenant_id,
-            [UUID(each) for each in cluster_ids],
-        )
-
-    async def insert_faces(
-        self, image_id: ImageId, faces: Sequence[NewFace], space: ModelSpace
-    ) -> None:
-        """Store the faces of an image, in order."""
-        await self._connection.executemany(
-            SQL["insert_face"], [self._face_row(image_id, face, space) for face in faces]
-        )
-        self._on_insert(self._tenant_id, len(faces))
+        if faces:
+            self._on_insert(self._tenant_id, len(faces))
 
     async def move_face(self, face_id: FaceId, cluster_id: ClusterId) -> None:
         """Put a face into an existing cluster, and remove the one it leaves if that is empty now.
@@ -151,10 +164,11 @@ class TenantWriter(TenantReader):
         row = await self._connection.fetchrow(SQL["cluster_exists"], self._tenant_id, key)
         found(row, "cluster")
         rows = await self._connection.fetchrow(SQL["rows_of_cluster"], self._tenant_id, key)
-        images = await self._connection.fetch(
-            SQL["delete_images_showing_only"], self._tenant_id, key
-        )
+        shown = await self._connection.fetch(SQL["images_showing_only"], self._tenant_id, key)
         await self._connection.execute(SQL["delete_cluster"], self._tenant_id, key)
+        images = await self._connection.fetch(
+            SQL["delete_images"], self._tenant_id, [row["image_id"] for row in shown]
+        )
         return Erasure(
             images=len(images), clusters=1, blob_keys=_blob_keys(images), **found(rows, "cluster")
         )
@@ -182,24 +196,6 @@ class TenantWriter(TenantReader):
             SQL["delete_empty_clusters"], self._tenant_id, list(clusters)
         )
         return Erasure(**found(row, "cluster"))
-
-    def _face_row(self, image_id: ImageId, new: NewFace, space: ModelSpace) -> tuple[object, ...]:
-        detection = new.face.detection
-        box, area = detection.box, new.area
-        return (
-            self._tenant_id,
-            UUID(new.face_id),
-            UUID(image_id),
-            UUID(new.cluster_id),
-            space,
-            HalfVector(np.asarray(new.face.embedding)),
-            [box.x1, box.y1, box.x2, box.y2],
-            [value for point in detection.landmarks for value in point],
-            [area.x, area.y, area.w, area.h],
-            detection.confidence,
-            new.is_auto_matched,
-            new.distance,
-        )
 
 
 def _blob_keys(images: Iterable[asyncpg.Record]) -> tuple[str, ...]:

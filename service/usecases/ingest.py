@@ -6,18 +6,17 @@ import asyncio
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
 from service.batching import Ticket
 from service.domain.errors import StoreUnavailableError
-from service.domain.matching import assign_clusters
+from service.domain.matching import Candidates, ClusterQuery, MatchRule, assign_clusters
 from service.domain.types import (
     AnalyzedPhoto,
     ClusterDistance,
     ClusterId,
-    ClusterQuery,
     EmbeddedFace,
     FaceId,
     ImageId,
@@ -51,7 +50,8 @@ class IngestPhoto:
     Args:
         blobs: where their bytes go; None to keep none.
         space: identifies the weights that made the embeddings; only equal spaces are compared.
-        max_distance: largest cosine distance at which a face joins a cluster.
+        rule: how far a face is from a cluster, and how far it may be to join it.
+        min_quality: no other face is matched against a face with a lower score.
         retry_s: how long storing is tried again while the database does not answer; inference is
             not repeated. 0 for once.
         orphan_grace_s: age, in seconds, at which a sweep may remove a blob that no row names.
@@ -65,7 +65,8 @@ class IngestPhoto:
         blobs: BlobStore | None,
         *,
         space: ModelSpace,
-        max_distance: float,
+        rule: MatchRule,
+        min_quality: float = 0.0,
         retry_s: float = 0.0,
         orphan_grace_s: float = math.inf,
         on_face: Callable[[bool], None],
@@ -74,7 +75,8 @@ class IngestPhoto:
         self._store = store
         self._blobs = blobs
         self._space = space
-        self._max_distance = max_distance
+        self._rule = rule
+        self._min_quality = min_quality
         self._retry_s = retry_s
         self._orphan_grace_s = orphan_grace_s
         self._on_face = on_face
@@ -123,7 +125,7 @@ class IngestPhoto:
             if self._blobs is not None and blob is not None and not outcome_unknown:
                 await self._blobs.delete([blob.key])
             raise
-        return IngestedPhoto(image_id, faces)
+        return IngestedPhoto(image_id, faces, photo.turned)
 
     async def _insert_once(
         self, tenant_id: TenantId, image: NewImage, blob: _Blob | None, ticket: Ticket
@@ -134,7 +136,7 @@ class IngestPhoto:
         that the transaction before has ended by then, one way or the other.
         """
         query = ClusterQuery(
-            tuple(face.embedding for face in image.photo.faces), self._space, self._max_distance
+            tuple(face.embedding for face in image.photo.faces), self._space, self._rule
         )
         last_try_at = min(ticket.deadline, time.monotonic() + self._retry_s)
         pause_s = _FIRST_PAUSE_S
@@ -178,26 +180,26 @@ class IngestPhoto:
         self,
         tenant: TenantWrites,
         image: NewImage,
-        candidates: Sequence[Sequence[ClusterDistance]],
+        candidates: Candidates,
     ) -> tuple[NewFace, ...]:
-        matches = assign_clusters(candidates, self._max_distance)
+        matches = assign_clusters(candidates.of_faces, candidates.max_distance)
         faces = tuple(
-            _new_face(face, match, image.photo)
+            self._new_face(face, match, image.photo)
             for face, match in zip(image.photo.faces, matches, strict=True)
         )
-        await tenant.insert_image(image)
-        if opened := [face.cluster_id for face in faces if not face.is_auto_matched]:
-            await tenant.insert_clusters_with_reviews(opened)
-        await tenant.insert_faces(image.image_id, faces, self._space)
+        opened = [face.cluster_id for face in faces if not face.is_auto_matched]
+        await tenant.insert_photo(image, opened, faces, self._space)
         return faces
 
-
-def _new_face(face: EmbeddedFace, match: ClusterDistance | None, photo: AnalyzedPhoto) -> NewFace:
-    return NewFace(
-        FaceId(str(uuid4())),
-        match.cluster_id if match else ClusterId(str(uuid4())),
-        face,
-        face.detection.facial_area(photo.width, photo.height),
-        match is not None,
-        match.distance if match else None,
-    )
+    def _new_face(
+        self, face: EmbeddedFace, match: ClusterDistance | None, photo: AnalyzedPhoto
+    ) -> NewFace:
+        return NewFace(
+            FaceId(str(uuid4())),
+            match.cluster_id if match else ClusterId(str(uuid4())),
+            face,
+            face.detection.facial_area(photo.width, photo.height),
+            match is not None,
+            match.distance if match else None,
+            face.quality.score >= self._min_quality,
+        )

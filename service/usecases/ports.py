@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Protocol
 
 from service.batching import Ticket
+from service.domain.matching import Candidates, ClusterQuery
 from service.domain.types import (
     AnalyzedPhoto,
-    ClusterDistance,
     ClusterId,
-    ClusterQuery,
     ClusterSize,
     DetectedPhoto,
     Embedding,
@@ -72,15 +71,15 @@ class TenantWrites(TenantReads, Protocol):
 
     async def has_image(self, image_id: ImageId) -> bool: ...
 
-    async def insert_image(self, image: NewImage) -> None: ...
+    async def insert_photo(
+        self,
+        image: NewImage,
+        opened: Sequence[ClusterId],
+        faces: Sequence[NewFace],
+        space: ModelSpace,
+    ) -> None: ...
 
     async def insert_cluster(self, cluster_id: ClusterId) -> None: ...
-
-    async def insert_clusters_with_reviews(self, cluster_ids: Sequence[ClusterId]) -> None: ...
-
-    async def insert_faces(
-        self, image_id: ImageId, faces: Sequence[NewFace], space: ModelSpace
-    ) -> None: ...
 
     async def move_face(self, face_id: FaceId, cluster_id: ClusterId) -> None: ...
 
@@ -106,7 +105,7 @@ class FaceStore(Protocol):
 
     def inserting(
         self, tenant_id: TenantId, query: ClusterQuery
-    ) -> AbstractAsyncContextManager[tuple[TenantWrites, list[list[ClusterDistance]]]]: ...
+    ) -> AbstractAsyncContextManager[tuple[TenantWrites, Candidates]]: ...
 
 
 class BlobStore(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.errors import InputError, LostFacesError, NotFoundError
-from service.domain.types import Box, Embedding, FaceId, ImageId, TenantId
+from service.domain.types import Embedding, FaceId, FacePlace, ImageId, TenantId
 from service.usecases.ports import BlobStore
 
 _logger = logging.getLogger(__name__)
@@ -40,13 +40,17 @@ Phase = Literal["embedding", "indexing", "changing over", "deleting", "done"]
 
 @dataclass(frozen=True, slots=True)
 class LackingFace:
-    """A stored face without a vector of the new model; `number` is its place in the order."""
+    """A stored face without a vector of the new model; `number` is its place in the order.
+
+    turned: degrees clockwise by which its image has to be turned for upright faces.
+    """
 
     tenant_id: TenantId
     number: int
     face_id: FaceId
     image_id: ImageId
-    box: Box
+    place: FacePlace
+    turned: int
     blob_key: str | None
 
 
@@ -105,8 +109,8 @@ class FaceVectors(Protocol):
 class FaceEmbedder(Protocol):
     """Cuts faces out of photos and embeds them; its methods take a core for a while."""
 
-    def cut(self, data: bytes, boxes: Sequence[Box]) -> list[Crop | None]:
-        """The crops of a photo; None for a box outside it. Raises InputError."""
+    def cut(self, data: bytes, places: Sequence[FacePlace], turned: int) -> list[Crop | None]:
+        """The crops of a photo; None for a face outside it. Raises InputError."""
 
     def embed(self, crops: Sequence[Crop]) -> list[Embedding]:
         """Unit vectors, in order."""
@@ -230,7 +234,9 @@ class Reembed:
         if data is not None:
             try:
                 return await self._work(
-                    lambda: self._embedder.cut(data, [face.box for face in photo])
+                    lambda: self._embedder.cut(
+                        data, [face.place for face in photo], photo[0].turned
+                    )
                 )
             except InputError as error:
                 self._say_lost(photo[0], error.message)

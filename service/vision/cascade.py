@@ -7,6 +7,7 @@ IEEE Signal Processing Letters 2016; constants and order of steps as in facenet-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,22 @@ class Detections:
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
         """The named rows only."""
         return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Detections]) -> Detections:
+        """All of several; there is at least one part."""
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.landmarks for part in parts]),
+        )
+
+
+NO_DETECTIONS = Detections(
+    np.empty((0, 4), dtype=np.float32),
+    np.empty(0, dtype=np.float32),
+    np.empty((0, 5, 2), dtype=np.float32),
+)
 
 
 def refine_candidates(

@@ -77,7 +77,7 @@ class Cells:
 
 
 def pyramid_levels(
-    width: int, height: int, min_face_size: int, factor: float, max_side: int = 0
+    width: int, height: int, min_face_size: float, factor: float, max_side: float = 0
 ) -> list[Level]:
     """Levels at which a 12-pixel cell sees faces from `min_face_size` to the whole photo.
 

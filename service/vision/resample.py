@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from service.vision.views import View
+
 
 def summed_area_table(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """Sums of all pixels above and to the left.
@@ -48,15 +50,34 @@ def _fill(pixels: NDArray[np.uint8], table: NDArray[np.uint32]) -> None:
             table[y + 1, x + 1, 2] = table[y, x + 1, 2] + b
 
 
-@njit(cache=True, nogil=True)
-def resample_windows(
-    table: NDArray[np.uint32], windows: NDArray[np.int32], out_height: int, out_width: int
-) -> NDArray[np.float32]:
-    """Resample windows of a photo to one size, by area.
+def thinned(table: NDArray[np.uint32], pixel: int) -> NDArray[np.uint32]:
+    """The table of a photo whose pixels are the sums over squares of another's.
 
     Args:
-        table: uint32 [height + 1, width + 1, 3], from `summed_area_table`.
-        windows: int32 [n, 4], y1 x1 y2 x2 in pixels, inside the photo, not empty.
+        table: uint32 [height + 1, width + 1, 3], as `summed_area_table` gives it.
+        pixel: side of a square; what is left at the right and the lower edge is left out.
+    """
+    height, width = (table.shape[0] - 1) // pixel, (table.shape[1] - 1) // pixel
+    thin = np.empty((height + 1, width + 1, 3), dtype=np.uint32)
+    _take_every(table, pixel, thin)
+    return thin
+
+
+@njit(cache=True, nogil=True)
+def _take_every(table: NDArray[np.uint32], pixel: int, out: NDArray[np.uint32]) -> None:
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            for c in range(3):
+                out[y, x, c] = table[y * pixel, x * pixel, c]
+
+
+def resample_windows(
+    view: View, windows: NDArray[np.int32], out_height: int, out_width: int
+) -> NDArray[np.float32]:
+    """Resample windows of a view to one size, by area.
+
+    Args:
+        windows: int32 [n, 4], y1 x1 y2 x2 in pixels, inside the view, not empty.
         out_height, out_width: size of each output in pixels.
 
     Returns:
@@ -64,36 +85,33 @@ def resample_windows(
         among near-equal boxes, and a rounded pyramid moved one face in seven enough to change its
         embedding's cosine to the reference by more than 0.01.
     """
-    out = np.empty((windows.shape[0], 3, out_height, out_width), dtype=np.float32)
-    for k in range(windows.shape[0]):
-        _resample(table, windows[k], out_height, out_width, 0, 0, out[k])
+    out = np.empty((len(windows), 3, out_height, out_width), dtype=np.float32)
+    _resample_windows(view.sums, view.rows, view.columns, _unit(view), windows, out)
     return out
 
 
-@njit(cache=True, nogil=True)
 def resample_tile(
-    table: NDArray[np.uint32],
+    view: View,
     out_height: int,
     out_width: int,
     top: int,
     left: int,
     out: NDArray[np.float32],
 ) -> None:
-    """Resample part of the whole photo, by area.
+    """Resample part of the whole view, by area.
 
     Args:
-        table: uint32 [height + 1, width + 1, 3], from `summed_area_table`.
         out_height, out_width: size of the whole output in pixels.
         top, left: where in it the part begins.
         out: float32 [3, rows, columns], filled with the part, 0 to 255, not rounded.
     """
-    window = np.array([0, 0, table.shape[0] - 1, table.shape[1] - 1], dtype=np.int32)
-    _resample(table, window, out_height, out_width, top, left, out)
+    _resample_tile(
+        view.sums, view.rows, view.columns, _unit(view), out_height, out_width, top, left, out
+    )
 
 
-@njit(cache=True, nogil=True)
 def resample_bytes(
-    table: NDArray[np.uint32],
+    view: View,
     out_height: int,
     out_width: int,
     top: int,
@@ -105,39 +123,15 @@ def resample_bytes(
     Args:
         out: uint8 [rows, columns, 3], filled with the part.
     """
-    # The loop of `_resample`, written out: with a shared function for a pixel's mean, both took
-    # nearly twice as long.
-    height, width = table.shape[0] - 1, table.shape[1] - 1
-    columns = out.shape[1]
-    starts = np.empty(columns, dtype=np.int64)
-    ends = np.empty(columns, dtype=np.int64)
-    for j in range(columns):
-        starts[j] = (left + j) * width // out_width
-        ends[j] = ((left + j + 1) * width + out_width - 1) // out_width
-    for i in range(out.shape[0]):
-        above = (top + i) * height // out_height
-        below = ((top + i + 1) * height + out_height - 1) // out_height
-        for j in range(columns):
-            a, b = starts[j], ends[j]
-            scale = np.float32(1.0) / np.float32((below - above) * (b - a))
-            for c in range(3):
-                total = np.uint32(
-                    table[below, b, c]
-                    - table[above, b, c]
-                    - table[below, a, c]
-                    + table[above, a, c]
-                )
-                out[i, j, c] = np.uint8(np.float32(total) * scale + np.float32(0.5))
+    _resample_bytes(
+        view.sums, view.rows, view.columns, _unit(view), out_height, out_width, top, left, out
+    )
 
 
-@njit(cache=True, nogil=True)
 def resample_patches(
-    table: NDArray[np.uint32],
-    parts: NDArray[np.int32],
-    rows: int,
-    columns: int,
+    view: View, parts: NDArray[np.int32], rows: int, columns: int
 ) -> NDArray[np.float32]:
-    """Parts of one size of the whole photo resampled to various sizes, by area.
+    """Parts of one size of the whole view resampled to various sizes, by area.
 
     Args:
         parts: int32 [n, 4], the size of the whole output in rows and columns, and the row and
@@ -148,16 +142,104 @@ def resample_patches(
         float32 [n, 3, rows, columns], 0 to 255, not rounded.
     """
     out = np.empty((len(parts), 3, rows, columns), dtype=np.float32)
-    window = np.array([0, 0, table.shape[0] - 1, table.shape[1] - 1], dtype=np.int32)
+    _resample_patches(view.sums, view.rows, view.columns, _unit(view), parts, out)
+    return out
+
+
+def _unit(view: View) -> np.float32:
+    """What a mean over pixels of a view is multiplied by."""
+    return np.float32(1 / view.pixel**2)
+
+
+@njit(cache=True, nogil=True)
+def _resample_windows(
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
+    windows: NDArray[np.int32],
+    out: NDArray[np.float32],
+) -> None:
+    height, width = out.shape[2], out.shape[3]
+    for k in range(windows.shape[0]):
+        _resample(sums, rows, columns, unit, windows[k], height, width, 0, 0, out[k])
+
+
+@njit(cache=True, nogil=True)
+def _resample_tile(
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
+    out_height: int,
+    out_width: int,
+    top: int,
+    left: int,
+    out: NDArray[np.float32],
+) -> None:
+    window = np.array([0, 0, len(rows) - 1, len(columns) - 1], dtype=np.int32)
+    _resample(sums, rows, columns, unit, window, out_height, out_width, top, left, out)
+
+
+@njit(cache=True, nogil=True)
+def _resample_patches(
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
+    parts: NDArray[np.int32],
+    out: NDArray[np.float32],
+) -> None:
+    window = np.array([0, 0, len(rows) - 1, len(columns) - 1], dtype=np.int32)
     for k in range(len(parts)):
         height, width, top, left = parts[k]
-        _resample(table, window, height, width, top, left, out[k])
-    return out
+        _resample(sums, rows, columns, unit, window, height, width, top, left, out[k])
+
+
+@njit(cache=True, nogil=True)
+def _resample_bytes(
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
+    out_height: int,
+    out_width: int,
+    top: int,
+    left: int,
+    out: NDArray[np.uint8],
+) -> None:
+    # The loop of `_resample`, written out: with a shared function for a pixel's mean, both took
+    # nearly twice as long.
+    height, width = len(rows) - 1, len(columns) - 1
+    wide = out.shape[1]
+    starts = np.empty(wide, dtype=np.uint64)
+    ends = np.empty(wide, dtype=np.uint64)
+    counts = np.empty(wide, dtype=np.int64)
+    for j in range(wide):
+        start = (left + j) * width // out_width
+        end = ((left + j + 1) * width + out_width - 1) // out_width
+        starts[j] = min(columns[start], columns[end])
+        ends[j] = max(columns[start], columns[end])
+        counts[j] = end - start
+    for i in range(out.shape[0]):
+        first = (top + i) * height // out_height
+        last = ((top + i + 1) * height + out_height - 1) // out_height
+        above, below = min(rows[first], rows[last]), max(rows[first], rows[last])
+        for j in range(wide):
+            a, b = starts[j], ends[j]
+            scale = unit / np.float32((last - first) * counts[j])
+            p, q, r, s = below + b, above + b, below + a, above + a
+            for c in range(3):
+                total = np.uint32(sums[p, c] - sums[q, c] - sums[r, c] + sums[s, c])
+                out[i, j, c] = np.uint8(np.float32(total) * scale + np.float32(0.5))
 
 
 @njit(cache=True, nogil=True)
 def _resample(
-    table: NDArray[np.uint32],
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
     window: NDArray[np.int32],
     out_height: int,
     out_width: int,
@@ -168,23 +250,24 @@ def _resample(
     """Fill `out` with the output's pixels from `top` and `left` on."""
     y1, x1 = np.int64(window[0]), np.int64(window[1])
     height, width = np.int64(window[2]) - y1, np.int64(window[3]) - x1
-    columns = out.shape[2]
-    starts = np.empty(columns, dtype=np.int64)
-    ends = np.empty(columns, dtype=np.int64)
-    for j in range(columns):
-        starts[j] = x1 + (left + j) * width // out_width
-        ends[j] = x1 + ((left + j + 1) * width + out_width - 1) // out_width
+    wide = out.shape[2]
+    starts = np.empty(wide, dtype=np.uint64)
+    ends = np.empty(wide, dtype=np.uint64)
+    counts = np.empty(wide, dtype=np.int64)
+    for j in range(wide):
+        start = x1 + (left + j) * width // out_width
+        end = x1 + ((left + j + 1) * width + out_width - 1) // out_width
+        starts[j] = min(columns[start], columns[end])
+        ends[j] = max(columns[start], columns[end])
+        counts[j] = end - start
     for i in range(out.shape[1]):
-        above = y1 + (top + i) * height // out_height
-        below = y1 + ((top + i + 1) * height + out_height - 1) // out_height
-        for j in range(columns):
+        first = y1 + (top + i) * height // out_height
+        last = y1 + ((top + i + 1) * height + out_height - 1) // out_height
+        above, below = min(rows[first], rows[last]), max(rows[first], rows[last])
+        for j in range(wide):
             a, b = starts[j], ends[j]
-            scale = np.float32(1.0) / np.float32((below - above) * (b - a))
+            scale = unit / np.float32((last - first) * counts[j])
+            p, q, r, s = below + b, above + b, below + a, above + a
             for c in range(3):
-                total = np.uint32(
-                    table[below, b, c]
-                    - table[above, b, c]
-                    - table[below, a, c]
-                    + table[above, a, c]
-                )
+                total = np.uint32(sums[p, c] - sums[q, c] - sums[r, c] + sums[s, c])
                 out[c, i, j] = np.float32(total) * scale

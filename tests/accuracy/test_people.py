@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from bench.accuracy import load_reference
+from bench.parity import load_reference
 from bench.server import ServiceProcess
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.accuracy import ReferenceFace, load_reference
+from bench.parity import ReferenceFace, load_reference
 from service.runtime.manifest import EmbeddingFacts, Precision, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
 from service.vision.crop import crop_face

@@ -7,20 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.batching import Ticket
+from service.domain.matching import ClusterQuery, fixed_rule
 from service.domain.types import (
     AnalyzedPhoto,
     Box,
-    ClusterQuery,
     Detection,
     EmbeddedFace,
     Embedding,
+    FaceQuality,
     ModelSpace,
     PhotoSource,
 )
 from service.telemetry import StageClock
 
 DIMENSION = 512
-OF_NOBODY = ClusterQuery((), ModelSpace("made-up/1"), 0.5)
+GOOD = FaceQuality(1.0, 120.0, 60.0, 128.0, 50.0, -3.5, 2.25)
+OF_NOBODY = ClusterQuery((), ModelSpace("made-up/1"), fixed_rule(0.5))
 
 
 def unit(vector: np.ndarray) -> Embedding:
@@ -50,6 +52,7 @@ def photo(*embeddings: Embedding) -> AnalyzedPhoto:
                 0.99,
             ),
             embedding,
+            GOOD,
         )
         for i, embedding in enumerate(embeddings)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,13 +21,15 @@ from service.domain.types import (
 from tests.integration.helpers import DIMENSION
 
 PERSONS = 3
-# An optimal Golomb ruler: no two pairs of marks are equally far apart, so "the nearest face" is
-# never a tie. Shots of one person lie on an arc, as far apart as their marks.
+# An optimal Golomb ruler: no two pairs of marks are equally far apart, so "the nearest cluster" is
+# hardly ever a tie. Shots of one person lie on an arc, as far apart as their marks.
 MARKS = (
     *(0, 3, 15, 41, 66, 95, 97, 106, 142, 152, 220, 221, 225, 242),
     *(295, 330, 338, 354, 382, 388, 402, 415, 486, 504, 523, 546, 553),
 )
 _RADIANS_PER_MARK = 0.0017
+# The rule of the service under test, written out once more.
+LARGEST, REACH, EVIDENCE = 0.5, 0.14, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +48,31 @@ class Shot:
         return vector
 
 
-def marks_apart(distance: float | None) -> int | None:
-    """How far two shots of one person are apart on the ruler, by the cosine of their vectors."""
-    return None if distance is None else round(np.arccos(1 - distance) / _RADIANS_PER_MARK)
+def thousandths(distance: float | None) -> int | None:
+    """A distance as it can be compared with one that was stored in single precision."""
+    return None if distance is None else round(distance * 1000)
+
+
+def distance_to(shots: Sequence[Shot], shot: Shot) -> float | None:
+    """How far a shot is from a cluster of others; None where it is too far to join it."""
+    vectors = [each.embedding.astype(np.float16).astype(np.float64) for each in (*shots, shot)]
+    members, probe = vectors[:-1], vectors[-1]
+    if min(1 - float(member @ probe) for member in members) > LARGEST + REACH:
+        return None
+    total = sum(members)
+    shrunk = float(total @ total) + EVIDENCE * len(members)
+    distance = 1 - float(total @ probe) * ((1 + EVIDENCE) / shrunk) ** 0.5
+    return distance if distance <= LARGEST else None
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """marks: how far the nearest face was when the machine matched it; None where it did not."""
+    """distance: to its cluster when the machine matched it, in thousandths; else None."""
 
     image_id: ImageId
     cluster_id: ClusterId
     shot: Shot
-    marks: int | None
+    distance: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,10 @@ class Tenant:
         if not found:
             raise Refused("cluster")
         return found
+
+    def shots_of(self, cluster_id: ClusterId) -> list[Shot]:
+        """What the faces of a cluster show."""
+        return [face.shot for face in self.faces.values() if face.cluster_id == cluster_id]
 
     def on_image(self, image_id: ImageId) -> dict[FaceId, Face]:
         """The faces of an image, largest first; refused where there is no such image."""
@@ -125,7 +143,7 @@ class Tenant:
         return next(iter(self.in_cluster(cluster_id).values())).image_id
 
     def kept(self) -> Kept:
-        faces = ((key, f.image_id, f.cluster_id, f.marks) for key, f in self.faces.items())
+        faces = ((key, f.image_id, f.cluster_id, f.distance) for key, f in self.faces.items())
         return Kept(self.images, tuple(faces), self.reviews)
 
 
@@ -142,7 +160,7 @@ class Refused(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """The answer to an inserted photo: face, cluster, and how far the nearest face was."""
+    """The answer to an inserted photo: face, cluster, and how far that was, in thousandths."""
 
     image_id: ImageId
     faces: tuple[tuple[FaceId, ClusterId, int | None], ...]
@@ -181,25 +199,25 @@ class Insert:
         for shot, match, (face_id, cluster_id, _) in zip(
             self.shots, matches, seen.faces, strict=True
         ):
-            cluster, marks = match or (cluster_id, None)
-            faces[face_id] = Face(seen.image_id, cluster, shot, marks)
+            cluster, distance = match or (cluster_id, None)
+            faces[face_id] = Face(seen.image_id, cluster, shot, distance)
         after = Tenant(before.images | {seen.image_id}, faces, (*before.reviews, *chosen))
         added = list(faces.items())[len(before.faces) :]
-        answer = tuple((key, face.cluster_id, face.marks) for key, face in added)
+        answer = tuple((key, face.cluster_id, face.distance) for key, face in added)
         return after, Ingested(seen.image_id, answer)
 
     def _matches(self, tenant: Tenant) -> list[tuple[ClusterId, int] | None]:
         """Nearest pairs first, and no cluster for two faces of the photo."""
         pairs = sorted(
-            (abs(face.shot.mark - shot.mark), nth, face.cluster_id)
+            (distance, nth, cluster)
+            for cluster in tenant.clusters
             for nth, shot in enumerate(self.shots)
-            for face in tenant.faces.values()
-            if face.shot.person == shot.person
+            if (distance := distance_to(tenant.shots_of(cluster), shot)) is not None
         )
         matches: dict[int, tuple[ClusterId, int]] = {}
-        for marks, nth, cluster in pairs:
+        for distance, nth, cluster in pairs:
             if nth not in matches and cluster not in {taken for taken, _ in matches.values()}:
-                matches[nth] = (cluster, marks)
+                matches[nth] = (cluster, round(distance * 1000))
         return [matches.get(nth) for nth in range(len(self.shots))]
 
 
@@ -277,7 +295,7 @@ class MoveFace:
             before.in_cluster(target)
         if target == face.cluster_id:
             return before, target
-        moved = replace(face, cluster_id=target, marks=None)
+        moved = replace(face, cluster_id=target, distance=None)
         return before.with_faces({**before.faces, self.face_id: moved}), target
 
 
@@ -293,7 +311,7 @@ class MergeClusters:
         if self.from_cluster == self.into_cluster:
             raise Refused("into_cluster_id")
         moved = {
-            key: replace(face, cluster_id=self.into_cluster, marks=None)
+            key: replace(face, cluster_id=self.into_cluster, distance=None)
             for key, face in moving.items()
         }
         after = before.with_faces({**before.faces, **moved})
@@ -356,7 +374,7 @@ class ReadReviews:
 
 
 def _told(face_id: FaceId, face: Face) -> tuple[FaceId, ClusterId, ImageId, bool]:
-    return face_id, face.cluster_id, face.image_id, face.marks is not None
+    return face_id, face.cluster_id, face.image_id, face.distance is not None
 
 
 def _size(faces: Collection[Face]) -> ClusterSize:

@@ -31,7 +31,7 @@ def add_rotated_models(models: Path, name: str, seed: int) -> str:
     folder = models / name
     folder.mkdir()
     manifest = json.loads((models / MANIFEST_NAME).read_text(encoding="utf-8"))
-    facenet = manifest["models"]["facenet"]
+    facenet = manifest["models"]["embedder"]
     for each in (*manifest["models"].values(), manifest["screen"] or {}):
         if each and each is not facenet:
             shutil.copy(models / each["file"], folder / each["file"])

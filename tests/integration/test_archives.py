@@ -39,9 +39,11 @@ from service.store.indexer import vector_sets
 from service.usecases.ports import BlobStore
 from tests.conftest import open_folder
 from tests.integration.helpers import files_below
+from tests.integration.sums import are_exact
 
 TENANT, OTHER = TenantId(r"it's \one; ünd '\t'"), TenantId("other")
-SPACES = (ModelSpace("made-up/1"), ModelSpace("odd\t\\space/2"))
+# With the number of dimensions of each.
+SPACES = {ModelSpace("made-up/1"): 512, ModelSpace("odd\t\\space/2"): 128}
 FACES = 60
 
 
@@ -78,12 +80,14 @@ class House:
     async def rows(self, tenant_id: TenantId = TENANT) -> dict[str, list[tuple[object, ...]]]:
         """Everything of a tenant, in order, but what is the database's own."""
         own = {
-            "tenant": "created_at",
-            "image": "image_id, format, width, height, size_bytes, sha256, phash, created_at",
+            "tenant": "created_at, people",
+            "image": "image_id, format, width, height, size_bytes, sha256, phash, created_at,"
+            " turned",
             "cluster": "cluster_id, created_at",
+            "cluster_sum": "cluster_id, model_space, total",
             "face": "face_id, image_id, cluster_id, box, landmarks, area, confidence,"
-            " is_auto_matched, distance",
-            "face_vector": "face_id, model_space, embedding::text",
+            " is_auto_matched, distance, quality, quality_facts, is_matchable",
+            "face_vector": "face_id, model_space, embedding::text, is_matchable",
             "review": "review_id, cluster_id, created_at",
         }
         async with self.database.maintenance() as connection:
@@ -129,7 +133,7 @@ async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> Non
                 key = house.blobs.key(tenant_id, ImageId(str(image_id)), ["jpg", "png"][nth % 2])
                 await house.blobs.put(key, data)
             await connection.execute(
-                "INSERT INTO image VALUES ($1, $2, $3, 'jpeg', 640, 480, $4, $5, $6, $7)",
+                "INSERT INTO image VALUES ($1, $2, $3, 'jpeg', 640, 480, $4, $5, $6, $7, $8)",
                 tenant_id,
                 image_id,
                 key,
@@ -137,16 +141,18 @@ async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> Non
                 hashlib.sha256(data).hexdigest(),
                 rng.bytes(8).hex(),
                 began + timedelta(microseconds=int(rng.integers(10**12))),
+                90 * (nth % 4),
             )
         await connection.executemany(
             "INSERT INTO cluster VALUES ($1, $2, $3)",
             [(tenant_id, each, began + timedelta(days=1)) for each in clusters],
         )
         for nth, face_id in enumerate(faces):
+            is_matchable = nth % 5 > 0
             await connection.execute(
                 "INSERT INTO face (tenant_id, face_id, image_id, cluster_id, box, landmarks, area,"
-                " confidence, is_auto_matched, distance)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                " confidence, is_auto_matched, distance, quality, quality_facts, is_matchable)"
+                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
                 tenant_id,
                 face_id,
                 images[nth % len(images)],
@@ -157,16 +163,20 @@ async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> Non
                 float(np.float32(rng.random())),
                 nth % 2 == 0,
                 None if nth % 3 else float(np.float32(0.1) * nth),
+                float(np.float32(rng.random())) if nth % 7 else None,
+                json.dumps({"a\tb\\": ["\\N", nth / 3]}) if nth % 7 else None,
+                is_matchable,
             )
-            for space in SPACES[: 1 + nth % 2]:
-                vector = rng.standard_normal(512).astype(np.float16)
+            for space, dimension in list(SPACES.items())[: 1 + nth % 2]:
+                vector = rng.standard_normal(dimension).astype(np.float16)
                 vector[:4] = [6e-8, -0.0, 65504, 1 / 3]
                 await connection.execute(
-                    "INSERT INTO face_vector VALUES ($1, $2, $3, $4, true)",
+                    "INSERT INTO face_vector VALUES ($1, $2, $3, $4, $5, $5)",
                     tenant_id,
                     face_id,
                     space,
                     HalfVector(vector),
+                    is_matchable,
                 )
         await connection.executemany(
             "INSERT INTO review (tenant_id, cluster_id, created_at) VALUES ($1, $2, $3)",
@@ -223,6 +233,7 @@ def are_equal(one: Path, two: Path) -> bool:
     return one.read_bytes() == two.read_bytes()
 
 
+OF_VERSION_1 = Path(__file__).parent / "tenant_of_version_1.tar.gz"
 ESCAPED = "escaped-from-an-archive.txt"
 COUNTS = Counts(images=20, photos=15, clusters=7, faces=FACES, vectors=90, reviews=5)
 
@@ -290,6 +301,51 @@ async def test_tenant_may_get_another_name(house: House, path: Path, tmp_path: P
     assert json.loads(entries(again)[HEAD])["tenant_id"] == OTHER
 
 
+async def test_archive_of_the_release_before_comes_in_with_defaults(house: House) -> None:
+    tenant_id, counts = await house.bring_in(OF_VERSION_1)
+    assert counts == Counts(images=3, photos=2, clusters=2, faces=5, vectors=7, reviews=1)
+    rows = await house.rows(tenant_id)
+    assert [row[-1] for row in rows["image"]] == [0, 0, 0]
+    assert [row[-3:] for row in rows["face"]] == [(None, None, True)] * 5
+    assert [row[-1] for row in rows["face_vector"]] == [True] * 7
+    assert [people for _, people in rows["tenant"]] == [2]
+    assert sorted(total[0] for _, _, total in rows["cluster_sum"]) == [1, 1, 2, 3]
+    async with house.database.maintenance() as connection:
+        assert await are_exact(connection)
+    assert len(await house.photos()) == 2
+
+
+async def test_archive_of_the_release_before_that_was_damaged_is_refused(
+    house: House, path: Path
+) -> None:
+    found = entries(OF_VERSION_1)
+    write(path, _edited("rows/faces-000001.tsv", b"0.75", b"0.76")(found).items())
+    with pytest.raises(ArchiveError, match="manifest"):
+        await house.bring_in(path)
+
+
+async def test_sums_come_with_the_faces(house: House, second: House, path: Path) -> None:
+    await fill(house)
+    await house.export(path)
+    await second.bring_in(path)
+    async with second.database.maintenance() as connection:
+        assert await are_exact(connection)
+
+
+async def test_vectors_of_another_dimension_than_those_that_are_here_are_refused(
+    house: House, path: Path
+) -> None:
+    await fill(house)
+    await house.export(path)
+    async with house.database.maintenance() as connection:
+        await connection.execute("DELETE FROM face_vector")
+        await connection.execute(
+            "INSERT INTO face_vector SELECT tenant_id, face_id, 'made-up/1', '[1,2,3]' FROM face"
+        )
+    with pytest.raises(ArchiveError, match="another number of dim"):
+        await house.bring_in(path, rename=OTHER)
+
+
 async def test_rows_in_many_pieces_are_whole(
     house: House, second: House, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +378,7 @@ async def test_imported_vectors_wait_for_the_indexer(
     await second.bring_in(path)
     async with second.database.maintenance() as connection:
         sets = await vector_sets(connection, 1)
-    assert {(each.indexed, each.waiting) for each in sets} == {(0, FACES), (0, FACES // 2)}
+    assert {(each.indexed, each.waiting) for each in sets} == {(0, 48), (0, 24)}  # others match
 
 
 async def test_what_is_stored_after_an_import_comes_after_it(
@@ -554,7 +610,7 @@ DAMAGES: dict[str, Callable[[Found], Found]] = {
     "an edited manifest": _edited(MANIFEST, b'"faces": 60', b'"faces": 61'),
     "a manifest of another tenant": _edited(MANIFEST, b'"tenant_id": "', b'"tenant_id": "x'),
     "a manifest that is no JSON": lambda found: {**found, MANIFEST: b"{"},
-    "a newer format": _head_with(version=2),
+    "a newer format": _head_with(version=3),
     "a newer schema": _head_with(schema=9999),
     "another format": _head_with(format="zip"),
     "a tenant without a name": _head_with(tenant_id=None),
@@ -586,6 +642,9 @@ DAMAGES: dict[str, Callable[[Found], Found]] = {
             [*found["rows/vectors-000001.tsv"].split(b"\n")[0].split(b"\t")[:2], b"AAAA\n"]
         ),
     },
+    "vectors of one model with different dimensions": _edited(
+        "rows/vectors-000001.tsv", b"\todd\\t\\\\space/2\t", b"\tmade-up/1\t"
+    ),
     "a review of no size": _edited("rows/reviews-000001.tsv", b"1\t", b"9223372036854775807\t"),
 }
 
@@ -689,6 +748,7 @@ async def test_archive_has_every_column_but_those_of_the_database_itself(
         tables.setdefault(row["relname"], set()).add(row["attname"])
     # Drawn anew in each database, or put in by the import.
     own = {"tenant_id", "seq", "indexed", "blob_key"}
+    tables["face_vector"].remove("is_matchable")  # as the face says
     archived = {
         "image": PARTS["images"],
         "cluster": PARTS["clusters"],
@@ -698,7 +758,7 @@ async def test_archive_has_every_column_but_those_of_the_database_itself(
     }
     for table, columns in archived.items():
         assert tables[table] - own == set(columns) - {"photo_suffix"}, table
-    assert tables["tenant"] - own - {"changes"} == {"created_at"}
+    assert tables["tenant"] - own - {"changes", "people"} == {"created_at"}
 
 
 @pytest.mark.parametrize("text", ["", "plain", "a\tb\\c\nd\re", "\\N", "ü漢"])
@@ -719,6 +779,6 @@ async def test_vectors_are_the_numbers_that_were_stored(house: House, path: Path
         stored = await connection.fetchval(
             "SELECT embedding FROM face_vector WHERE face_id = $1 AND model_space = $2",
             UUID(line[0].decode()),
-            SPACES[0],
+            "made-up/1",
         )
     assert list(numbers) == stored.to_list()

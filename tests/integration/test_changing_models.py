@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -19,10 +20,10 @@ from service.domain.errors import (
     LostFacesError,
     ModelReplacedError,
 )
+from service.domain.matching import ClusterQuery, fixed_rule
 from service.domain.types import (
-    Box,
-    ClusterQuery,
     Embedding,
+    FacePlace,
     ImageId,
     IngestedPhoto,
     ModelSpace,
@@ -57,12 +58,19 @@ class RotatingEmbedder:
         self._known: list[Embedding] = []
         self.embedded = 0
 
-    def cut(self, data: bytes, boxes: Sequence[Box]) -> list[np.ndarray | None]:
+    def cut(
+        self, data: bytes, places: Sequence[FacePlace], turned: int
+    ) -> list[np.ndarray | None]:
         if data not in self._analyzer.photos:
             raise CorruptImageError("The image ends early.")
-        by_box = {face.detection.box: face.embedding for face in self._analyzer.photos[data].faces}
-        self._known += [by_box[box] for box in boxes]
-        return [np.array([len(self._known) - len(boxes) + nth]) for nth in range(len(boxes))]
+        photo = self._analyzer.photos[data]
+        by_place = {
+            FacePlace(face.detection.box, face.detection.landmarks): face.embedding
+            for face in photo.faces
+        }
+        assert turned == photo.turned
+        self._known += [by_place[place] for place in places]
+        return [np.array([len(self._known) - len(places) + nth]) for nth in range(len(places))]
 
     def embed(self, crops: Sequence[np.ndarray]) -> list[Embedding]:
         self.embedded += len(crops)
@@ -95,15 +103,17 @@ class House:
         tenant: TenantId = ANNA,
         model: ActiveModel = OLD,
         keep_bytes: bool = True,
+        turned: int = 0,
     ) -> IngestedPhoto:
         """Insert a new photo, as a service with that model does."""
         data = self.analyzer.add(*embeddings)
+        self.analyzer.photos[data] = replace(self.analyzer.photos[data], turned=turned)
         ingest = IngestPhoto(
             self.analyzer,
             self.repository,
             self.blobs if keep_bytes else None,
             space=model.space,
-            max_distance=0.5,
+            rule=fixed_rule(0.5),
             on_face=lambda matched: None,
         )
         return await ingest(tenant, source(data), StageClock(), free_ticket())
@@ -187,6 +197,12 @@ async def test_known_people_are_known_by_the_new_model_in_the_clusters_that_they
     assert elsewhere.faces[0].cluster_id == other.faces[0].cluster_id
 
 
+async def test_faces_are_cut_out_of_photos_turned_as_they_were_found(house: House) -> None:
+    for number, turned in enumerate((0, 270, 90, 180)):
+        await house.insert(person(number), person(number + 10), turned=turned)
+    assert (await house.reembed()).added == 8  # which the embedder says of each
+
+
 async def test_equal_vectors_of_two_models_are_strangers(house: House) -> None:
     await house.insert(person(1))
     await house.reembed(keep_old=True)
@@ -240,7 +256,7 @@ async def test_insert_that_waits_for_the_change_is_refused(house: House, times: 
 
 async def test_change_is_put_off_while_an_insert_is_under_way(house: House) -> None:
     async with open_vectors(house.database, NEW) as vectors:
-        query = ClusterQuery((), OLD.space, 0.5)
+        query = ClusterQuery((), OLD.space, fixed_rule(0.5))
         async with house.repository.inserting(ANNA, query), vectors.changing() as alone:
             assert not alone
         async with vectors.changing() as alone:

@@ -94,7 +94,7 @@ def config_of(settings: DatabaseSettings, uploads: Path, models: Path) -> Config
 @pytest.fixture
 async def patient(database: Database, uploads: Path, models_dir: Path) -> AsyncIterator[Patient]:
     config = config_of(database._settings, uploads, models_dir)
-    facts = load_manifest(models_dir).models["facenet"].embedding
+    facts = load_manifest(models_dir).models["embedder"].embedding
     assert facts is not None
     async with database.maintenance() as owner:
         await load(owner, LARGE, crowd(150, seed=1))
@@ -117,11 +117,17 @@ async def test_healthy_service_has_nothing_wrong(patient: Patient) -> None:
     assert _wrong(report) == []
     assert report.status == 0
     checks = {each.check for each in report.findings if each.verdict is Verdict.OK}
-    assert checks == {"database", "migrations", "isolation", "indexes", "rows", "owner", "blobs"}
+    assert checks == {
+        *("database", "migrations", "isolation", "indexes", "rows", "sums"),
+        *("owner", "blobs"),
+    }
 
 
 async def test_examination_changes_nothing(patient: Patient) -> None:
-    tables = ("tenant", "image", "cluster", "face", "face_vector", "review", "migration")
+    tables = (
+        *("tenant", "image", "cluster", "cluster_sum", "face", "face_vector", "review"),
+        "migration",
+    )
 
     async def state() -> list[object]:
         rows = [await patient.owner.fetchval(f"SELECT count(*) FROM {t}") for t in tables]
@@ -253,6 +259,10 @@ async def test_index_of_a_tenant_that_is_gone_is_found(patient: Patient) -> None
             "1 reviews whose cluster",
         ),
         ("DELETE FROM face_vector WHERE tenant_id = 'small'", "20 faces have no vector"),
+        (
+            "DELETE FROM cluster WHERE ctid IN (SELECT ctid FROM cluster LIMIT 1)",
+            "1 sums of vectors whose cluster",
+        ),
     ],
 )
 async def test_rows_that_miss_what_they_belong_to_are_found(
@@ -275,6 +285,47 @@ async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
     (note,) = [each for each in report.findings if each.verdict is Verdict.NOTE]
     assert "20 faces have no vector of the model that is served" in note.text
     assert note.advice == "facette reembed --model default"
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DELETE FROM cluster_sum WHERE ctid IN (SELECT ctid FROM cluster_sum LIMIT 2)", "2 clust"),
+        (
+            "INSERT INTO cluster_sum SELECT tenant_id, cluster_id, '?', '{1,2}' FROM face LIMIT 1",
+            "1 clusters have a sum of vectors that they do not",
+        ),
+        # The smallest step of a half.
+        ("UPDATE cluster_sum SET total[5] = total[5] + 2 ^ -24", "clusters have another sum"),
+        ("UPDATE cluster_sum SET total[1] = total[1] + 1", "clusters have another sum"),
+        ("UPDATE tenant SET people = people + 1 WHERE tenant_id = 'small'", "1 tenants have anoth"),
+        ("UPDATE face_vector SET is_matchable = false WHERE tenant_id = 'small'", "20 vectors say"),
+    ],
+)
+async def test_sums_that_are_not_those_of_the_vectors_are_found_and_mended_as_it_says(
+    patient: Patient, statement: str, says: str
+) -> None:
+    await patient.owner.execute(statement)
+    found = await patient.wrong()
+    assert {check for check, _ in found} == {"sums"}
+    assert any(says in text for _, text in found), found
+    report = await examine(patient.config)
+    (advice,) = {each.advice for each in report.findings if each.check == "sums"}
+    remedy = advice.partition(": ")[2].partition(",")[0]
+    assert remedy == "SELECT recount_clusters(NULL)"
+    await patient.owner.execute(remedy)
+    assert await patient.wrong() == []
+
+
+async def test_sums_of_one_tenant_are_looked_at_and_mended_alone(patient: Patient) -> None:
+    await patient.owner.execute("DELETE FROM cluster_sum")
+    assert await patient.wrong(TenantId("nobody")) == []
+    assert [check for check, _ in await patient.wrong(LARGE)] == ["sums"]
+    report = await examine(patient.config, LARGE)
+    (advice,) = {each.advice for each in report.findings if each.check == "sums"}
+    await patient.owner.execute(advice.partition(": ")[2].rpartition(", which")[0])
+    assert await patient.wrong(LARGE) == []
+    assert [check for check, _ in await patient.wrong(SMALL)] == ["sums"]
 
 
 async def test_missing_models_are_found(patient: Patient, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[asyncpg.Connection]
         raise asyncpg.ConnectionDoesNotExistError("connection was closed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(asyncpg.Connection, "reset", reset)
+        patch.setattr(asyncpg.Connection, "_reset", reset)
         yield broken
 
 

@@ -13,7 +13,8 @@ import pytest
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
-from service.domain.types import ClusterDistance, ClusterQuery, ModelSpace, TenantId
+from service.domain.matching import Candidates, ClusterQuery, fixed_rule
+from service.domain.types import ModelSpace, TenantId
 from service.store.blobs import FolderBlobStore
 from service.store.code_cache import CodeCache
 from service.store.database import Database
@@ -60,7 +61,7 @@ class Shop:
             self.repository,
             self.blobs,
             space=space,
-            max_distance=0.5,
+            rule=fixed_rule(0.5),
             retry_s=retry_s,
             on_face=lambda matched: None,
         )
@@ -113,7 +114,7 @@ async def test_loser_of_a_cluster_takes_its_next_nearest_one(shop: Shop) -> None
     anna = (await shop.insert(person(1))).faces[0]
     for seed in range(40):  # a crowd that fills any short list of neighbours
         await shop.insert(near(person(1), 0.01, seed=seed))
-    twin = (await shop.insert(near(person(1), 0.52, seed=99))).faces[0]
+    twin = (await shop.insert(near(person(1), 0.62, seed=99))).faces[0]
     between = near(person(1), 0.1, seed=3) * 0.6 + twin.face.embedding * 0.5
     between = between / (between @ between) ** 0.5
     photo = await shop.insert(person(1), between)
@@ -174,7 +175,7 @@ async def test_nothing_is_left_when_the_database_fails_before_the_commit(
     async def broken(*_: object) -> None:
         raise StoreUnavailableError("The database does not answer.")
 
-    monkeypatch.setattr(TenantWriter, "insert_faces", broken)
+    monkeypatch.setattr(TenantWriter, "insert_photo", broken)
     with pytest.raises(StoreUnavailableError):
         await shop.insert(person(1))
     assert files_below(shop.uploads) == []
@@ -189,7 +190,7 @@ async def test_bytes_are_kept_when_the_commits_outcome_is_unknown(
     async def broken(*_: object) -> None:
         raise StoreUnavailableError("The database does not answer.", outcome_unknown=True)
 
-    monkeypatch.setattr(TenantWriter, "insert_faces", broken)
+    monkeypatch.setattr(TenantWriter, "insert_photo", broken)
     with pytest.raises(StoreUnavailableError):
         await shop.insert(person(1))
     assert len(files_below(shop.uploads)) == 1
@@ -205,7 +206,7 @@ async def test_a_broken_commit_is_looked_after_and_stores_the_image_once(
     @asynccontextmanager
     async def breaking(
         self: Repository, tenant_id: TenantId, query: ClusterQuery
-    ) -> AsyncIterator[tuple[TenantWriter, list[list[ClusterDistance]]]]:
+    ) -> AsyncIterator[tuple[TenantWriter, Candidates]]:
         nonlocal breaks
         broken = breaks > 0
         breaks -= 1

@@ -90,6 +90,7 @@ async def test_every_primary_key_begins_with_the_tenant(database: Database) -> N
         "tenant",
         "image",
         "cluster",
+        "cluster_sum",
         "face",
         "face_vector",
         "review",

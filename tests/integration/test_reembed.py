@@ -99,7 +99,7 @@ def vectors(service: ConfiguredService) -> Counter[str]:
 
 def space_of(models: Path) -> str:
     manifest = json.loads((models / MANIFEST_NAME).read_text(encoding="utf-8"))
-    return str(manifest["models"]["facenet"]["embedding"]["space"])
+    return str(manifest["models"]["embedder"]["embeddings"][0]["space"])
 
 
 def accepted(client: httpx.Client, photo: bytes, tenant: str) -> list[dict[str, Any]]:

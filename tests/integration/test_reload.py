@@ -49,10 +49,10 @@ def photo(portraits: list[Path]) -> bytes:
     return portraits[1].read_bytes()
 
 
-def _change_facenet(live: ConfiguredService, **changes: Any) -> None:
+def _change_embedder(live: ConfiguredService, **changes: Any) -> None:
     path = live.folder / "models" / MANIFEST_NAME
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["models"]["facenet"] |= changes
+    manifest["models"]["embedder"] |= changes
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -96,9 +96,9 @@ def test_new_token_replaces_the_old_one_while_the_service_stays_ready(
 def test_other_models_are_exchanged_under_load_without_a_failed_request(
     live: ConfiguredService, photo: bytes
 ) -> None:
-    model = 'facette_model{model="facenet",precision="%s",provider="cpu"}'
+    model = 'facette_model{model="embedder",precision="%s",provider="cpu"}'
     with busy(live, lambda client: insert(client, photo), callers=4) as callers:
-        _change_facenet(live, variants=[])
+        _change_embedder(live, variants=[])
         (live.folder / "models" / "facenet-int8.onnx").unlink(missing_ok=True)
         live.configure('[inference]\nprecision = "fp32"\nprovider = "cpu"\n')
         log = live.hang_up("reloaded")
@@ -117,10 +117,11 @@ def test_models_of_another_embedding_space_are_not_taken_over_by_a_reload(
     live: ConfiguredService, photo: bytes
 ) -> None:
     path = live.folder / "models" / MANIFEST_NAME
-    embedding = json.loads(path.read_text(encoding="utf-8"))["models"]["facenet"]["embedding"]
+    model = json.loads(path.read_text(encoding="utf-8"))["models"]["embedder"]
+    embedding = model["embeddings"][0] | {"space": "another-space"}
     with live.client() as client:
         (first,) = insert(client, photo, "spaces").json()["faces"]
-        _change_facenet(live, embedding=embedding | {"space": "another-space"})
+        _change_embedder(live, embeddings=[embedding])
         log = live.hang_up("reload failed")
         (second,) = insert(client, photo, "spaces").json()["faces"]
     assert "facette reembed --model NAME" in log
@@ -144,7 +145,7 @@ def test_broken_configuration_is_said_in_one_line_and_changes_nothing(
 def test_models_that_cannot_be_used_leave_the_running_ones(
     live: ConfiguredService, photo: bytes
 ) -> None:
-    _change_facenet(live, file="not-there.onnx", variants=[])
+    _change_embedder(live, file="not-there.onnx", variants=[])
     assert "not-there.onnx is missing" in live.hang_up("reload failed")
     with live.client() as client:
         assert insert(client, photo).status_code == 200

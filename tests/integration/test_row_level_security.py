@@ -16,7 +16,8 @@ import pytest
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import ConfigError, NotFoundError
-from service.domain.types import ClusterQuery, ImageId, IngestedPhoto, ModelSpace, TenantId
+from service.domain.matching import ClusterQuery, fixed_rule
+from service.domain.types import ImageId, IngestedPhoto, ModelSpace, TenantId
 from service.store import reads, search
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
@@ -31,7 +32,7 @@ from service.usecases.ingest import IngestPhoto
 from tests.integration.helpers import MadeUpAnalyzer, person
 
 ANNA, BERTA = TenantId("anna"), TenantId("berta's; DROP TABLE face")
-TABLES = ("tenant", "image", "cluster", "face", "face_vector", "review")
+TABLES = ("tenant", "image", "cluster", "cluster_sum", "face", "face_vector", "review")
 
 
 class Two:
@@ -50,7 +51,7 @@ class Two:
             self.repository,
             self.blobs,
             space=ModelSpace("made-up/1"),
-            max_distance=0.5,
+            rule=fixed_rule(0.5),
             on_face=lambda matched: None,
         )
         data = self._analyzer.add(person(1), person(2))
@@ -73,7 +74,10 @@ async def two(database: Database, uploads: Path) -> Two:
     return found
 
 
-ONE_PHOTO = {"tenant": 1, "image": 1, "cluster": 2, "face": 2, "face_vector": 2, "review": 2}
+ONE_PHOTO = {
+    "tenant": 1, "image": 1, "cluster": 2, "cluster_sum": 2,
+    "face": 2, "face_vector": 2, "review": 2,
+}
 
 
 async def test_a_query_without_where_sees_the_rows_of_its_tenant_alone(two: Two) -> None:
@@ -277,8 +281,9 @@ async def test_a_database_of_the_first_release_keeps_its_data(
     async with repository.reading(tenant) as old:
         assert (await old.image(ImageId(str(image)))).face_ids == (str(face),)
     same = np.full(512, 512**-0.5, np.float32)
-    query = ClusterQuery((same,), ModelSpace("m"), 0.5)
-    async with repository.inserting(tenant, query) as (_, ((nearest,),)):
+    query = ClusterQuery((same,), ModelSpace("m"), fixed_rule(0.5))
+    async with repository.inserting(tenant, query) as (_, candidates):
+        ((nearest,),) = candidates.of_faces
         assert nearest.cluster_id == str(cluster)
-        assert nearest.distance == pytest.approx(0, abs=1e-3)
+        assert nearest.nearest == pytest.approx(0, abs=1e-3)
     await database.close()

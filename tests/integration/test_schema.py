@@ -36,7 +36,9 @@ def _dumped(settings: DatabaseSettings) -> str:
         text=True,
     )
     lines = [line for line in dump.stdout.splitlines() if not line.startswith(_OF_THE_DUMP)]
-    statements = [part.strip() for part in "\n".join(lines).split(";\n") if part.strip()]
+    # The end of a statement of its own: within a function's body no empty line follows one.
+    dumped = "\n".join(lines) + "\n\n"
+    statements = [part.strip() for part in dumped.split(";\n\n") if part.strip()]
     return HEAD + ";\n\n".join(statements) + "\n"
 
 

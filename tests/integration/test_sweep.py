@@ -18,8 +18,8 @@ import pytest
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import NotFoundError, StoreUnavailableError
+from service.domain.matching import ClusterQuery, fixed_rule
 from service.domain.types import (
-    ClusterQuery,
     ImageId,
     IngestedPhoto,
     ModelSpace,
@@ -69,7 +69,7 @@ class House:
             self.repository,
             (into or self.blobs) if keep else None,
             space=ModelSpace("made-up/1"),
-            max_distance=0.5,
+            rule=fixed_rule(0.5),
             orphan_grace_s=grace_s,
             on_face=lambda matched: None,
         )

@@ -19,7 +19,7 @@ from service.store.database import Database
 from service.store.indexer import Indexer, IndexSettings, vector_indexes, vector_sets
 from service.store.repository import Repository
 from service.store.search import ClusterSearch, SearchSettings, vector_index_name
-from service.store.statements import SQL
+from service.store.statements import SQL, with_dimension
 
 LARGE, SMALL = TenantId("large; it's one"), TenantId("small 2")
 NAME = vector_index_name(LARGE, SPACE)
@@ -123,7 +123,7 @@ async def test_an_exact_search_reads_one_partition_by_the_tenants_index(stored: 
 @pytest.mark.parametrize(
     ("name", "further"),
     [
-        ("nearest_faces_among", f"ARRAY['{UUID(int=1)}']::uuid[], ARRAY[1], 0, 10"),
+        ("nearest_faces_among", f"ARRAY['{UUID(int=1)}']::uuid[], ARRAY[1], 0, 10, 0.5"),
         ("nearest_faces_among_new", "0, 0.5"),
     ],
 )
@@ -152,8 +152,23 @@ async def _plan(
     connection: asyncpg.Connection, name: str, *further: object, tenant: TenantId = LARGE
 ) -> str:
     vectors = [HalfVector([0.1] * 512)]
-    rows = await connection.fetch(f"EXPLAIN {SQL[name]}", tenant, SPACE, vectors, *further)
+    statement = with_dimension(name, 512)
+    rows = await connection.fetch(f"EXPLAIN {statement}", tenant, SPACE, vectors, *further)
     return "\n".join(row[0] for row in rows)
+
+
+async def test_faces_that_nothing_is_matched_against_are_in_no_index_and_wait_for_none(
+    stored: Stored,
+) -> None:
+    bad = "UPDATE face SET is_matchable = false WHERE tenant_id = $1 AND face_id = ANY($2)"
+    await stored.owner.execute(bad, LARGE, [UUID(int=number) for number in range(1, 201)])
+    await stored.indexer.round()
+    assert await stored.counted() == (1800, 0)
+    await stored.owner.execute(bad, LARGE, [UUID(int=number) for number in range(201, 401)])
+    assert await stored.counted() == (1600, 0)
+    await stored.indexer.round()
+    assert await stored.owner.fetchval("SELECT count(*) FROM face_vector WHERE indexed") == 1600
+    assert stored.taken == []
 
 
 async def test_new_vectors_are_found_before_the_index_takes_them_in(stored: Stored) -> None:

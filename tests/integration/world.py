@@ -16,6 +16,7 @@ import asyncpg
 from bench.photos import source
 from service.batching import free_ticket
 from service.domain.errors import NotFoundError, ParameterError
+from service.domain.matching import fixed_rule
 from service.domain.types import (
     ClusterId,
     FaceId,
@@ -38,7 +39,7 @@ from service.usecases.ingest import IngestPhoto
 from tests.integration import model
 from tests.integration.helpers import MadeUpAnalyzer, files_below
 from tests.integration.history import Call, explain, kept, overlap
-from tests.integration.model import Answer, Ingested, Kept, Refused, State, marks_apart
+from tests.integration.model import Answer, Ingested, Kept, Refused, State, thousandths
 from tests.integration.turns import TurnBlobs, TurnConnection, Turns, turn
 
 _STORED_FACES = """
@@ -125,7 +126,7 @@ class World:
             store,
             blobs,
             space=_SPACE,
-            max_distance=0.5,
+            rule=fixed_rule(0.5),
             on_face=lambda matched: None,
         )
         try:
@@ -196,7 +197,7 @@ class World:
                             str(face["face_id"]),
                             str(face["image_id"]),
                             str(face["cluster_id"]),
-                            marks_apart(face["distance"]),
+                            thousandths(face["distance"]),
                         )
                         for face in faces
                         if face["tenant_id"] == tenant_id
@@ -284,7 +285,7 @@ class World:
 def _ingested(photo: IngestedPhoto) -> Ingested:
     return Ingested(
         photo.image_id,
-        tuple((face.face_id, face.cluster_id, marks_apart(face.distance)) for face in photo.faces),
+        tuple((face.face_id, face.cluster_id, thousandths(face.distance)) for face in photo.faces),
     )
 
 

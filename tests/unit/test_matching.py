@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from service.domain.matching import assign_clusters
+from service.domain.matching import (
+    Cohort,
+    DistanceLimit,
+    FalseMatchCurve,
+    MatchRule,
+    assign_clusters,
+    fixed_rule,
+)
 from service.domain.types import ClusterDistance, ClusterId
 
 
 def near(**distances: float) -> list[ClusterDistance]:
-    return [ClusterDistance(ClusterId(name), distance) for name, distance in distances.items()]
+    return [ClusterDistance(ClusterId(name), d, d, 1) for name, d in distances.items()]
 
 
 def names(chosen: list[ClusterDistance | None]) -> list[str | None]:
@@ -102,3 +112,96 @@ def test_the_order_of_faces_does_not_matter(table: list[list[ClusterDistance]]) 
     chosen = assign_clusters(table, 0.5)
     for order in permutations(range(3)):
         assert assign_clusters([table[i] for i in order], 0.5) == [chosen[i] for i in order]
+
+
+def unit(*numbers: float) -> NDArray[np.float32]:
+    vector = np.zeros(8, np.float32)
+    vector[: len(numbers)] = numbers
+    return vector / np.linalg.norm(vector)
+
+
+def measured(rule: MatchRule, probe: NDArray[np.float32], *members: NDArray[np.float32]) -> float:
+    total = np.sum(members, axis=0, dtype=np.float64)
+    return float(rule.distances(probe, total[np.newaxis], np.array([float(len(members))]))[0])
+
+
+def test_a_cluster_of_one_face_is_as_far_as_the_face() -> None:
+    probe, member = unit(1, 0.5), unit(0.2, 1)
+    assert measured(fixed_rule(0.5), probe, member) == pytest.approx(1 - probe @ member)
+
+
+def test_one_face_that_looks_like_somebody_joins_nobody_to_a_cluster_of_others() -> None:
+    others = [unit(1, 0.1 * n, 0, 0.2) for n in range(-4, 5)]
+    double = unit(0.5, 0, 1)
+    probe = unit(0.4, 0, 1)
+    rule = fixed_rule(0.5)
+    assert measured(rule, probe, double) < 0.01
+    assert measured(rule, probe, *others, double) > 0.5
+
+
+def test_many_faces_of_one_person_say_more_than_one_does() -> None:
+    person, probe = unit(1), unit(1, 0.9)
+    around = [unit(1, 0, *(np.eye(6)[n % 6] * 0.5)) for n in range(24)]
+    distances = [measured(fixed_rule(0.5), probe, *around[:n]) for n in (1, 3, 12, 24)]
+    assert distances == sorted(distances, reverse=True)
+    # In the end it is as if the person had been seen, and less is asked for.
+    assert distances[-1] < 1 - float(person @ probe)
+
+
+def test_the_order_of_members_does_not_matter() -> None:
+    members = [unit(1, 0.1 * n, 0.3) for n in range(5)]
+    probe = unit(0.7, 0.6, 0.2)
+    found = {round(measured(fixed_rule(0.5), probe, *order), 12) for order in permutations(members)}
+    assert len(found) == 1
+
+
+def test_faces_that_look_like_many_peoples_have_to_be_nearer() -> None:
+    crowd = np.stack([unit(0, 1, 0.1 * n) for n in range(4)])
+    cohort = Cohort(crowd, temperature=0.1, typical=0.0, weight=1.0)
+    rule = MatchRule(DistanceLimit(0.5), cohort)
+    apart = [(unit(1, 0), unit(1, 0, 0, 0.5)), (unit(0, 1), unit(0, 1, 0, 0.5))]
+    rare, common = (measured(rule, one, other) for one, other in apart)
+    assert measured(fixed_rule(0.5), *apart[0]) == pytest.approx(
+        measured(fixed_rule(0.5), *apart[1])
+    )
+    assert common > rare + 0.5
+
+
+def test_the_average_face_has_no_density() -> None:
+    faces = np.stack([unit(1, 0.3 * n) for n in range(-3, 4)]).astype(np.float64)
+    centres = faces[:3].astype(np.float32)
+    raw = Cohort(centres, 0.1, 0.0, 1.0).density(faces)
+    assert Cohort(centres, 0.1, float(raw.mean()), 1.0).density(faces).mean() == pytest.approx(0)
+
+
+CURVE = FalseMatchCurve((0.3, 0.35, 0.4, 0.5), (1e-6, 1e-5, 1e-4, 1e-3))
+
+
+@pytest.mark.parametrize(
+    ("rate", "distance"),
+    [
+        (1e-6, 0.3),
+        (1e-4, 0.4),
+        (10**-4.5, 0.375),
+        (1e-3, 0.5),
+        (1e-2, 0.5),
+        (1e-7, 0.25),
+        (1e-20, 0),
+    ],
+)
+def test_the_distance_of_a_false_match_rate(rate: float, distance: float) -> None:
+    assert CURVE.distance(rate) == pytest.approx(distance)
+
+
+def test_the_limit_falls_so_that_the_chance_of_a_wrong_join_stays() -> None:
+    limit = DistanceLimit(0.9, CURVE, max_fmr=1e-3, max_wrong_joins=0.01)
+    limits = [limit.at(people) for people in (0, 1, 10, 100, 1_000, 10_000, 100_000)]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[:3] == pytest.approx([0.5, 0.5, 0.5], abs=1e-3)  # where max_fmr binds
+    for people in (100, 1_000, 10_000):
+        rate = 10 ** np.interp(limit.at(people), CURVE.distances, np.log10(CURVE.rates))
+        assert 1 - (1 - rate) ** people == pytest.approx(0.01, rel=1e-3)
+
+
+def test_without_a_curve_the_limit_is_a_distance() -> None:
+    assert {DistanceLimit(0.4, max_wrong_joins=0.01).at(people) for people in (0, 10**6)} == {0.4}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench import history, max_side, plots, report, tables
-from bench.accuracy import ReferenceFace, compare, summarize
 from bench.measure import Samples, interleave, percentile, ratio
+from bench.parity import ReferenceFace, compare, summarize
 from bench.photos import never_seen
 from bench.result import Result
 from service.domain.types import Box

@@ -9,12 +9,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.vision.resample import resample_tile, resample_windows, summed_area_table
+from service.vision.views import View
 
 sizes = st.integers(1, 70)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def view_of(pixels: NDArray[np.uint8]) -> View:
+    return View.of(summed_area_table(pixels))
 
 
 def torch_area(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
@@ -36,8 +41,7 @@ def test_a_whole_photo_is_resampled_as_pytorch_does(
     height: int, width: int, out_height: int, out_width: int, seed: int
 ) -> None:
     pixels = noise(height, width, seed)
-    table = summed_area_table(pixels)
-    (ours,) = resample_windows(table, window(0, 0, height, width), out_height, out_width)
+    (ours,) = resample_windows(view_of(pixels), window(0, 0, height, width), out_height, out_width)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, torch_area(pixels, out_height, out_width), atol=1e-3)
 
@@ -53,9 +57,7 @@ def test_each_window_is_resampled_as_pytorch_does_with_the_cut_out_pixels(
         y1, x1 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
         y2, x2 = data.draw(st.integers(y1 + 1, height)), data.draw(st.integers(x1 + 1, width))
         rows.append((y1, x1, y2, x2))
-    ours = resample_windows(
-        summed_area_table(pixels), np.array(rows, np.int32), out_size, out_size + 3
-    )
+    ours = resample_windows(view_of(pixels), np.array(rows, np.int32), out_size, out_size + 3)
     assert len(ours) == len(rows)
     for (y1, x1, y2, x2), one in zip(rows, ours, strict=True):
         cut = np.ascontiguousarray(pixels[y1:y2, x1:x2])
@@ -67,26 +69,26 @@ def test_each_window_is_resampled_as_pytorch_does_with_the_cut_out_pixels(
 def test_a_tile_is_its_part_of_the_whole_level(
     data: st.DataObject, height: int, width: int, out_height: int, out_width: int
 ) -> None:
-    table = summed_area_table(noise(height, width))
-    (level,) = resample_windows(table, window(0, 0, height, width), out_height, out_width)
+    view = view_of(noise(height, width))
+    (level,) = resample_windows(view, window(0, 0, height, width), out_height, out_width)
     top = data.draw(st.integers(0, out_height - 1))
     left = data.draw(st.integers(0, out_width - 1))
     bottom = data.draw(st.integers(top + 1, out_height))
     right = data.draw(st.integers(left + 1, out_width))
     tile = np.full((3, bottom - top, right - left), np.nan, np.float32)
-    resample_tile(table, out_height, out_width, top, left, tile)
+    resample_tile(view, out_height, out_width, top, left, tile)
     np.testing.assert_array_equal(tile, level[:, top:bottom, left:right])
 
 
 def test_a_window_at_its_own_size_is_unchanged() -> None:
     pixels = noise(20, 30)
-    (ours,) = resample_windows(summed_area_table(pixels), window(3, 5, 13, 25), 10, 20)
+    (ours,) = resample_windows(view_of(pixels), window(3, 5, 13, 25), 10, 20)
     np.testing.assert_allclose(ours, pixels[3:13, 5:25].transpose(2, 0, 1), atol=1e-4)
 
 
 def test_means_are_not_rounded() -> None:
     pixels = np.array([[[0, 10, 255], [1, 20, 254]]], np.uint8)
-    (ours,) = resample_windows(summed_area_table(pixels), window(0, 0, 1, 2), 1, 1)
+    (ours,) = resample_windows(view_of(pixels), window(0, 0, 1, 2), 1, 1)
     np.testing.assert_array_equal(ours, [[[0.5]], [[15.0]], [[254.5]]])
 
 
@@ -99,16 +101,16 @@ def test_the_table_holds_the_sums_above_and_to_the_left() -> None:
 
 
 def test_no_windows_give_no_images() -> None:
-    table = summed_area_table(noise(8, 8))
-    assert resample_windows(table, np.empty((0, 4), np.int32), 24, 24).shape == (0, 3, 24, 24)
+    view = view_of(noise(8, 8))
+    assert resample_windows(view, np.empty((0, 4), np.int32), 24, 24).shape == (0, 3, 24, 24)
 
 
 @pytest.fixture(scope="module")
-def white_table() -> NDArray[np.uint32]:
+def white() -> View:
     """Of a photo whose pixels sum to more than 2**32."""
     height, width = 2000, 8500
     assert height * width * 255 > 2**32
-    return summed_area_table(np.full((height, width, 3), 255, np.uint8))
+    return view_of(np.full((height, width, 3), 255, np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -116,12 +118,12 @@ def white_table() -> NDArray[np.uint32]:
     [(1990, 8490, 2000, 8500), (0, 0, 1000, 8500), (1000, 0, 2000, 8500), (7, 11, 1999, 8400)],
 )
 def test_sums_stay_exact_where_the_table_wraps(
-    white_table: NDArray[np.uint32], y1: int, x1: int, y2: int, x2: int
+    white: View, y1: int, x1: int, y2: int, x2: int
 ) -> None:
-    (ours,) = resample_windows(white_table, window(y1, x1, y2, x2), 1, 1)
+    (ours,) = resample_windows(white, window(y1, x1, y2, x2), 1, 1)
     np.testing.assert_allclose(ours, np.full((3, 1, 1), 255.0), rtol=1e-6)
 
 
-def test_a_level_of_a_photo_whose_table_wraps_is_exact(white_table: NDArray[np.uint32]) -> None:
-    (ours,) = resample_windows(white_table, window(0, 0, 2000, 8500), 12, 51)
+def test_a_level_of_a_photo_whose_table_wraps_is_exact(white: View) -> None:
+    (ours,) = resample_windows(white, window(0, 0, 2000, 8500), 12, 51)
     np.testing.assert_allclose(ours, np.full((3, 12, 51), 255.0), rtol=1e-6)

@@ -17,7 +17,6 @@ from export import screen as exported
 from service.analysis.scan import (
     SCREEN_FLAGS,
     FullScanner,
-    PreparedPhoto,
     ScreenedScanner,
     open_screen,
 )
@@ -28,6 +27,7 @@ from service.runtime.sessions import ModelSession, SessionSettings, open_session
 from service.vision.pyramid import Cells, cut_into_tiles, pyramid_levels
 from service.vision.resample import summed_area_table
 from service.vision.screen import Screen, ScreenWeights
+from service.vision.views import View
 
 THRESHOLD = 0.6
 needs_vnni = pytest.mark.skipif(
@@ -67,8 +67,8 @@ def logits(screen: Screen, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return screen.logits(pixels).copy()
 
 
-def prepared(picture: NDArray[np.uint8]) -> PreparedPhoto:
-    return PreparedPhoto(summed_area_table(picture), picture.shape[1], picture.shape[0])
+def prepared(picture: NDArray[np.uint8]) -> View:
+    return View.of(summed_area_table(picture))
 
 
 @needs_vnni

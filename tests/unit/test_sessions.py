@@ -19,7 +19,6 @@ from service.analysis.detector import (
     CascadeDetector,
 )
 from service.analysis.embedder import FaceEmbedder
-from service.analysis.scan import PreparedPhoto
 from service.analysis.stages import StageFactory, StageSettings
 from service.batching import WorkerPool, free_ticket
 from service.domain.errors import ModelError
@@ -32,6 +31,7 @@ from service.runtime.sessions import ModelSession, SessionSettings, open_session
 from service.runtime.trial import time_calls
 from service.vision.cascade import CascadeSettings
 from service.vision.resample import summed_area_table
+from service.vision.views import View
 from tests.processor import INT8, needs_exact_int8
 
 CPU_ONLY = ["CPUExecutionProvider"]
@@ -346,7 +346,7 @@ async def test_tiles_are_as_large_as_suits_the_provider(
         screen=None,
     )
     grey = np.full((600, 600, 3), 128, np.uint8)
-    await detector.detect(PreparedPhoto(summed_area_table(grey), 600, 600), free_ticket())
+    await detector.detect(View.of(summed_area_table(grey)), free_ticket())
     await detector.drain()
     await pool.aclose()
     largest = max(max(shape[2:]) for shape in pnet.shapes)

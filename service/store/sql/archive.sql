@@ -21,14 +21,15 @@ ORDER BY created_at, image_id
 SELECT image_id,
        CASE WHEN $2::boolean AND image_id <> ALL ($3::uuid[])
            THEN substring(blob_key FROM '\.([a-z0-9]+)$') END,
-       format, width, height, size_bytes, sha256, phash, created_at
+       format, width, height, size_bytes, sha256, phash, created_at, turned
 FROM image WHERE tenant_id = $1 ORDER BY created_at, image_id
 
 -- name: clusters_for_archive
 SELECT cluster_id, created_at FROM cluster WHERE tenant_id = $1 ORDER BY created_at, cluster_id
 
 -- name: faces_for_archive
-SELECT face_id, image_id, cluster_id, box, landmarks, area, confidence, is_auto_matched, distance
+SELECT face_id, image_id, cluster_id, box, landmarks, area, confidence, is_auto_matched, distance,
+       quality, quality_facts, is_matchable
 FROM face WHERE tenant_id = $1 ORDER BY seq
 
 -- name: vectors_for_archive
@@ -70,6 +71,16 @@ LIMIT 1
 
 -- name: forget_photos
 UPDATE image SET blob_key = NULL WHERE tenant_id = $1 AND blob_key IS NOT NULL
+
+-- name: dimension_of_space
+SELECT vector_dims(embedding) FROM face_vector WHERE model_space = $1 LIMIT 1
+
+-- name: mark_unmatchable_vectors
+-- Those of faces that others are not matched against: they came without saying so.
+UPDATE face_vector SET is_matchable = false
+FROM face
+WHERE face.tenant_id = $1 AND NOT face.is_matchable
+  AND face_vector.tenant_id = $1 AND face_vector.face_id = face.face_id
 
 -- name: take_review_numbers
 -- One import at a time, until its transaction ends.

@@ -45,6 +45,7 @@ ORDER BY relname
 SELECT 'tenant' AS name WHERE EXISTS (SELECT FROM tenant)
 UNION ALL SELECT 'image' WHERE EXISTS (SELECT FROM image)
 UNION ALL SELECT 'cluster' WHERE EXISTS (SELECT FROM cluster)
+UNION ALL SELECT 'cluster_sum' WHERE EXISTS (SELECT FROM cluster_sum)
 UNION ALL SELECT 'face' WHERE EXISTS (SELECT FROM face)
 UNION ALL SELECT 'face_vector' WHERE EXISTS (SELECT FROM face_vector)
 UNION ALL SELECT 'review' WHERE EXISTS (SELECT FROM review)
@@ -117,7 +118,48 @@ SELECT
             SELECT FROM face
             WHERE face.tenant_id = face_vector.tenant_id AND face.face_id = face_vector.face_id
           )
-    ) AS vectors_without_face
+    ) AS vectors_without_face,
+    (
+        SELECT count(*) FROM cluster_sum
+        WHERE ($1::text IS NULL OR tenant_id = $1)
+          AND NOT EXISTS (
+            SELECT FROM cluster
+            WHERE cluster.tenant_id = cluster_sum.tenant_id
+              AND cluster.cluster_id = cluster_sum.cluster_id
+          )
+    ) AS sums_without_cluster
+
+-- name: sums_that_differ
+-- Of a tenant's clusters ($1) the sums that are missing, those of no vectors, and those that are not
+-- the sum of their vectors. They are compared exactly: no order of adding makes another one.
+SELECT count(*) FILTER (WHERE kept.total IS NULL) AS missing,
+       count(*) FILTER (WHERE summed.total IS NULL) AS of_nothing,
+       count(*) FILTER (WHERE kept.total <> summed.total) AS wrong
+FROM (
+    SELECT face.tenant_id, cluster_id, model_space, halfvec_total(embedding) AS total
+    FROM face JOIN face_vector USING (tenant_id, face_id)
+    WHERE face.is_matchable AND ($1::text IS NULL OR face.tenant_id = $1)
+    GROUP BY face.tenant_id, cluster_id, model_space
+) AS summed
+FULL JOIN (
+    SELECT tenant_id, cluster_id, model_space, total FROM cluster_sum
+    WHERE $1::text IS NULL OR tenant_id = $1
+) AS kept USING (tenant_id, cluster_id, model_space)
+WHERE kept.total IS DISTINCT FROM summed.total
+
+-- name: tenants_counted_wrongly
+-- How many tenants ($1) have another number of clusters than is written down.
+SELECT count(*) FROM tenant
+LEFT JOIN (SELECT tenant_id, count(*) AS clusters FROM cluster GROUP BY tenant_id) AS counted
+    USING (tenant_id)
+WHERE people <> coalesce(clusters, 0) AND ($1::text IS NULL OR tenant_id = $1)
+
+-- name: vectors_matched_otherwise
+-- Vectors of a tenant ($1) that say otherwise than their faces whether others are matched against
+-- them, and those that are taken into an index although none are.
+SELECT count(*) FROM face JOIN face_vector USING (tenant_id, face_id)
+WHERE ($1::text IS NULL OR tenant_id = $1)
+  AND (face.is_matchable <> face_vector.is_matchable OR (indexed AND NOT face.is_matchable))
 
 -- name: faces_without_vector
 -- Faces of a tenant ($1) that have no vector at all, and none of one model ($2).
@@ -143,6 +185,9 @@ SELECT (SELECT count(*) FROM tenant WHERE tenant_id = $1) AS tenants,
        (SELECT count(*) FROM face_vector WHERE tenant_id = $1) AS vectors,
        (SELECT count(*) FROM cluster WHERE tenant_id = $1) AS clusters,
        (SELECT count(*) FROM review WHERE tenant_id = $1) AS reviews
+
+-- name: quoted
+SELECT quote_nullable($1::text)
 
 -- name: time_of_database
 SELECT clock_timestamp()

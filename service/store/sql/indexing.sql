@@ -6,11 +6,11 @@ SELECT pg_try_advisory_lock(hashtextextended('facette indexing', 0))
 
 -- name: vector_sets
 -- How many vectors each tenant has of each model, where there are at least $1 of them; of one
--- tenant ($2), or with null of all.
+-- tenant ($2), or with null of all. Those that nothing is matched against are in no index.
 SELECT tenant_id, model_space,
        count(*) FILTER (WHERE indexed) AS indexed, count(*) FILTER (WHERE NOT indexed) AS waiting
 FROM face_vector
-WHERE $2::text IS NULL OR tenant_id = $2
+WHERE is_matchable AND ($2::text IS NULL OR tenant_id = $2)
 GROUP BY tenant_id, model_space
 HAVING count(*) >= $1
 ORDER BY tenant_id, model_space
@@ -23,13 +23,15 @@ WHERE relkind = 'i' AND starts_with(relname, $1)
 ORDER BY relname
 
 -- name: statement_to_build_index
--- The statement that makes a tenant's index without keeping anybody from reading or writing.
+-- The statement that makes a tenant's index without keeping anybody from reading or writing, and the
+-- dimension of the vectors, which the index casts them to.
 SELECT format(
     'CREATE INDEX CONCURRENTLY %I ON %s'
-    ' USING hnsw (embedding halfvec_cosine_ops)'
+    ' USING hnsw ((embedding::halfvec(%s)) halfvec_cosine_ops)'
     ' WITH (m = %s, ef_construction = %s) WHERE tenant_id = %L AND model_space = %L AND indexed',
-    $1::text, tableoid::regclass, $4::integer, $5::integer, tenant_id, model_space
-)
+    $1::text, tableoid::regclass, vector_dims(embedding), $4::integer, $5::integer,
+    tenant_id, model_space
+) AS statement, vector_dims(embedding) AS dimension
 FROM face_vector WHERE tenant_id = $2 AND model_space = $3
 LIMIT 1
 
@@ -51,7 +53,7 @@ SELECT set_config('maintenance_work_mem', $1::integer::text, false),
 -- MATERIALIZED: they are chosen once, and not for each row anew.
 WITH chosen AS MATERIALIZED (
     SELECT face_id FROM face_vector
-    WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
+    WHERE tenant_id = $1 AND model_space = $2 AND is_matchable AND NOT indexed
     LIMIT $3
     FOR UPDATE SKIP LOCKED
 )

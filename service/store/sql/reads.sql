@@ -4,12 +4,12 @@
 SELECT 1
 
 -- name: face
-SELECT face_id, cluster_id, image_id, area, is_auto_matched
+SELECT face_id, cluster_id, image_id, area, is_auto_matched, quality, quality_facts, is_matchable
 FROM face WHERE tenant_id = $1 AND face_id = $2
 
 -- name: faces_of_image
 -- In the order they were found: largest first.
-SELECT face_id, cluster_id, image_id, area, is_auto_matched
+SELECT face_id, cluster_id, image_id, area, is_auto_matched, quality, quality_facts, is_matchable
 FROM face WHERE tenant_id = $1 AND image_id = $2
 ORDER BY seq OFFSET $3 LIMIT $4
 

@@ -29,14 +29,10 @@ SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM face_seq_seq
 -- whatever share of the faces is done: no plan can turn a scalar subquery into the reading of a
 -- whole table, and with || '' the vector of a face is looked for by the face. (Statistics know
 -- nothing yet of the new model's vectors; by them its first one is as good as found.)
-SELECT tenant.tenant_id, lacking.seq, face_id, image_id, box, blob_key
+SELECT tenant.tenant_id, lacking.seq, face_id, lacking.image_id, box, landmarks, turned, blob_key
 FROM tenant
 CROSS JOIN LATERAL (
-    SELECT face.seq, face.face_id, face.image_id, face.box,
-           (
-               SELECT blob_key FROM image
-               WHERE image.tenant_id = face.tenant_id AND image.image_id = face.image_id
-           ) AS blob_key
+    SELECT face.tenant_id, face.seq, face.face_id, face.image_id, face.box, face.landmarks
     FROM face
     WHERE face.tenant_id = tenant.tenant_id
       AND face.seq > CASE WHEN tenant.tenant_id = $2 THEN greatest($3::bigint, $4::bigint) ELSE $4 END
@@ -49,6 +45,11 @@ CROSS JOIN LATERAL (
     ORDER BY face.seq
     LIMIT $5
 ) AS lacking
+CROSS JOIN LATERAL (
+    SELECT turned, blob_key FROM image
+    WHERE image.tenant_id = lacking.tenant_id AND image.image_id = lacking.image_id
+    LIMIT 1
+) AS image
 WHERE tenant.tenant_id >= $2
 ORDER BY tenant.tenant_id, lacking.seq
 LIMIT $5
@@ -60,8 +61,8 @@ SELECT FROM tenant WHERE tenant_id = ANY($1) ORDER BY tenant_id FOR NO KEY UPDAT
 
 -- name: add_vectors
 -- For those of the faces that are still there.
-INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)
-SELECT face.tenant_id, face.face_id, $1, added.embedding
+INSERT INTO face_vector (tenant_id, face_id, model_space, embedding, is_matchable)
+SELECT face.tenant_id, face.face_id, $1, added.embedding, is_matchable
 FROM unnest($2::text[], $3::uuid[], $4::halfvec[]) AS added (tenant_id, face_id, embedding)
 JOIN face ON face.tenant_id = added.tenant_id AND face.face_id = added.face_id
 ON CONFLICT DO NOTHING

@@ -10,7 +10,7 @@ SELECT rolsuper OR rolbypassrls OR EXISTS (
     SELECT FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
       AND pg_has_role(pg_roles.oid, relowner, 'USAGE')
-      AND relname IN ('tenant', 'image', 'cluster', 'face', 'face_vector', 'review')
+      AND relname IN ('tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review')
 ) FROM pg_roles WHERE rolname = 'facette_service'
 
 -- name: create_service_role
@@ -22,7 +22,9 @@ GRANT facette_service TO CURRENT_USER
 
 -- name: service_role_lacks
 -- Tables on which it lacks a privilege.
-SELECT name FROM unnest(ARRAY['tenant', 'image', 'cluster', 'face', 'face_vector', 'review']) AS name
+SELECT name FROM unnest(
+    ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']
+) AS name
 WHERE NOT (
     has_table_privilege('facette_service', name, 'SELECT')
     AND has_table_privilege('facette_service', name, 'INSERT')
@@ -34,7 +36,7 @@ SELECT 'embedding_model' WHERE NOT has_table_privilege('facette_service', 'embed
 
 -- name: grant_to_service_role
 GRANT SELECT, INSERT, UPDATE, DELETE ON
-    tenant, image, cluster, face, face_vector, review
+    tenant, image, cluster, cluster_sum, face, face_vector, review
 TO facette_service
 
 -- name: grant_reading_models

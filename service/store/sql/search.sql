@@ -1,10 +1,11 @@
 -- The search for a tenant's nearest faces, exactly or through the tenant's own HNSW index.
 
 -- name: search_state
--- The count of the tenant's changes and which of its faces came last; and whether its index ($2) is
--- there, built and whole: one that is missing, still building or broken is not. With $3 the rest of
--- the transaction is not planned anew: it asks for faces by their keys.
+-- The count of the tenant's changes, how many clusters it has, and which of its faces came last; and
+-- whether its index ($2) is there, built and whole: one that is missing, still building or broken is
+-- not. With $3 the rest of the transaction is not planned anew: it asks for faces by their keys.
 SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
+       (SELECT people FROM tenant WHERE tenant_id = $1) AS people,
        (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
        coalesce((
            SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
@@ -41,43 +42,27 @@ FROM (VALUES
     ('enable_bitmapscan', 'on')
 ) AS setting (name, value)
 
--- name: codes_of_faces
--- The faces that came after one ($3), in order and up to so many ($4), in one value: of each the ids
--- of face and cluster, its `seq`, and the length and the bits of its binary code.
-SELECT string_agg(
-    uuid_send(face_id) || uuid_send(cluster_id) || int8send(seq) || bit_send(code), '' ORDER BY seq
-)
-FROM (
-    SELECT face.face_id, cluster_id, seq, binary_quantize(vector.embedding)::bit(512) AS code
-    FROM (
-        SELECT face_id, cluster_id, seq FROM face
-        WHERE tenant_id = $1 AND seq > $3 ORDER BY seq LIMIT $4
-    ) AS face
-    CROSS JOIN LATERAL (
-        SELECT embedding FROM face_vector
-        WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $2
-        LIMIT 1
-    ) AS vector
-) AS held
-
 -- name: nearest_faces_among
 -- For each embedding: the nearest ($7) of the faces that are worth comparing ($4, each with the number
--- of its embedding in $5) and of those that came after one ($6); and how many were compared. With
--- || '' a vector is looked for by its face, whatever the last statistics say.
+-- of its embedding in $5) and of those that came after one ($6), as far as they are near ($8), but at
+-- least one; and how many were compared. With || '' a vector is looked for by its face, whatever the
+-- last statistics say.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, near.compared
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
     SELECT candidate.face_id,
-           vector.embedding <=> wanted.embedding AS distance, count(*) OVER () AS compared
+           vector.embedding <=> wanted.embedding AS distance, count(*) OVER () AS compared,
+           row_number() OVER (ORDER BY vector.embedding <=> wanted.embedding) AS place
     FROM (
         SELECT face_id FROM unnest($4::uuid[], $5::integer[]) AS asked (face_id, nth)
         WHERE asked.nth = wanted.nth
         UNION ALL
-        SELECT face_id FROM face WHERE tenant_id = $1 AND seq > $6
+        SELECT face_id FROM face WHERE tenant_id = $1 AND seq > $6 AND is_matchable
     ) AS candidate
     CROSS JOIN LATERAL (
         SELECT embedding FROM face_vector
         WHERE tenant_id = $1 AND face_vector.face_id = candidate.face_id AND model_space || '' = $2
+          AND is_matchable
         LIMIT 1
     ) AS vector
     ORDER BY distance
@@ -87,16 +72,18 @@ CROSS JOIN LATERAL (
     SELECT face_id, cluster_id FROM face
     WHERE tenant_id = $1 AND face.face_id = near.face_id LIMIT 1
 ) AS face
+WHERE near.place = 1 OR near.distance <= $8
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_exact
--- For each embedding. Every face of the tenant is compared: no index gives the order of this sum.
+-- For each embedding. Every face that others may be matched against is compared: no index gives the
+-- order of this sum.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
     SELECT face_id, (embedding <=> wanted.embedding) + 0 AS distance
     FROM face_vector
-    WHERE tenant_id = $1 AND model_space = $2
+    WHERE tenant_id = $1 AND model_space = $2 AND is_matchable
     ORDER BY distance
     LIMIT $4
 ) AS near
@@ -111,22 +98,23 @@ FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
     SELECT face_id, distance FROM (
         (
-            SELECT face_id, embedding <=> wanted.embedding AS distance
+            SELECT face_id, embedding::halfvec({dimension}) <=> wanted.embedding AS distance
             FROM face_vector
             WHERE tenant_id = $1 AND model_space = $2 AND indexed
-            ORDER BY embedding <=> wanted.embedding
+            ORDER BY embedding::halfvec({dimension}) <=> wanted.embedding
             LIMIT $4
         )
         UNION
         SELECT face_id, embedding <=> wanted.embedding
         FROM face_vector
-        WHERE tenant_id = $1 AND model_space = $2 AND NOT indexed
+        WHERE tenant_id = $1 AND model_space = $2 AND is_matchable AND NOT indexed
         UNION
         SELECT asked.face_id, vector.embedding <=> wanted.embedding
         FROM unnest($5::uuid[], $6::integer[]) AS asked (face_id, nth)
         CROSS JOIN LATERAL (
             SELECT embedding FROM face_vector
             WHERE tenant_id = $1 AND face_vector.face_id = asked.face_id AND model_space || '' = $2
+              AND is_matchable
             LIMIT 1
         ) AS vector
         WHERE asked.nth = wanted.nth
@@ -149,9 +137,15 @@ CROSS JOIN LATERAL (
         WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $2
         LIMIT 1
     ) AS vector
-    WHERE face.tenant_id = $1 AND face.seq > $4
+    WHERE face.tenant_id = $1 AND face.seq > $4 AND face.is_matchable
 ) AS near
 WHERE near.distance <= $5
 
 -- name: clusters_of_faces
 SELECT face_id, cluster_id FROM face WHERE tenant_id = $1 AND face_id = ANY($2::uuid[])
+
+-- name: sums_of_clusters
+-- How many faces of each cluster others may be matched against, and the sum of their vectors, as the
+-- server sends an array: a driver takes far longer to make numbers of it one by one.
+SELECT cluster_id, array_send(total) AS total FROM cluster_sum
+WHERE tenant_id = $1 AND model_space = $2 AND cluster_id = ANY($3::uuid[])

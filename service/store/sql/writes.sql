@@ -3,41 +3,55 @@
 -- name: lock_tenant
 -- One writer a tenant at a time, until the transaction ends; waits for the one before. With it, the
 -- space that the database is searched by: a change of the model locks the whole table, so what is
--- read here stays true until the transaction ends.
+-- read here stays true until the transaction ends. And how many clusters the tenant has by now.
 INSERT INTO tenant (tenant_id) VALUES ($1)
 ON CONFLICT (tenant_id) DO UPDATE SET changes = tenant.changes + 1
-RETURNING changes, (SELECT model_space FROM embedding_model WHERE is_active) AS active_space
+RETURNING changes, people, (SELECT model_space FROM embedding_model WHERE is_active) AS active_space
 
 -- name: lock_known_tenant
 -- The same for what needs an existing tenant: no row means there is none.
-UPDATE tenant SET changes = changes + 1 WHERE tenant_id = $1 RETURNING changes
-
--- name: insert_image
-INSERT INTO image (
-    tenant_id, image_id, blob_key, format, width, height, size_bytes, sha256, phash
-) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+UPDATE tenant SET changes = changes + 1 WHERE tenant_id = $1 RETURNING changes, people
 
 -- name: insert_cluster
 INSERT INTO cluster (tenant_id, cluster_id) VALUES ($1, $2)
 
--- name: insert_clusters_with_reviews
-WITH opened AS (
-    INSERT INTO cluster (tenant_id, cluster_id) SELECT $1, unnest($2::uuid[])
-    RETURNING tenant_id, cluster_id
-)
-INSERT INTO review (tenant_id, cluster_id) SELECT tenant_id, cluster_id FROM opened
-
--- name: insert_face
--- With its vector, which no HNSW index holds yet.
-WITH inserted AS (
+-- name: insert_photo
+-- An image, the clusters that were opened for its faces ($11) with a review each, and its faces in their
+-- order with their vectors, which no HNSW index holds yet. Of boxes, landmarks and areas the numbers of
+-- all faces follow each other.
+WITH photo AS (
+    INSERT INTO image (
+        tenant_id, image_id, blob_key, format, width, height, size_bytes, sha256, phash, turned
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+),
+opened AS (
+    INSERT INTO cluster (tenant_id, cluster_id) SELECT $1, unnest($11::uuid[])
+    RETURNING cluster_id
+),
+asked AS (
+    INSERT INTO review (tenant_id, cluster_id) SELECT $1, cluster_id FROM opened
+),
+placed AS (
     INSERT INTO face (
         tenant_id, face_id, image_id, cluster_id, box, landmarks, area, confidence,
-        is_auto_matched, distance
-    ) VALUES ($1, $2, $3, $4, $7, $8, $9, $10, $11, $12)
-    RETURNING tenant_id, face_id
+        is_auto_matched, distance, quality, quality_facts, is_matchable
+    )
+    SELECT $1, face_id, $2, cluster_id,
+           ($12::real[])[4 * nth - 3 : 4 * nth], ($13::real[])[10 * nth - 9 : 10 * nth],
+           ($14::integer[])[4 * nth - 3 : 4 * nth],
+           confidence, is_auto_matched, distance, quality, quality_facts, is_matchable
+    FROM unnest(
+        $15::uuid[], $16::uuid[], $17::real[], $18::boolean[], $19::real[], $20::real[],
+        $21::jsonb[], $22::boolean[]
+    ) WITH ORDINALITY AS found (
+        face_id, cluster_id, confidence, is_auto_matched, distance, quality, quality_facts,
+        is_matchable, nth
+    )
+    ORDER BY nth
 )
-INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)
-SELECT tenant_id, face_id, $5, $6 FROM inserted
+INSERT INTO face_vector (tenant_id, face_id, model_space, embedding, is_matchable)
+SELECT $1, face_id, $23, embedding, is_matchable
+FROM unnest($15::uuid[], $24::halfvec[], $22::boolean[]) AS found (face_id, embedding, is_matchable)
 
 -- name: move_face
 -- A face moved by a person is no longer matched by the machine.
@@ -73,16 +87,18 @@ SELECT (SELECT count(*) FROM gone) AS clusters,
            WHERE tenant_id = $1 AND cluster_id IN (SELECT cluster_id FROM gone)
        ) AS reviews
 
--- name: delete_images_showing_only
--- Images on which every face belongs to one cluster; their faces go with them.
-DELETE FROM image
+-- name: images_showing_only
+-- Images on which every face belongs to one cluster.
+SELECT image_id FROM image
 WHERE tenant_id = $1
   AND image_id IN (SELECT image_id FROM face WHERE tenant_id = $1 AND cluster_id = $2)
   AND NOT EXISTS (
     SELECT FROM face
     WHERE face.tenant_id = $1 AND face.image_id = image.image_id AND face.cluster_id <> $2
   )
-RETURNING blob_key
+
+-- name: delete_images
+DELETE FROM image WHERE tenant_id = $1 AND image_id = ANY ($2::uuid[]) RETURNING blob_key
 
 -- name: rows_of_cluster
 -- What goes with a cluster.
@@ -90,7 +106,8 @@ SELECT (SELECT count(*) FROM face WHERE tenant_id = $1 AND cluster_id = $2) AS f
        (SELECT count(*) FROM review WHERE tenant_id = $1 AND cluster_id = $2) AS reviews
 
 -- name: delete_cluster
--- The cluster, with what is left of its faces and its reviews.
+-- The cluster, with its faces and its reviews. Before the images that showed nobody else: of a cluster
+-- that is gone no sum is kept, and its faces go at once, not one by one.
 DELETE FROM cluster WHERE tenant_id = $1 AND cluster_id = $2
 
 -- name: rows_of_tenant

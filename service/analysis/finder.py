@@ -1,0 +1,118 @@
+"""Finds the faces of a photo by as many looks as it takes: most need one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.analysis.detector import CascadeDetector, Glance
+from service.batching import Ticket
+from service.domain.types import Box, Detection
+from service.vision import looks
+from service.vision.cascade import CascadeSettings, Detections
+from service.vision.views import TURNS, View
+
+Table = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFaces:
+    """What was found, best score first, in pixels of the photo before it was turned.
+
+    turned: degrees clockwise by which it has to be turned for its faces to be upright.
+    """
+
+    faces: tuple[Detection, ...]
+    turned: int
+
+
+class FaceFinder:
+    """The cascade, and what a first look at a photo leaves in doubt.
+
+    Args:
+        min_confidence: smallest probability of what counts as a face.
+        compatible: one look alone, as facenet-pytorch does.
+    """
+
+    def __init__(
+        self,
+        detector: CascadeDetector,
+        settings: CascadeSettings,
+        *,
+        min_confidence: float,
+        compatible: bool,
+    ) -> None:
+        self._detector = detector
+        self._settings = settings
+        self._min_confidence = min_confidence
+        self._compatible = compatible
+
+    async def find(self, table: Table, ticket: Ticket) -> FoundFaces:
+        """Every face of a photo.
+
+        Args:
+            table: the photo's summed-area table, uint32 [height + 1, width + 1, 3].
+        """
+        if self._compatible:
+            return _found(await self._detector.detect(View.of(table), ticket), 0)
+        best, turned = await self._see(table, 0, ticket), 0
+        if not await self._is_upright(table, best, ticket):
+            for way in await self._ways(table, best, ticket):
+                found = await self._see(table, way, ticket)
+                if looks.is_better(looks.certainty(found), looks.certainty(best)):
+                    best, turned = found, way
+        return _found(best, turned)
+
+    async def _see(self, table: Table, turned: int, ticket: Ticket) -> Detections:
+        """The faces of a photo one way up, in pixels of the photo: a full look, and a border."""
+        view = View.of(table, turned=turned)
+        first = looks.in_photo(view, await self._detector.detect(view, ticket))
+        height, width = table.shape[0] - 1, table.shape[1] - 1
+        if not looks.needs_border(first, width, height, self._min_confidence):
+            return first
+        size = looks.coarse_face_size(width, height, self._settings.min_face_size)
+        border = looks.border_of(width, height)
+        glance = Glance(table, size, 1, border, (turned,), rough=False)
+        (beyond,) = await self._detector.glance(glance, ticket)
+        return looks.merge(first, beyond, width, height, self._min_confidence)
+
+    async def _is_upright(self, table: Table, found: Detections, ticket: Ticket) -> bool:
+        """Whether the photo is the right way up, as far as its most probable face can tell."""
+        answer = looks.is_upright(found)
+        if answer is not None:
+            return answer
+        box = found.boxes[:1]
+        ways = [View.of(table, turned=turned) for turned in TURNS[1:]]
+        judged = await self._detector.judge(
+            [(way, way.boxes_of_photo(box)) for way in ways], ticket
+        )
+        return max(looks.certainty(other) for other in judged) < looks.certainty(found)
+
+    async def _ways(self, table: Table, found: Detections, ticket: Ticket) -> Sequence[int]:
+        """The turns after which the photo is to be seen again."""
+        settings = self._settings
+        height, width = table.shape[0] - 1, table.shape[1] - 1
+        size = looks.coarse_face_size(width, height, settings.min_face_size)
+        pixel = looks.coarse_pixel(size, max(width, height), settings.max_side)
+        seen = await self._detector.glance(
+            Glance(table, size, pixel, 0, TURNS[1:], rough=True), ticket
+        )
+        certainties = {
+            turned: looks.certainty(other) for turned, other in zip(TURNS[1:], seen, strict=True)
+        }
+        return looks.ways_to_try(looks.certainty(found), certainties)
+
+
+def _found(found: Detections, turned: int) -> FoundFaces:
+    faces = tuple(
+        Detection(
+            Box(*(float(value) for value in box)),
+            tuple((float(x), float(y)) for x, y in points),
+            float(score),
+        )
+        for box, score, points in zip(found.boxes, found.scores, found.landmarks, strict=True)
+    )
+    return FoundFaces(faces, turned)

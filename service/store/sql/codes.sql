@@ -1,0 +1,29 @@
+-- What the binary codes of a tenant's faces are made of.
+
+-- name: codes_after
+-- The faces that came after one ($3), in order and up to so many ($4): how many they are, the `seq` of
+-- the last one, and of those that others are matched against the dimension of their vectors and, in one
+-- value, the ids of face and cluster, the `seq`, and four bytes before the binary code of a vector of 512
+-- numbers, or before any other vector itself.
+SELECT count(*) AS faces, max(seq) AS last_seq,
+       min(dimension) AS dimension, max(dimension) AS largest_dimension,
+       string_agg(
+           uuid_send(face_id) || uuid_send(cluster_id) || int8send(seq)
+           || CASE dimension
+               WHEN 512 THEN bit_send(binary_quantize(embedding)::bit(512))
+               ELSE halfvec_send(embedding)
+           END,
+           '' ORDER BY seq
+       ) FILTER (WHERE dimension IS NOT NULL) AS sent
+FROM (
+    SELECT face.face_id, cluster_id, seq, embedding, vector_dims(embedding) AS dimension
+    FROM (
+        SELECT face_id, cluster_id, seq, is_matchable FROM face
+        WHERE tenant_id = $1 AND seq > $3 ORDER BY seq LIMIT $4
+    ) AS face
+    LEFT JOIN LATERAL (
+        SELECT embedding FROM face_vector
+        WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $2
+        LIMIT 1
+    ) AS vector ON face.is_matchable
+) AS held
