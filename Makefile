@@ -2,9 +2,15 @@
 
 PYTHON ?= python3
 PORT   ?= 8000
+# Models that a new database begins with, other than the configuration's: a folder of models/,
+# exported from the weights of its name unless it is there. MODEL=sface.
+MODEL  ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+
+# The folder that MODEL needs; default and compatible are in models/ itself.
+OTHER_MODEL := $(patsubst %-compatible,%,$(filter-out default compatible,$(MODEL)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint bench drill peers export clean
@@ -12,9 +18,11 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-run: setup ## set up, export the models if needed, and serve on 127.0.0.1:PORT (PORT=8000)
+run: setup ## set up, export the models if needed, and serve on 127.0.0.1:PORT (PORT=8000, MODEL=sface)
+	@$(if $(OTHER_MODEL),$(BIN)/python -m export --if-stale --models-dir models/$(OTHER_MODEL) \
+		$(if $(wildcard models/$(OTHER_MODEL)/manifest.json),,--weights $(OTHER_MODEL)),:)
 	@$(BIN)/facette init
-	@exec $(BIN)/facette serve --host 127.0.0.1 --port $(PORT)
+	@exec $(if $(MODEL),env FACETTE_INFERENCE_MODEL=$(MODEL) )$(BIN)/facette serve --host 127.0.0.1 --port $(PORT)
 
 setup: $(VENV)/.installed ## create .venv and export the models if they are missing or stale
 	@$(BIN)/python -m export --if-stale
@@ -43,6 +51,7 @@ peers: setup $(VENV)/.installed-test .venv-peers/.installed .venv-pytriton/.inst
 
 clean: ## remove the environments and the exported models; data and config.toml stay
 	rm -rf $(VENV) .venv-peers .venv-pytriton models/*.onnx models/*.npz models/manifest.json
+	rm -f models/*/*.onnx models/*/*.npz models/*/manifest.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'

@@ -118,7 +118,7 @@ def read(path: Path) -> Layers:
     if not layers or next(nodes, None) is not None:
         raise WeightsMismatchError("SFace's file is not the expected chain of layers")
     weight, bias = (constants[name].astype(np.float64) for name in linear.input[1:])
-    return _with_slopes_below_one(
+    return with_slopes_below_one(
         _scaled_pixels(layers), *_normalised_linear(weight, bias, before, after)
     )
 
@@ -183,7 +183,7 @@ def _scaled_pixels(layers: list[Layer]) -> list[Layer]:
     return [replace(first, weight=first.weight / _SCALE), *others]
 
 
-def _with_slopes_below_one(layers: list[Layer], weight: Floats, bias: Floats) -> Layers:
+def with_slopes_below_one(layers: list[Layer], weight: Floats, bias: Floats) -> Layers:
     """The same function, each channel with a slope above one turned round.
 
     PReLU with slope a of x is -a times PReLU with slope 1 / a of -x: the layer before takes the

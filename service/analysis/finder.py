@@ -58,30 +58,38 @@ class FaceFinder:
         """
         if self._compatible:
             return _found(await self._detector.detect(View.of(table), ticket), 0)
-        best, turned = await self._see(table, 0, ticket), 0
-        if not await self._is_upright(table, best, ticket):
-            for way in await self._ways(table, best, ticket):
-                found = await self._see(table, way, ticket)
-                if looks.is_better(looks.certainty(found), looks.certainty(best)):
-                    best, turned = found, way
+        best, sure = await self._see(table, 0, ticket)
+        turned = 0
+        if not await self._is_upright(table, best, sure, ticket):
+            for way in await self._ways(table, sure, ticket):
+                found, this_sure = await self._see(table, way, ticket)
+                if looks.is_better(this_sure, sure):
+                    best, sure, turned = found, this_sure, way
         return _found(best, turned)
 
-    async def _see(self, table: Table, turned: int, ticket: Ticket) -> Detections:
-        """The faces of a photo one way up, in pixels of the photo: a full look, and a border."""
+    async def _see(self, table: Table, turned: int, ticket: Ticket) -> tuple[Detections, float]:
+        """The faces of a photo one way up, in its pixels, and how certain one of them is.
+
+        A face at the edge may be more probable in the plain look, which does not see it whole.
+        """
         view = View.of(table, turned=turned)
-        first = looks.in_photo(view, await self._detector.detect(view, ticket))
+        plain = looks.in_photo(view, await self._detector.detect(view, ticket))
+        sure = looks.certainty(plain)
         height, width = table.shape[0] - 1, table.shape[1] - 1
-        if not looks.needs_border(first, width, height, self._min_confidence):
-            return first
+        if not looks.needs_border(plain, width, height, self._min_confidence):
+            return plain, sure
         size = looks.coarse_face_size(width, height, self._settings.min_face_size)
         border = looks.border_of(width, height)
         glance = Glance(table, size, 1, border, (turned,), rough=False)
         (beyond,) = await self._detector.glance(glance, ticket)
-        return looks.merge(first, beyond, width, height, self._min_confidence)
+        merged = looks.merge(plain, beyond, width, height, self._min_confidence)
+        return merged, max(sure, looks.certainty(merged))
 
-    async def _is_upright(self, table: Table, found: Detections, ticket: Ticket) -> bool:
+    async def _is_upright(
+        self, table: Table, found: Detections, sure: float, ticket: Ticket
+    ) -> bool:
         """Whether the photo is the right way up, as far as its most probable face can tell."""
-        answer = looks.is_upright(found)
+        answer = looks.is_upright(sure)
         if answer is not None:
             return answer
         box = found.boxes[:1]
@@ -89,9 +97,9 @@ class FaceFinder:
         judged = await self._detector.judge(
             [(way, way.boxes_of_photo(box)) for way in ways], ticket
         )
-        return max(looks.certainty(other) for other in judged) < looks.certainty(found)
+        return max(looks.certainty(other) for other in judged) < sure
 
-    async def _ways(self, table: Table, found: Detections, ticket: Ticket) -> Sequence[int]:
+    async def _ways(self, table: Table, sure: float, ticket: Ticket) -> Sequence[int]:
         """The turns after which the photo is to be seen again."""
         settings = self._settings
         height, width = table.shape[0] - 1, table.shape[1] - 1
@@ -100,10 +108,10 @@ class FaceFinder:
         seen = await self._detector.glance(
             Glance(table, size, pixel, 0, TURNS[1:], rough=True), ticket
         )
-        certainties = {
+        ways = {
             turned: looks.certainty(other) for turned, other in zip(TURNS[1:], seen, strict=True)
         }
-        return looks.ways_to_try(looks.certainty(found), certainties)
+        return looks.ways_to_try(sure, ways)
 
 
 def _found(found: Detections, turned: int) -> FoundFaces:

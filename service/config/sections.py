@@ -162,7 +162,7 @@ class QualityConfig(Section):
     """Which faces others are matched against."""
 
     min_for_matching: float = Field(
-        0.5,
+        0.4,
         ge=0,
         le=1,
         description="smallest quality, 0 to 1, of a face that others are matched against; a face "

@@ -50,6 +50,7 @@ _BESIDE_INDEX = (512, 64)
 # How PostgreSQL sends an array of one dimension: five words, and each element behind its length.
 _ARRAY_HEAD_BYTES = 20
 _ELEMENT = np.dtype([("size", ">i4"), ("number", ">f8")])
+_FARTHEST = 2.0  # cosine distance
 # Of the reach: as near as that, nobody else is nearer.
 _BEYOND_DOUBT = 0.6
 
@@ -182,10 +183,12 @@ class ClusterSearch:
         """
         state = await self._state(space)
         if exactly or not state["has_index"]:
-            return await self._nearest(embeddings, space, limit, by_index=False)
+            return await self._nearest(embeddings, space, limit, _FARTHEST, by_index=False)
         codes = self._codes(space, state)
         async with self._through_index(_FARTHER_ALONE if codes is None else 1):
-            return await self._nearest(embeddings, space, limit, by_index=True, codes=codes)
+            return await self._nearest(
+                embeddings, space, limit, _FARTHEST, by_index=True, codes=codes
+            )
 
     async def _state(self, space: ModelSpace, *, generic_plans: bool = False) -> asyncpg.Record:
         name = vector_index_name(self._tenant_id, space)
@@ -277,7 +280,7 @@ class ClusterSearch:
         limit = _FACES_AT_FIRST
         while short:
             asked = [query.embeddings[n] for n in short]
-            near = await self._nearest(asked, query.space, limit, by_index=by_index)
+            near = await self._nearest(asked, query.space, limit, finds.reach, by_index=by_index)
             found.update(zip(short, near, strict=True))
             short = [n for n in short if finds.lacks_clusters(found[n], limit)]
             limit *= _GROWTH
@@ -288,14 +291,16 @@ class ClusterSearch:
         embeddings: Sequence[Embedding],
         space: ModelSpace,
         limit: int,
+        reach: float,
         *,
         by_index: bool,
         codes: FaceCodes | None = None,
     ) -> list[list[FaceDistance]]:
-        """The nearest faces of each embedding."""
+        """The nearest faces of each embedding, up to a cosine distance, but at least one."""
         if not embeddings:
             return []
-        asked = (self._tenant_id, space, [HalfVector(embedding) for embedding in embeddings], limit)
+        vectors = [HalfVector(embedding) for embedding in embeddings]
+        asked = (self._tenant_id, space, vectors, limit, reach)
         # A large part of the tenant is found faster without the index.
         if not by_index or limit > _MOST_FROM_INDEX:
             self._on_search("exact")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.types import Box, FacePlace
+from service.vision.views import turn_points
 
 Pixels = NDArray[np.uint8]
 Affine = NDArray[np.float64]
@@ -19,6 +20,9 @@ Affine = NDArray[np.float64]
 _LEAST_INSIDE = 0.25
 # warpAffine looks at four pixels for each one it makes: below this scale it would leave some out.
 _LEAST_SCALE = 0.5
+# One pixel of the crop for a thousand of the photo: such points are no face.
+_SMALLEST_SCALE = 1e-3
+_AS_COMPLEX = np.array([1, 1j])
 # Landmarks nearer together than this, in pixels (root mean square), are no face.
 _LEAST_SPREAD = 0.5
 
@@ -55,15 +59,15 @@ def cut_face(pixels: Pixels, place: FacePlace, shape: CropShape, turned: int = 0
     Returns:
         uint8 [size, size, 3], or None where nothing of the face lies inside the photo.
     """
+    if turned:
+        height, width = pixels.shape[:2]
+        pixels = np.rot90(pixels, -(turned // 90))
+        place = _turned(place, width, height, turned)
     if shape.kind == "landmarks":
         return align_face(pixels, place.landmarks, shape.template, shape.size)
     if shape.fill == "clip":
-        crop = crop_clipped(pixels, place.box, shape.size)
-    else:
-        crop = crop_filled(pixels, place.box, shape.size, shape.margin)
-    if crop is None or not turned:
-        return crop
-    return np.ascontiguousarray(np.rot90(crop, -(turned // 90)))
+        return crop_clipped(pixels, place.box, shape.size)
+    return crop_filled(pixels, place.box, shape.size, shape.margin)
 
 
 def crop_clipped(pixels: Pixels, box: Box, size: int) -> Pixels | None:
@@ -82,7 +86,7 @@ def crop_clipped(pixels: Pixels, box: Box, size: int) -> Pixels | None:
     x2, y2 = int(min(box.x2, width)), int(min(box.y2, height))
     if x2 <= x1 or y2 <= y1:
         return None
-    return resize_face(pixels[y1:y2, x1:x2], size)
+    return resize_face(_laid_out(pixels[y1:y2, x1:x2]), size)
 
 
 def crop_filled(pixels: Pixels, box: Box, size: int, margin: float = 1.0) -> Pixels | None:
@@ -105,7 +109,7 @@ def crop_filled(pixels: Pixels, box: Box, size: int, margin: float = 1.0) -> Pix
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
     if right <= left or bottom <= top:
         return None
-    inside = pixels[top:bottom, left:right]
+    inside = _laid_out(pixels[top:bottom, left:right])
     if (left, top, right, bottom) == (x1, y1, x2, y2):
         return resize_face(inside, size)
     whole = (x2 - x1, y2 - y1)
@@ -122,6 +126,8 @@ def align_face(
     landmarks: tuple[tuple[float, float], ...],
     template: tuple[tuple[float, float], ...],
     size: int,
+    *,
+    grey: bool = False,
 ) -> Pixels | None:
     """The photo moved, turned and scaled so that five points of a face fit a template best.
 
@@ -130,39 +136,41 @@ def align_face(
         landmarks: in pixels of that photo.
         template: where the same points go, in pixels of the crop.
         size: side of the square crop in pixels; what lies outside of the photo is black in it.
+        grey: whether to give grey values.
 
     Returns:
-        uint8 [size, size, 3], or None where the crop shows nothing of the photo.
+        uint8 [size, size, 3], or [size, size] if grey; None where the crop shows nothing of the
+        photo.
     """
     moved = fit_similarity(np.asarray(landmarks, np.float64), np.asarray(template, np.float64))
     if moved is None:
         return None
-    # Only what the crop shows is touched, with a pixel more to interpolate with.
-    corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]], np.float64)
-    back = cv2.invertAffineTransform(moved)
-    seen = corners @ back.T
+    # Only what the crop shows is touched, with some pixels more to interpolate with and to halve.
+    scale = math.hypot(moved[0, 0], moved[1, 0])
+    halvings = max(0, math.ceil(math.log2(_LEAST_SCALE / scale)))
+    more = 2 << halvings
+    (xx, xy, x), (yx, yy, y) = cv2.invertAffineTransform(moved).tolist()
     height, width = pixels.shape[:2]
-    left, top = (int(max(math.floor(v) - 2, 0)) for v in seen.min(axis=0))
-    right, bottom = (
-        int(min(math.ceil(v) + 2, side))
-        for v, side in zip(seen.max(axis=0), (width, height), strict=True)
-    )
+    left, right = _stretch(x, xx * size, xy * size, more, width)
+    top, bottom = _stretch(y, yx * size, yy * size, more, height)
     if right <= left or bottom <= top:
         return None
-    part = pixels[top:bottom, left:right]
-    moved = moved @ np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], np.float64)
-    scale = math.sqrt(abs(float(np.linalg.det(moved[:, :2]))))
-    if scale < _LEAST_SCALE:
-        wide, high = (
-            max(1, round(side * scale / _LEAST_SCALE)) for side in (part.shape[1], part.shape[0])
+    part = _laid_out(pixels[top:bottom, left:right])
+    moved[:, 2] += moved[:, :2] @ (left, top)
+    for _ in range(halvings):
+        if min(part.shape[:2]) < 2:
+            break
+        # Means over squares of two by two, which cost next to nothing; the centre of a pixel of
+        # the smaller picture is the centre of its square.
+        high, wide = part.shape[0] // 2, part.shape[1] // 2
+        halved = cv2.resize(
+            part[: 2 * high, : 2 * wide], (wide, high), interpolation=cv2.INTER_AREA
         )
-        by_x, by_y = wide / part.shape[1], high / part.shape[0]
-        part = np.asarray(cv2.resize(part, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
-        # The centre of a pixel of the small picture is the centre of those it was made of.
-        shrink = np.array(
-            [[1 / by_x, 0, 0.5 / by_x - 0.5], [0, 1 / by_y, 0.5 / by_y - 0.5], [0, 0, 1]]
-        )
-        moved = moved @ shrink
+        part = np.asarray(halved, np.uint8)
+        moved[:, 2] += 0.5 * moved[:, :2].sum(axis=1)
+        moved[:, :2] *= 2
+    if grey:
+        part = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), np.uint8)
     warped = cv2.warpAffine(part, moved, (size, size), flags=cv2.INTER_LINEAR)
     return np.asarray(warped, dtype=np.uint8)
 
@@ -171,7 +179,8 @@ def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -
     """The turn, scale and shift that bring points nearest to a template, by least squares.
 
     Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point Patterns",
-    IEEE Transactions on Pattern Analysis and Machine Intelligence 13(4), 1991.
+    IEEE Transactions on Pattern Analysis and Machine Intelligence 13(4), 1991. In the plane, with
+    points as complex numbers, it is a quotient: turn and scale are one complex factor.
 
     Args:
         points, template: float64 [n, 2], x and y.
@@ -179,17 +188,17 @@ def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -
     Returns:
         float64 [2, 3], which maps (x, y, 1) to the template; None where all points are one.
     """
-    from_mean, to_mean = points.mean(axis=0), template.mean(axis=0)
-    source, target = points - from_mean, template - to_mean
-    variance = float((source**2).sum()) / len(points)
-    if not variance > _LEAST_SPREAD**2:
+    seen, wanted = points @ _AS_COMPLEX, template @ _AS_COMPLEX
+    from_mean, to_mean = complex(seen.mean()), complex(wanted.mean())
+    seen = seen - from_mean
+    spread = float(np.vdot(seen, seen).real)
+    if not spread > len(points) * _LEAST_SPREAD**2:
         return None
-    u, strengths, v = np.linalg.svd(target.T @ source / len(points))
-    signs = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(v))])
-    turn = (u * signs) @ v
-    scale = float(strengths @ signs) / variance
-    shift = to_mean - scale * turn @ from_mean
-    return np.concatenate([scale * turn, shift[:, np.newaxis]], axis=1)
+    turn = complex(np.vdot(seen, wanted)) / spread
+    if not abs(turn) > _SMALLEST_SCALE:
+        return None
+    shift = to_mean - turn * from_mean
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def resize_face(pixels: Pixels, size: int) -> Pixels:
@@ -203,6 +212,34 @@ def resize_face(pixels: Pixels, size: int) -> Pixels:
         return pixels
     resized = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(resized, dtype=np.uint8)
+
+
+def _turned(place: FacePlace, width: int, height: int, turned: int) -> FacePlace:
+    """A face of a photo of `width` x `height`, once that is turned clockwise."""
+    box = place.box
+    points = np.array([(box.x1, box.y1), (box.x2, box.y2), *place.landmarks], np.float64)
+    moved = turn_points(points, width, height, turned)
+    (x1, y1), (x2, y2) = moved[:2].min(axis=0), moved[:2].max(axis=0)
+    landmarks = tuple((float(x), float(y)) for x, y in moved[2:])
+    return FacePlace(Box(float(x1), float(y1), float(x2), float(y2)), landmarks)
+
+
+def _laid_out(part: Pixels) -> Pixels:
+    """The same pixels as OpenCV takes them: those of a turned photo are copied."""
+    return part if part.strides[1:] == (3, 1) and part.strides[0] > 0 else part.copy()
+
+
+def _stretch(start: float, one: float, other: float, more: int, side: int) -> tuple[int, int]:
+    """First pixel and past the last of a photo's side that a crop sees, and some more.
+
+    Args:
+        start: where the crop's corner lies; one, other: how far its two sides go from there.
+        more: pixels on both ends.
+        side: length of the photo's side.
+    """
+    low = start + min(one, 0.0) + min(other, 0.0)
+    high = start + max(one, 0.0) + max(other, 0.0)
+    return int(max(low - more, 0)), int(min(high + more + 1, side))
 
 
 def _span(low: float, high: float, margin: float) -> tuple[int, int]:

@@ -125,13 +125,15 @@ def merge(
     return found.take(np.argsort(-found.scores, kind="stable"))
 
 
-def is_upright(found: Detections) -> bool | None:
+def is_upright(sure: float) -> bool | None:
     """Whether a photo is the right way up; None where its most probable face is to be judged again.
 
     In a third of the photos that lie on their side or head the cascade finds a face, with landmarks
     as plausible as any: only the probability tells.
+
+    Args:
+        sure: certainty of what full looks found without turning.
     """
-    sure = certainty(found)
     if sure >= _SURE:
         return True
     return None if sure >= _LIKELY else False

@@ -7,6 +7,7 @@ border repeats the outermost ones, since black adds nothing to a sum.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class View:
         return _box_round(corners + np.float32(self.border))
 
 
-def turn_points(points: Floats, width: float, height: float, turned: int) -> Floats:
+def turn_points(points: NDArray[Any], width: float, height: float, turned: int) -> NDArray[Any]:
     """Points after a picture of `width` x `height` was turned.
 
     Args:

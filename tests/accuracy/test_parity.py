@@ -1,4 +1,4 @@
-"""The cascade finds facenet-pytorch's faces, and the distances tell people apart."""
+"""In compatible mode faces and vectors are facenet-pytorch's, and distances tell people apart."""
 
 from __future__ import annotations
 
@@ -31,11 +31,14 @@ def test_faces_are_those_of_facenet_pytorch(
     assert found["share_with_cosine_0.99"] >= 0.98
 
 
+def test_no_photo_is_turned(photos: Mapping[str, AnalyzedPhoto]) -> None:
+    assert {photo.turned for photo in photos.values()} == {0}
+
+
 def test_recommended_distance_joins_people_and_keeps_strangers_apart(
     photos: Mapping[str, AnalyzedPhoto], faces_dir: Path, models_dir: Path
 ) -> None:
-    facts = load_manifest(models_dir).models["facenet"].embedding
-    assert facts is not None
+    facts = load_manifest(models_dir).models["embedder"].embeddings[1]
     pairs = pair_distances(faces_dir, photos)
     assert len(pairs.same_person) + len(pairs.strangers) == 300
     assert sum(d <= facts.recommended_max_distance for d in pairs.same_person) >= 36

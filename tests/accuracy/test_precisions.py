@@ -11,9 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.parity import ReferenceFace, load_reference
+from service.domain.types import FacePlace
 from service.runtime.manifest import EmbeddingFacts, Precision, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
-from service.vision.crop import crop_face
+from service.vision.crop import cut_face
 from service.vision.decode import decode
 from tests.processor import EXACT_INT8, OFFERED, needs_exact_int8
 
@@ -26,28 +27,28 @@ Crops = list[tuple[str, NDArray[np.uint8]]]
 Vectors = NDArray[np.float32]
 
 
-def facenet(models_dir: Path, precision: Precision) -> ModelSession:
+def embedder(models_dir: Path, precision: Precision) -> ModelSession:
     manifest = load_manifest(models_dir)
-    alone = manifest.model_copy(update={"models": {"facenet": manifest.models["facenet"]}})
+    alone = manifest.model_copy(update={"models": {"embedder": manifest.models["embedder"]}})
     settings = SessionSettings(provider="cpu", precision=precision)
-    return open_sessions(models_dir, alone, settings)["facenet"]
+    return open_sessions(models_dir, alone, settings)["embedder"]
 
 
-def embed(models_dir: Path, precision: Precision, crops: list[NDArray[np.uint8]]) -> Vectors:
-    session = facenet(models_dir, precision)
-    parts = [session.run(np.stack(crops[i : i + 8]))[0] for i in range(0, len(crops), 8)]
-    return np.concatenate(parts)
+def embed(
+    models_dir: Path, precision: Precision, output: str, crops: list[NDArray[np.uint8]]
+) -> Vectors:
+    session = embedder(models_dir, precision)
+    starts = range(0, len(crops), 8)
+    return np.concatenate([session.run(np.stack(crops[i : i + 8]), [output])[0] for i in starts])
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["default", "compatible"])
+def facts(models_dir: Path, request: pytest.FixtureRequest) -> EmbeddingFacts:
+    return load_manifest(models_dir).models["embedder"].embeddings[request.param]
 
 
 @pytest.fixture(scope="module")
-def facts(models_dir: Path) -> EmbeddingFacts:
-    found = load_manifest(models_dir).models["facenet"].embedding
-    assert found is not None
-    return found
-
-
-@pytest.fixture(scope="module")
-def crops(faces_dir: Path) -> Crops:
+def crops(faces_dir: Path, facts: EmbeddingFacts) -> Crops:
     """Every reference face with its photo's name, the largest of a photo first."""
 
     def area(face: ReferenceFace) -> float:
@@ -57,19 +58,19 @@ def crops(faces_dir: Path) -> Crops:
     for name, faces in load_reference(faces_dir).items():
         pixels = decode((faces_dir / name).read_bytes(), 100_000_000).pixels
         for face in sorted(faces, key=area, reverse=True):
-            crop = crop_face(pixels, face.box, 160)
+            crop = cut_face(pixels, FacePlace(face.box, ()), facts.crop)
             assert crop is not None
             found.append((name, crop))
     return found
 
 
 @pytest.fixture(scope="module")
-def vectors(models_dir: Path, crops: Crops) -> Mapping[str, Vectors]:
-    faces = [crop for _, crop in crops]
+def vectors(models_dir: Path, crops: Crops, facts: EmbeddingFacts) -> Mapping[str, Vectors]:
+    faces, output = [crop for _, crop in crops], facts.output
     return {
-        "fp32": embed(models_dir, "fp32", faces),
-        **({"int8": embed(models_dir, "int8", faces)} if EXACT_INT8 else {}),
-        "fp16": embed(models_dir, "fp16", faces[:_FP16_FACES]),
+        "fp32": embed(models_dir, "fp32", output, faces),
+        **({"int8": embed(models_dir, "int8", output, faces)} if EXACT_INT8 else {}),
+        "fp16": embed(models_dir, "fp16", output, faces[:_FP16_FACES]),
     }
 
 
@@ -113,10 +114,10 @@ def test_people_are_told_apart_across_precisions(
     assert min(strangers) >= facts.recommended_max_distance + 0.1
 
 
-def test_every_precision_has_the_one_space_of_its_weights(models_dir: Path) -> None:
-    spaces = set()
-    for precision in ("fp32", *OFFERED):
-        embedding = facenet(models_dir, precision).spec.embedding
-        assert embedding is not None
-        spaces.add(embedding.space)
+def test_every_precision_has_the_spaces_of_its_weights(models_dir: Path) -> None:
+    spaces = {
+        tuple(facts.space for facts in embedder(models_dir, precision).spec.embeddings)
+        for precision in ("fp32", *OFFERED)
+    }
     assert len(spaces) == 1
+    assert len(spaces.pop()) == 2

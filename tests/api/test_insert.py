@@ -6,11 +6,13 @@ import re
 
 import httpx
 import pytest
+from PIL import ImageFilter
 
 from bench.server import ServiceProcess
 from tests.api.helpers import (
     Photos,
     decode,
+    encode,
     insert,
     multipart,
     only_cluster,
@@ -71,6 +73,35 @@ def test_a_known_person_seen_twice_in_one_photo_is_matched_once(
     twins = insert(client, tenant, photos.twins)
     assert list(twins["face_ids"].values()).count(known) == 1
     assert sorted(face["is_auto_matched"] for face in twins["faces"]) == [False, True]
+
+
+def test_a_bad_picture_is_stored_and_nobody_joins_it(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    bad = encode(decode(photos.astronaut).filter(ImageFilter.GaussianBlur(5)))
+    (first,) = insert(client, tenant, bad)["faces"]
+    assert not first["is_matchable"]
+    assert "blurred" in first["quality"]["reasons"]
+    (again,) = insert(client, tenant, bad)["faces"]
+    assert not again["is_auto_matched"]
+    assert again["cluster_id"] != first["cluster_id"]
+    kept = read(client, "/face", tenant_id=tenant, face_id=first["face_id"])
+    assert not kept["is_matchable"]
+    assert kept["quality"] == first["quality"]
+
+
+def test_a_photo_on_its_head_shows_the_same_person(
+    client: httpx.Client, tenant: str, photos: Photos
+) -> None:
+    known = insert(client, tenant, photos.hopper)
+    assert known["turned"] == 0
+    upside_down = insert(client, tenant, encode(decode(photos.hopper).rotate(180)))
+    assert upside_down["turned"] == 180
+    assert only_cluster(upside_down) == only_cluster(known)
+    area, photo = upside_down["faces"][0]["facial_area"], decode(photos.hopper)
+    before = known["faces"][0]["facial_area"]
+    assert area["x"] == pytest.approx(photo.width - before["x"] - before["w"], abs=2)
+    assert area["y"] == pytest.approx(photo.height - before["y"] - before["h"], abs=2)
 
 
 def test_a_photo_without_a_face_is_stored_without_faces(

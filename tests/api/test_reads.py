@@ -30,7 +30,11 @@ def test_a_face_is_read_with_its_cluster_image_and_area(
         "image_id": answer["image_id"],
         "facial_area": answer["faces"][0]["facial_area"],
         "is_auto_matched": True,
+        "is_matchable": True,
+        "quality": answer["faces"][0]["quality"],
     }
+    (listed,) = read(client, "/faces", tenant_id=tenant, image_id=answer["image_id"])
+    assert listed == {"id": only_face(answer), **face}
 
 
 def test_a_facial_area_is_whole_pixels_inside_the_photo(

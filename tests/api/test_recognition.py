@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.hard_photos import distance as matched_distance
+from service.runtime.manifest import load_manifest
+from service.runtime.matching import match_rule
 from tests.api.helpers import (
     Photos,
     assert_error,
@@ -50,13 +54,16 @@ def test_a_raw_photo_is_stored_like_one_in_a_form(
 
 
 def test_embeddings_are_those_that_faces_are_matched_by(
-    client: httpx.Client, tenant: str, photos: Photos
+    client: httpx.Client, tenant: str, photos: Photos, models_dir: Path
 ) -> None:
     smaller = encode(decode(photos.astronaut).resize((160, 208)))
     insert(client, tenant, photos.astronaut)
     (matched,) = insert(client, tenant, smaller)["faces"]
     (one,), (other,) = (embed(client, photo)["faces"] for photo in (photos.astronaut, smaller))
-    assert distance(vector(one), vector(other)) == pytest.approx(matched["distance"], abs=ROUNDING)
+    facts = load_manifest(models_dir).models["embedder"].embedding
+    assert facts is not None
+    expected = matched_distance(match_rule(facts), vector(one), vector(other))
+    assert expected == pytest.approx(matched["distance"], abs=ROUNDING)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"])

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from bench.server import ServiceProcess
 from tests.api.helpers import Photos, assert_error, decode, encode, insert, metric, stored
@@ -44,8 +44,64 @@ def test_detect_finds_what_insert_finds(client: httpx.Client, photos: Photos, te
     assert (found["width"], found["height"]) == decode(photos.both).size
     assert len(found["faces"]) == 2
     for ours, theirs in zip(found["faces"], kept, strict=True):
-        assert set(ours) == {"box", "landmarks", "confidence"}
+        assert set(ours) == {"box", "landmarks", "confidence", "quality"}
         assert ours == {key: theirs[key] for key in ours}
+
+
+def test_a_face_comes_with_its_quality(client: httpx.Client, photos: Photos) -> None:
+    blurred = encode(decode(photos.both).filter(ImageFilter.GaussianBlur(5)))
+    for path in ("/v1/detect", "/v1/embed"):
+        good, bad = (
+            client.post(path, content=image, headers=JPEG).json()["faces"][0]["quality"]
+            for image in (photos.both, blurred)
+        )
+        assert set(good) == {
+            "score",
+            "reasons",
+            "size",
+            "sharpness",
+            "brightness",
+            "contrast",
+            "yaw",
+            "roll",
+        }
+        assert good["reasons"] == []
+        assert "blurred" in bad["reasons"]
+        assert 0 <= bad["score"] < 0.5 < good["score"] <= 1
+
+
+@pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_a_photo_that_lies_on_its_side_or_head_is_turned_for_its_faces(
+    client: httpx.Client, photos: Photos, path: str, turned: int
+) -> None:
+    upright = decode(photos.hopper)
+    sent = encode(upright.rotate(turned, expand=True), "PNG")
+    answer = client.post(path, content=sent, headers={"content-type": "image/png"}).json()
+    assert answer["turned"] == turned
+    # Places are those in the photo as it was sent.
+    assert (answer["width"], answer["height"]) == decode(sent).size
+    (face,) = answer["faces"]
+    eyes, mouth = np.mean(face["landmarks"][:2], axis=0), np.mean(face["landmarks"][3:], axis=0)
+    down = {0: (0, 1), 90: (1, 0), 180: (0, -1), 270: (-1, 0)}[turned]
+    assert (mouth - eyes) @ down > 0.9 * np.hypot(*(mouth - eyes))
+    box = face["box"]
+    assert box["x1"] < eyes[0] < box["x2"]
+    assert box["y1"] < eyes[1] < box["y2"]
+
+
+def test_a_turned_photo_gives_the_vector_of_the_upright_one(
+    client: httpx.Client, photos: Photos
+) -> None:
+    upright = decode(photos.hopper)
+    expected = vectors(embed(client, encode(upright, "PNG")))
+    for degrees in (90, 180, 270):
+        sent = encode(upright.rotate(degrees, expand=True), "PNG")
+        assert vectors(embed(client, sent)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_photo_without_faces_is_not_turned(client: httpx.Client, photos: Photos) -> None:
+    assert client.post("/v1/detect", content=photos.nobody, headers=JPEG).json()["turned"] == 0
 
 
 def test_a_form_and_a_raw_body_give_the_same(client: httpx.Client, photos: Photos) -> None:

@@ -17,7 +17,6 @@ from onnx import helper, numpy_helper
 from service.runtime.manifest import MANIFEST_NAME, file_sha256
 
 DIMENSION = 512
-_BEFORE = "embedding_before_rotation"
 
 
 def rotation(seed: int) -> np.ndarray:
@@ -40,17 +39,22 @@ def add_rotated_models(models: Path, name: str, seed: int) -> str:
     for each in (facenet, *facenet["variants"]):
         _rotate(models / each["file"], folder / each["file"], rotation(seed))
         each["sha256"] = file_sha256(folder / each["file"])
-    facenet["embedding"]["space"] = f"rotated/{seed}"
+    first, *others = facenet["embeddings"]
+    first["space"] = f"rotated/{seed}"
+    for each in others:
+        each["space"] = f"rotated/{seed}/{each['output']}"
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
-    return str(facenet["embedding"]["space"])
+    return str(first["space"])
 
 
 def _rotate(source: Path, target: Path, matrix: np.ndarray) -> None:
     model = onnx.load(str(source))
     graph = model.graph
-    (output,) = graph.output
+    before = {output.name: f"{output.name}_before_rotation" for output in graph.output}
     for node in graph.node:
-        node.output[:] = [_BEFORE if name == output.name else name for name in node.output]
+        node.input[:] = [before.get(name, name) for name in node.input]
+        node.output[:] = [before.get(name, name) for name in node.output]
     graph.initializer.append(numpy_helper.from_array(matrix, "rotation"))
-    graph.node.append(helper.make_node("MatMul", [_BEFORE, "rotation"], [output.name]))
+    for output, name in before.items():
+        graph.node.append(helper.make_node("MatMul", [name, "rotation"], [output]))
     onnx.save(model, str(target))

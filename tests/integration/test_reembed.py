@@ -35,12 +35,21 @@ _CROWDS = 8
 _BETWEEN_PHOTOS_S = 0.5
 
 
+def models_below(folder: Path, models_dir: Path) -> Path:
+    """The default models, and rotated ones; no others that may lie there."""
+    models = folder / "models"
+    models.mkdir()
+    for file in models_dir.iterdir():
+        if file.is_file():
+            shutil.copy(file, models)
+    add_rotated_models(models, "rotated", 1)
+    return models
+
+
 @pytest.fixture
 def live(service_folder: Path, models_dir: Path) -> Iterator[ConfiguredService]:
     """A service that is to get other models, and may be left in any state."""
-    models = service_folder / "models"
-    shutil.copytree(models_dir, models)
-    add_rotated_models(models, "rotated", 1)
+    models = models_below(service_folder, models_dir)
     service = ConfiguredService(service_folder, models)
     yield service
     end(service)
@@ -248,11 +257,9 @@ def test_settings_are_reloaded_while_the_database_does_not_say_which_model_is_ac
 def test_unknown_model_is_refused_with_the_names_that_there_are(
     service_folder: Path, models_dir: Path
 ) -> None:
-    models = service_folder / "models"
-    shutil.copytree(models_dir, models)
-    add_rotated_models(models, "rotated", 1)
+    models = models_below(service_folder, models_dir)
     command = Command(ConfiguredService(service_folder, models), "--model", "vggface2")
     _, errors = command.end()
     assert command.process.returncode == 2
     assert "there is no model 'vggface2'" in errors
-    assert "(there is default, rotated)" in errors
+    assert "(there is default, compatible, rotated, rotated-compatible)" in errors

@@ -103,7 +103,7 @@ async def test_a_search_by_index_uses_the_tenants_index_and_no_sort_of_all(store
     await stored.indexer.round()
     async with stored.database.transaction(LARGE) as connection:
         await connection.execute(SQL["begin_search"], SEARCH.ef_search)
-        plan = await _plan(connection, "nearest_faces_by_index", 10, [UUID(int=1)], [1])
+        plan = await _plan(connection, "nearest_faces_by_index", 10, 0.5, [UUID(int=1)], [1])
     assert f"Index Scan using {NAME}" in plan
     assert "Seq Scan" not in plan
 
@@ -115,7 +115,7 @@ async def test_an_exact_search_reads_one_partition_by_the_tenants_index(stored: 
     )
     assert len(partitions) == 1  # else the small tenant's partition would be small as well
     async with stored.database.transaction(SMALL) as connection:
-        plan = await _plan(connection, "nearest_faces_exact", 10, tenant=SMALL)
+        plan = await _plan(connection, "nearest_faces_exact", 10, 0.5, tenant=SMALL)
     assert "Seq Scan" not in plan
     assert len(set(re.findall(r"on face_vector_(\d\d)\b", plan))) == 1
 

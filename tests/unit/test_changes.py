@@ -23,17 +23,21 @@ def test_same_configuration_changes_nothing() -> None:
 def test_what_can_change_while_serving_is_taken_over_and_named() -> None:
     read = _config(
         auth={"token": "another-token"},
-        match={"max_distance": 0.3},
+        match={"max_distance": 0.3, "max_fmr": 1e-4, "max_wrong_joins": 0.05},
+        quality={"min_for_matching": 0.3},
         server={"max_wait_ms": 7.0},
-        stage_facenet={"max_batch_size": 4},
+        stage_embedder={"max_batch_size": 4},
     )
     found = changes(_config(), read)
     assert found.config == read
     assert set(found.applied) == {
         "auth.token",
         "match.max_distance",
+        "match.max_fmr",
+        "match.max_wrong_joins",
+        "quality.min_for_matching",
         "server.max_wait_ms",
-        "stage_facenet.max_batch_size",
+        "stage_embedder.max_batch_size",
     }
     assert found.waiting == ()
 

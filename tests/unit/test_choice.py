@@ -32,7 +32,7 @@ def choose(models_dir: Path) -> Choose:
     manifest = load_manifest(models_dir)
 
     def choose(
-        name: ModelName = "facenet",
+        name: ModelName = "embedder",
         provider: ProviderSetting = "auto",
         precision: PrecisionSetting = "auto",
         offers: tuple[str, ...] = (CPU,),
@@ -67,7 +67,7 @@ def test_a_cpu_with_vnni_may_run_8_bits(choose: Choose) -> None:
 def test_a_cpu_without_vnni_runs_fp32_and_the_reason_is_told(choose: Choose) -> None:
     found = choose(vnni=False)
     assert names(found) == {"cpu/fp32"}
-    assert "saturate" in found.excluded["facenet cpu/int8"]
+    assert "saturate" in found.excluded["embedder cpu/int8"]
     assert found.doubts == {}
 
 
@@ -78,7 +78,7 @@ def test_8_bits_asked_for_without_vnni_are_honoured_with_a_doubt(choose: Choose)
 
 
 def test_half_precision_on_a_cpu_is_taken_only_when_asked_for(choose: Choose) -> None:
-    assert "slower" in choose().excluded["facenet cpu/fp16"]
+    assert "slower" in choose().excluded["embedder cpu/fp16"]
     found = choose(precision="fp16")
     assert names(found) == {"cpu/fp16"}
     assert "slower" in found.doubts[Placement("cpu", "fp16")]
@@ -94,7 +94,7 @@ def test_a_precision_asked_for_is_the_only_one(choose: Choose, precision: str) -
 def test_a_variant_that_was_not_exported_is_no_candidate(choose: Choose) -> None:
     found = choose(without="int8")
     assert names(found) == {"cpu/fp32"}
-    assert "manifest" in found.excluded["facenet cpu/int8"]
+    assert "manifest" in found.excluded["embedder cpu/int8"]
 
 
 def test_a_variant_asked_for_that_was_not_exported_is_an_error(choose: Choose) -> None:
@@ -114,8 +114,8 @@ def test_openvino_competes_with_the_cpu(choose: Choose) -> None:
 def test_cuda_goes_before_the_cpu_and_is_not_given_8_bits(choose: Choose) -> None:
     found = choose(offers=(CUDA, CPU))
     assert names(found) == {"cuda/fp32", "cuda/fp16"}
-    assert found.excluded["facenet cpu/fp32"] == "CUDA is offered and goes first"
-    assert "no kernels" in found.excluded["facenet cuda/int8"]
+    assert found.excluded["embedder cpu/fp32"] == "CUDA is offered and goes first"
+    assert "no kernels" in found.excluded["embedder cuda/int8"]
 
 
 def test_8_bits_asked_for_stay_on_the_cpu_beside_cuda(choose: Choose) -> None:
@@ -131,11 +131,11 @@ def test_8_bits_on_cuda_are_honoured_with_a_doubt(choose: Choose) -> None:
 def test_the_cpu_asked_for_is_taken_although_more_is_offered(choose: Choose) -> None:
     found = choose(provider="cpu", offers=(CUDA, OPENVINO, CPU))
     assert names(found) == {"cpu/fp32", "cpu/int8"}
-    assert found.excluded["facenet cuda"] == "inference.provider is 'cpu'"
+    assert found.excluded["embedder cuda"] == "inference.provider is 'cpu'"
 
 
 @pytest.mark.parametrize(("provider", "extra"), [("cuda", "gpu"), ("openvino", "openvino")])
-@pytest.mark.parametrize("name", ["pnet", "facenet"])
+@pytest.mark.parametrize("name", ["pnet", "embedder"])
 def test_a_provider_asked_for_by_name_and_absent_is_an_error_with_advice(
     choose: Choose, name: str, provider: str, extra: str
 ) -> None:

@@ -36,6 +36,7 @@ OTHER_VALUES = {
     "database.user": "writer",
     "database.password": "s3cret",
     "detection.thresholds": "0.5, 0.6,0.65",
+    "inference.model": "second",
     "inference.precision": "fp32",
     "tracing.endpoint": "http://collector.example:4318/v1/traces",
     "inference.provider": "cpu",
@@ -239,9 +240,15 @@ def test_a_mistake_is_named_with_setting_and_line(path: Path, line: str, setting
         ("[detection]\nthresholds = [0.6, 0.7, 1.5]", "[detection] thresholds"),
         ("[match]\nmax_distance = nan", "[match] max_distance"),
         ("[match]\nmax_distance = inf", "[match] max_distance"),
+        ("[match]\nmax_fmr = nan", "[match] max_fmr"),
+        ("[match]\nmax_fmr = 1.0", "[match] max_fmr"),
+        ("[match]\nmax_wrong_joins = 1.0", "[match] max_wrong_joins"),
+        ("[match]\nmax_wrong_joins = -0.01", "[match] max_wrong_joins"),
+        ("[quality]\nmin_for_matching = 1.01", "[quality] min_for_matching"),
+        ('[inference]\nmodel = ""', "[inference] model"),
     ],
 )
-def test_numbers_without_sense_are_refused(path: Path, text: str, setting: str) -> None:
+def test_values_without_sense_are_refused(path: Path, text: str, setting: str) -> None:
     assert all(
         problem.startswith(f"{path}, line 4: {setting}: ")
         for problem in problems(path, f"{TOKEN}{text}\n")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export import records
+from export.curves import Curve
 from service import __version__, cli
 from service.api import errors as api_errors
 from service.api import legacy
@@ -38,7 +42,16 @@ from service.domain.errors import (
     TenantExistsError,
     WithdrawnError,
 )
-from service.domain.types import Box, Detection, EmbeddedFace, FacialArea, NewFace
+from service.domain.types import (
+    Box,
+    Detection,
+    EmbeddedFace,
+    FaceQuality,
+    FacialArea,
+    NewFace,
+)
+from service.runtime.manifest import EmbeddingFacts, FaceCrop
+from service.runtime.matching import match_rule
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/README.md")
@@ -139,13 +152,22 @@ def test_example_answer_in_readme_has_the_fields_of_a_real_one() -> None:
     examples = re.findall(r"^```json\n(.*?)^```", text_of("README.md"), re.MULTILINE | re.DOTALL)
     answer, error = (json.loads(example) for example in examples)
     detection = Detection(Box(0, 0, 1, 1), ((0.0, 0.0),) * 5, 1.0)
-    embedded = EmbeddedFace(detection, np.zeros(512, dtype=np.float32))
-    face = NewFace("f", "c", embedded, FacialArea(0, 0, 1, 1), False, None)  # type: ignore[arg-type]
+    quality = FaceQuality(1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0)
+    embedded = EmbeddedFace(detection, np.zeros(512, dtype=np.float32), quality)
+    face = NewFace("f", "c", embedded, FacialArea(0, 0, 1, 1), False, None, True)  # type: ignore[arg-type]
+    assert set(answer) == fields_of(legacy.insert_image)
     (shown,) = answer["faces"]
     assert shape_of(shown) == shape_of(legacy._new_face(face))
     assert answer["face_ids"] == {shown["face_id"]: shown["cluster_id"]}
     real = api_errors.error_response(MissingParameterError("tenant_id"))
     assert json.loads(bytes(real.body)) == error
+
+
+def fields_of(handler: Callable[..., object]) -> set[str]:
+    """Of the JSON object that a handler answers with: the keys that stand furthest left."""
+    source = textwrap.dedent(inspect.getsource(handler))
+    keys = [(len(indent), key) for indent, key in re.findall(r'^( *)"(\w+)": ', source, re.M)]
+    return {key for indent, key in keys if indent == min(keys)[0]}
 
 
 def shape_of(value: object) -> object:
@@ -211,12 +233,42 @@ def test_defaults_in_readme_are_the_real_ones() -> None:
         assert tomllib.loads(f"value = {shown}")["value"] == default, f"{section}.{key}"
 
 
-def test_threshold_in_readme_is_the_one_the_export_recommends() -> None:
-    (recommended,) = re.findall(
-        r"^RECOMMENDED_MAX_DISTANCE = ([\d.]+)$", text_of("export/facts.py"), re.MULTILINE
+def recorded(space: str) -> Curve:
+    """What the export has recorded of a space, and puts into the manifest."""
+    found = records.read_all(ROOT / "export" / "curves", Curve)
+    (curve,) = (each for each in found if re.fullmatch(space, each.space))
+    return curve
+
+
+FACENET = r"inception-resnet-v1/casia-webface/\w+/box1\.2-centred-\w+"
+
+
+def test_chances_in_readme_are_those_the_export_recommends() -> None:
+    text = " ".join(text_of("README.md").split())
+    shown = re.findall(
+        r"by default the chance is ([\d.]+) % for FaceNet, ([\d.]+) % for SFace", text
     )
-    assert f"0 takes the model's own, {recommended} |" in text_of("README.md")
-    assert f"the default of {recommended} " in text_of("README.md")
+    recommended = tuple(
+        f"{100 * recorded(space).recommended_max_wrong_joins:g}"
+        for space in (FACENET, r"mobilenet-v1/sface-.*")
+    )
+    assert shown == [recommended]
+
+
+def test_distances_in_readme_are_those_of_the_curve_and_the_chance() -> None:
+    curve = recorded(FACENET)
+    facts = EmbeddingFacts(
+        dimension=512,
+        metric="cosine",
+        crop=FaceCrop(kind="box", size=160),
+        **{key: value for key, value in curve if key in EmbeddingFacts.model_fields},
+    )
+    limit = match_rule(facts).limit
+    text = " ".join(text_of("README.md").split())
+    shown = re.findall(
+        r"from (0\.\d+) with one person to (0\.\d+) with 100 and (0\.\d+) with 10,000", text
+    )
+    assert shown == [tuple(f"{limit.at(people):.3f}" for people in (1, 100, 10_000))]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from export import calibration, faces, photos
 from export.__main__ import main
 from export.errors import CalibrationError
 from export.faces import FaceSet
-from service.runtime.manifest import load_manifest
+from service.runtime.manifest import FaceCrop, load_manifest
+
+COMPATIBLE = FaceCrop(kind="box", size=160, margin=1.0, fill="clip")
 
 _BOXES = {"astronaut.png": (178, 62, 274, 188), "grace_hopper.jpg": (170, 128, 366, 332)}
 
@@ -54,7 +56,7 @@ def labelled(
 
 @pytest.mark.usefixtures("labelled")
 def test_a_labelled_folder_gives_crops_and_the_pairs_whose_photos_are_there() -> None:
-    found = faces.gather(photos.find())
+    found = faces.gather(photos.find(), COMPATIBLE)
     assert found.crops.shape == (32, 160, 160, 3)
     assert (found.faces, found.labelled_faces) == (32, 32)
     # The largest faces are the last of each photo's boxes.
@@ -66,7 +68,7 @@ def test_without_a_labelled_folder_the_portraits_are_faces_but_calibrate_nothing
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FACES_DIR", "/nowhere")
-    found = faces.gather(photos.find())
+    found = faces.gather(photos.find(), COMPATIBLE)
     assert (found.faces, found.labelled_faces, found.pairs) == (2, 0, ())
     assert found.description.startswith("2 public-domain portraits (astronaut.png, ")
 
@@ -77,17 +79,29 @@ def test_calibrate_records_ranges_that_an_export_of_these_weights_finds(
 ) -> None:
     assert main(["--calibrate", "--weights", "casia-webface"]) == 0
     assert [path.name for path in recording.iterdir()] == ["casia-webface.json"]
-    spec = load_manifest(models_dir).models["facenet"]
-    assert spec.embedding is not None
-    found = calibration.tracked(spec.embedding.space)
+    spec = load_manifest(models_dir).models["embedder"]
+    default, compatible = spec.embeddings
+    assert calibration.tracked(default.space) is None
+    found = calibration.tracked(compatible.space)
     assert found is not None
     assert (found.faces, found.inputs) == (32, "32 real faces in 2 photographs")
     # Measured on the file of this export, it is what the program measured on its own.
     model = (models_dir / spec.file).read_bytes()
-    again = calibration.measure(model, found.space, faces.gather(photos.find()))
+    cuts = [faces.gather(photos.find(), facts.crop) for facts in (default, compatible)]
+    again = calibration.measure(model, found.space, cuts)
     assert found.ranges.keys() == again.ranges.keys()
     for name, span in again.ranges.items():
         assert found.ranges[name] == pytest.approx(span, rel=1e-3, abs=1e-3), name
+    # Both ways to cut a face are in it: neither alone gives all the ranges.
+    for cut in cuts:
+        alone = calibration.measure(model, found.space, [cut]).ranges
+        for name, (low, high) in alone.items():
+            assert found.ranges[name][0] <= low + 1e-3
+            assert found.ranges[name][1] >= high - 1e-3
+        assert any(
+            high < found.ranges[name][1] - 1e-3 or low > found.ranges[name][0] + 1e-3
+            for name, (low, high) in alone.items()
+        )
     assert calibration.tracked("inception-resnet-v1/casia-webface/000000000000") is None
 
 
@@ -106,7 +120,10 @@ def test_one_face_too_few_is_refused() -> None:
     count = calibration.MIN_FACES - 1
     few = FaceSet(np.zeros((count, 160, 160, 3), np.uint8), count, count, (), "black squares")
     with pytest.raises(CalibrationError, match=f"there are {count}"):
-        calibration.measure(b"", "a/b/c", few)
+        calibration.measure(b"", "a/b/c", [few])
+    enough = FaceSet(np.zeros((32, 160, 160, 3), np.uint8), 32, 32, (), "black squares")
+    with pytest.raises(CalibrationError, match=f"there are {count}"):
+        calibration.measure(b"", "a/b/c", [enough, few])
 
 
 def test_a_recorded_file_that_is_no_calibration_is_an_error_and_not_ignored(

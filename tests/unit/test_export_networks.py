@@ -105,6 +105,19 @@ def test_folded_facenet_gives_the_embeddings_of_the_unfolded_one(facenet: nn.Mod
     assert torch.allclose(folded, original, rtol=0, atol=1e-5)
 
 
+def test_folded_facenet_with_a_centre_gives_both_vectors(facenet: nn.Module) -> None:
+    images = random_pixels(2, 160)
+    centre = np.linspace(-0.04, 0.04, 512, dtype=np.float32)
+    with torch.inference_mode():
+        original = facenet(fold.standardise(raw(images)))
+        centred, compatible = fold.fold_facenet(facenet, centre)(raw(images))
+    assert torch.allclose(compatible, original, rtol=0, atol=1e-5)
+    moved = original - torch.from_numpy(centre)
+    wanted = moved / moved.norm(dim=1, keepdim=True)
+    assert torch.allclose(centred, wanted, rtol=0, atol=1e-5)
+    assert not torch.allclose(centred, compatible, rtol=0, atol=1e-2)
+
+
 def test_folding_leaves_the_original_module_alone(facenet: nn.Module) -> None:
     before = {name: tensor.clone() for name, tensor in facenet.state_dict().items()}
     fold.fold_facenet(facenet)

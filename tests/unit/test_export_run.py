@@ -11,7 +11,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from export import fold_mtcnn, networks, pipeline, publish, recipe, verify
+from export import centre, curves, fold_mtcnn, networks, pipeline, publish, recipe, verify
 from export.__main__ import _print_table, main
 from service.runtime.manifest import MANIFEST_NAME, Manifest, check_file, load_manifest
 from tests.processor import OFFERED
@@ -51,7 +51,7 @@ def one_error_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_run_publishes_four_models_that_match_their_manifest(
     models_dir: Path, manifest: Manifest
 ) -> None:
-    assert sorted(manifest.models) == ["facenet", "onet", "pnet", "rnet"]
+    assert sorted(manifest.models) == ["embedder", "onet", "pnet", "rnet"]
     for file in manifest.files:
         check_file(models_dir, file)
     for spec in manifest.models.values():
@@ -65,11 +65,23 @@ def test_a_run_publishes_four_models_that_match_their_manifest(
     ]  # fmt: skip
 
 
-def test_the_embedding_space_names_network_weights_and_digest(manifest: Manifest) -> None:
-    embedding = manifest.models["facenet"].embedding
-    assert embedding is not None
-    network, name, digest = embedding.space.split("/")
+def test_both_embedding_spaces_name_network_weights_and_digest(manifest: Manifest) -> None:
+    default, compatible = manifest.models["embedder"].embeddings
+    network, name, digest = compatible.space.split("/")
     assert (network, name, len(digest)) == ("inception-resnet-v1", "casia-webface", 12)
+    recorded = centre.tracked(compatible.space)
+    assert recorded is not None
+    assert default.space == f"{compatible.space}/box1.2-centred-{recorded.digest}"
+
+
+def test_both_embedding_spaces_have_what_is_recorded_of_them(manifest: Manifest) -> None:
+    for facts in manifest.models["embedder"].embeddings:
+        recorded = curves.tracked(facts.space)
+        assert recorded is not None
+        assert (facts.curve, facts.cohort) == (recorded.curve, recorded.cohort)
+        assert facts.recommended_max_distance == recorded.recommended_max_distance
+        assert facts.recommended_max_fmr == recorded.recommended_max_fmr
+        assert facts.recommended_max_wrong_joins == recorded.recommended_max_wrong_joins
 
 
 def test_the_manifest_holds_no_local_path(models_dir: Path) -> None:
@@ -123,14 +135,15 @@ def test_a_damaged_or_missing_model_file_makes_the_models_stale(
     assert not recipe.is_fresh(tmp_path / "empty", choice)
 
 
-def test_another_calibration_makes_the_models_stale(
-    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("folder", ["calibration", "centres", "curves"])
+def test_another_record_of_the_weights_makes_the_models_stale(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     choice = recipe.parse_weights("casia-webface", download=False)
     sources = shutil.copytree(Path(recipe.__file__).parent, tmp_path / "export")
     monkeypatch.setattr(recipe, "__file__", str(sources / "recipe.py"))
     assert recipe.is_fresh(models_dir, choice)
-    path = sources / "calibration" / "casia-webface.json"
+    path = min((sources / folder).glob("*.json"))
     path.write_text(path.read_text() + "\n")
     assert not recipe.is_fresh(models_dir, choice)
 
@@ -140,8 +153,8 @@ def test_a_variant_that_is_no_longer_offered_is_removed(
 ) -> None:
     copy_models(models_dir, tmp_path)
     (tmp_path / "notes.txt").touch()
-    facenet = manifest.models["facenet"].model_copy(update={"variants": ()})
-    without = manifest.model_copy(update={"models": {**manifest.models, "facenet": facenet}})
+    embedder = manifest.models["embedder"].model_copy(update={"variants": ()})
+    without = manifest.model_copy(update={"models": {**manifest.models, "embedder": embedder}})
     files = {spec.file: (tmp_path / spec.file).read_bytes() for spec in without.models.values()}
     with publish.staging(tmp_path) as stage:
         publish.publish(stage, tmp_path, files, without)
@@ -153,12 +166,15 @@ def test_the_table_shows_every_variant_with_its_figures(
 ) -> None:
     _print_table(models_dir, manifest)
     lines = capsys.readouterr().out.splitlines()
-    variants = manifest.models["facenet"].variants
+    variants = manifest.models["embedder"].variants
     assert [variant.precision for variant in variants] == OFFERED
     for variant in variants:
-        (line,) = (line for line in lines if line.startswith(variant.file))
-        assert f"{variant.fidelity.min_cosine:.4f}" in line
-        assert f"{(models_dir / variant.file).stat().st_size:,}" in line
+        rows = [place for place, line in enumerate(lines) if line.startswith(variant.file)]
+        assert len(rows) == len(variant.fidelity) == 2
+        for place, fidelity in zip(rows, variant.fidelity, strict=True):
+            assert f"{fidelity.min_cosine:.4f}" in lines[place]
+            assert f"{(models_dir / variant.file).stat().st_size:,}" in lines[place]
+            assert lines[place + 1].strip() == f"in {fidelity.space}"
 
 
 def test_stale_models_without_the_export_extra_give_one_line(
@@ -209,11 +225,11 @@ def test_missing_weights_give_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.fixture
-def only_facenet(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_the_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "_STAGES", ())
 
 
-@pytest.mark.usefixtures("only_facenet")
+@pytest.mark.usefixtures("only_the_embedder")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -235,7 +251,7 @@ def test_a_file_that_is_no_state_dict_gives_one_line(
     assert reason in one_error_line(capsys)
 
 
-@pytest.mark.usefixtures("only_facenet")
+@pytest.mark.usefixtures("only_the_embedder")
 @pytest.mark.parametrize(
     ("edit", "reason"),
     [
@@ -266,9 +282,15 @@ def test_a_state_dict_with_a_classifier_is_accepted_and_named_after_its_file(
     manifest = load_manifest(tmp_path / "models")
     published = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert published == sorted([MANIFEST_NAME, *(file.file for file in manifest.files)])
-    embedding = manifest.models["facenet"].embedding
-    assert embedding is not None
-    assert embedding.space.startswith("inception-resnet-v1/office-2026/")
+    spec = manifest.models["embedder"]
+    default, compatible = spec.embeddings
+    assert compatible.space.startswith("inception-resnet-v1/office-2026/")
+    # Nothing is recorded of these weights: one output serves both ways to cut a face.
+    assert default.space == f"{compatible.space}/box1.2"
+    assert [output.name for output in spec.outputs] == ["embedding"]
+    for facts in (default, compatible):
+        assert (facts.output, facts.curve, facts.cohort) == ("embedding", None, None)
+        assert facts.recommended_max_distance == curves.DEFAULT_MAX_DISTANCE
     # A later run that names no weights keeps to these.
     assert manifest.weights == str(path)
     capsys.readouterr()
@@ -276,7 +298,7 @@ def test_a_state_dict_with_a_classifier_is_accepted_and_named_after_its_file(
     assert "up to date" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("only_facenet")
+@pytest.mark.usefixtures("only_the_embedder")
 @pytest.mark.parametrize(
     ("arguments", "file"),
     [

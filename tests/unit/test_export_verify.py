@@ -10,19 +10,21 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from export import convert, fold_mtcnn, networks, photos, samples, verify
 from export.errors import DtypesError, NamesError, NumbersError, ShapesError
 from export.samples import Samples
+from export.signature import FACENET, FACENET_CENTRED, SFACE, STAGES
 
+RNET = STAGES["rnet"]
 INPUTS = Samples((), (), "random pixels only")
 
 
 @pytest.fixture(scope="module")
 def rnet() -> tuple[bytes, verify.Reference]:
     network = networks.mtcnn_stage("rnet")
-    model = convert.to_onnx("rnet", fold_mtcnn.fold_mtcnn_stage(network))
-    return model, verify.reference("rnet", network)
+    model = convert.to_onnx(RNET, fold_mtcnn.fold_mtcnn_stage(network))
+    return model, verify.reference(RNET, network)
 
 
 def check(model: ModelProto, rnet: tuple[bytes, verify.Reference]) -> dict[str, float]:
-    return verify.verify("rnet", model.SerializeToString(), rnet[1], INPUTS.batches("rnet"))
+    return verify.verify(RNET, model.SerializeToString(), rnet[1], INPUTS.batches(RNET))
 
 
 def loaded(rnet: tuple[bytes, verify.Reference]) -> ModelProto:
@@ -108,9 +110,12 @@ def test_samples_hold_every_listed_kind_for_every_model(monkeypatch: pytest.Monk
     found = samples.gather(photos.find())
     assert found.description.startswith("random pixels and 2 public-domain portraits")
     assert len(found.faces) == len(found.photos) == 2
-    assert {batch.shape[2] % 2 for batch in found.batches("pnet")} == {0, 1}
-    assert all(batch.shape[1] == 3 for batch in found.batches("pnet"))
-    assert {len(batch) for batch in found.batches("facenet")} == {1, 2, 3, 8}
+    assert {batch.shape[2] % 2 for batch in found.batches(STAGES["pnet"])} == {0, 1}
+    assert all(batch.shape[1] == 3 for batch in found.batches(STAGES["pnet"]))
+    for signature, side in ((FACENET, 160), (FACENET_CENTRED, 160), (SFACE, 112)):
+        batches = list(found.batches(signature))
+        assert {len(batch) for batch in batches} == {1, 2, 3, 8}
+        assert {batch.shape[1:] for batch in batches} == {(side, side, 3)}
 
 
 def test_without_any_photograph_the_description_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

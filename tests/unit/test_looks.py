@@ -117,12 +117,12 @@ def test_faces_come_with_their_own_landmarks_best_first() -> None:
 
 @pytest.mark.parametrize(("score", "answer"), [(0.9999, True), (0.999, None), (0.99, False)])
 def test_only_a_very_probable_face_shows_which_way_is_up(score: float, answer: bool | None) -> None:
-    assert is_upright(found((INSIDE, score))) is answer
+    assert is_upright(score) is answer
 
 
 def test_no_face_is_no_sign_of_an_upright_photo() -> None:
     assert certainty(NO_DETECTIONS) == 0
-    assert is_upright(NO_DETECTIONS) is False
+    assert is_upright(certainty(NO_DETECTIONS)) is False
 
 
 @pytest.mark.parametrize(

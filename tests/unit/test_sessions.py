@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +67,18 @@ def test_this_machine_runs_8_bits_and_the_log_tells_why(
 ) -> None:
     caplog.set_level(logging.INFO)
     opened = open_sessions(models_dir, manifest, SessionSettings(provider="cpu", workers=2))
-    assert str(opened["facenet"].placement) == "cpu/int8"
+    assert str(opened["embedder"].placement) == "cpu/int8"
     told = fields(caplog, "models loaded")
-    assert {name: told[name] for name in ("pnet", "rnet", "onet", "facenet")} == {
+    assert {name: told[name] for name in ("pnet", "rnet", "onet", "embedder")} == {
         "pnet": "cpu/fp32",
         "rnet": "cpu/fp32",
         "onet": "cpu/fp32",
-        "facenet": "cpu/int8",
+        "embedder": "cpu/int8",
     }
-    assert told["reasons"]["facenet"] == "the fastest of 2"
-    assert set(told["measured_ms"]) == {"facenet cpu/fp32", "facenet cpu/int8"}
+    assert told["reasons"]["embedder"] == "the fastest of 2"
+    assert set(told["measured_ms"]) == {"embedder cpu/fp32", "embedder cpu/int8"}
     assert all(figure > 0 for figure in told["measured_ms"].values())
-    assert "slower than fp32" in told["excluded"]["facenet cpu/fp16"]
+    assert "slower than fp32" in told["excluded"]["embedder cpu/fp16"]
 
 
 @needs_exact_int8
@@ -96,10 +96,10 @@ def test_the_fastest_measured_placement_is_opened(
 
     monkeypatch.setattr(sessions, "cpu_flags", lambda: {"avx_vnni"})
     monkeypatch.setattr(sessions, "time_calls", times)
-    facenet = only(manifest, "facenet")
-    opened = open_sessions(models_dir, facenet, SessionSettings(provider="cpu"))
+    embedder = only(manifest, "embedder")
+    opened = open_sessions(models_dir, embedder, SessionSettings(provider="cpu"))
     assert seen == [{"cpu/fp32", "cpu/int8"}]
-    assert str(opened["facenet"].placement) == "cpu/fp32"
+    assert str(opened["embedder"].placement) == "cpu/fp32"
 
 
 def test_a_precision_in_the_settings_is_taken_unmeasured(
@@ -107,8 +107,8 @@ def test_a_precision_in_the_settings_is_taken_unmeasured(
 ) -> None:
     monkeypatch.setattr(sessions, "time_calls", None)
     settings = SessionSettings(provider="cpu", precision="fp32")
-    opened = open_sessions(models_dir, only(manifest, "facenet"), settings)
-    assert str(opened["facenet"].placement) == "cpu/fp32"
+    opened = open_sessions(models_dir, only(manifest, "embedder"), settings)
+    assert str(opened["embedder"].placement) == "cpu/fp32"
 
 
 @needs_exact_int8
@@ -120,10 +120,10 @@ def test_8_bits_on_a_cpu_that_saturates_are_run_with_a_warning(
 ) -> None:
     monkeypatch.setattr(sessions, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
     settings = SessionSettings(provider="cpu", precision="int8")
-    opened = open_sessions(models_dir, only(manifest, "facenet"), settings)
-    assert str(opened["facenet"].placement) == "cpu/int8"
+    opened = open_sessions(models_dir, only(manifest, "embedder"), settings)
+    assert str(opened["embedder"].placement) == "cpu/int8"
     (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
-    assert "facenet runs as cpu/int8" in warning.getMessage()
+    assert "embedder runs as cpu/int8" in warning.getMessage()
     assert "saturate" in warning.getMessage()
 
 
@@ -158,12 +158,12 @@ def test_a_fallback_from_cuda_is_a_warning_with_what_to_check(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = SessionSettings(precision="fp32")
-    opened = open_sessions(models_dir, only(manifest, "onet", "facenet"), settings)
+    opened = open_sessions(models_dir, only(manifest, "onet", "embedder"), settings)
     assert {str(session.placement) for session in opened.values()} == {"cpu/fp32"}
     told = fields(caplog, "cuda is offered but does not work here")
     assert told["why"] == "onet.onnx came up on CPUExecutionProvider instead"
     assert "nvidia-smi" in told["check"]
-    assert (told["onet"], told["facenet"]) == ("cpu/fp32", "cpu/fp32")
+    assert (told["onet"], told["embedder"]) == ("cpu/fp32", "cpu/fp32")
     assert caplog.records[-1].levelno == logging.WARNING
     # Once is enough: the other models do not wait for a driver that is broken.
     assert [call for call in broken_cuda if call.startswith("CUDA")] == [
@@ -221,7 +221,7 @@ def test_batches_are_padded_to_powers_of_two(rows: int, bucket: int) -> None:
     assert not padded[rows:].any()
 
 
-@pytest.mark.parametrize("name", ["rnet", "onet", "facenet"])
+@pytest.mark.parametrize("name", ["rnet", "onet", "embedder"])
 @pytest.mark.parametrize("rows", [1, 3, 5])
 def test_a_padded_batch_gives_exactly_its_own_rows(
     models_dir: Path, manifest: Manifest, name: ModelName, rows: int
@@ -257,13 +257,32 @@ def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
     monkeypatch.setattr(sessions, "open_graph", noted)
     session = open_sessions(
         models_dir,
-        only(manifest, "facenet"),
+        only(manifest, "embedder"),
         SessionSettings(provider="cpu", precision=precision, workers=2),
-    )["facenet"]
+    )["embedder"]
     assert threads == [1, 2]
     face = sample(session.spec, 1)
-    (one,), (other,) = session.run(face), session.run_alone(face)
-    np.testing.assert_allclose(one, other, atol=2e-6)
+    together, alone = session.run(face), session.run_alone(face)
+    assert len(together) == len(alone) == len(session.spec.outputs)
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "cuda"])
+def test_outputs_come_by_name_in_the_order_asked_for(
+    models_dir: Path, manifest: Manifest, provider: Provider
+) -> None:
+    session = open_as(models_dir, manifest, "embedder", provider)
+    names = [output.name for output in session.spec.outputs]
+    assert len(names) == 2
+    faces = sample(session.spec, 2)
+    every = dict(zip(names, session.run(faces), strict=True))
+    for run in (session.run, session.run_alone):
+        for wanted in ([names[1]], names[::-1]):
+            found = run(faces, wanted)
+            assert len(found) == len(wanted)
+            for name, values in zip(wanted, found, strict=True):
+                np.testing.assert_allclose(values, every[name], atol=2e-6)
 
 
 def test_no_rows_give_no_rows_of_the_right_width(models_dir: Path, manifest: Manifest) -> None:
@@ -301,9 +320,11 @@ class Recorder:
         self.shapes: list[tuple[int, ...]] = []
         self._session = session
 
-    def run(self, image: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    def run(
+        self, image: np.ndarray[Any, Any], outputs: Sequence[str] | None = None
+    ) -> list[np.ndarray[Any, Any]]:
         self.shapes.append(image.shape)
-        return self._session.run(image)  # type: ignore[return-value]
+        return self._session.run(image, outputs)  # type: ignore[return-value]
 
     run_alone = run
 
@@ -315,16 +336,42 @@ class Recorder:
 async def test_a_face_batch_suits_its_provider_unless_it_is_set(
     models_dir: Path, manifest: Manifest, provider: Provider, setting: int, faces: int
 ) -> None:
-    session = Recorder(open_as(models_dir, manifest, "facenet"), provider)
-    session._session.run = lambda batch: [np.zeros((len(batch), 512), np.float32)]  # type: ignore[method-assign, assignment]
+    session = Recorder(open_as(models_dir, manifest, "embedder"), provider)
+    session._session.run = lambda batch, _: [np.zeros((len(batch), 512), np.float32)]  # type: ignore[method-assign, assignment]
     pool = WorkerPool(1)
     embedder = FaceEmbedder(
         session,  # type: ignore[arg-type]
-        StageFactory(pool, {"facenet": StageSettings(max_batch_size=setting)}),
+        StageFactory(pool, {"embedder": StageSettings(max_batch_size=setting)}),
     )
     await embedder.embed([np.zeros((160, 160, 3), np.uint8)] * 100, free_ticket())
     await pool.aclose()
     assert max(shape[0] for shape in session.shapes) == faces
+
+
+async def test_an_embedder_gives_the_vectors_of_the_space_it_was_asked_for(
+    models_dir: Path, manifest: Manifest
+) -> None:
+    session = open_as(models_dir, manifest, "embedder")
+    default, compatible = session.spec.embeddings
+    face = sample(session.spec, 1)
+    pool = WorkerPool(1)
+    for space, facts in ((None, default), (default.space, default), (compatible.space, compatible)):
+        embedder = FaceEmbedder(session, StageFactory(pool, {}), space)
+        embedder.warm_up()
+        assert embedder.facts == facts
+        (found,) = await embedder.embed([face[0]], free_ticket())
+        np.testing.assert_allclose(found, session.run(face, [facts.output])[0][0], atol=2e-6)
+    await pool.aclose()
+
+
+async def test_an_embedder_of_a_space_that_the_model_does_not_give_is_refused(
+    models_dir: Path, manifest: Manifest
+) -> None:
+    session = open_as(models_dir, manifest, "embedder")
+    pool = WorkerPool(1)
+    with pytest.raises(ModelError, match="does not declare the embedding another/1"):
+        FaceEmbedder(session, StageFactory(pool, {}), "another/1")
+    await pool.aclose()
 
 
 @pytest.mark.parametrize(
@@ -354,7 +401,7 @@ async def test_tiles_are_as_large_as_suits_the_provider(
 
 
 def test_graphs_are_sampled_in_their_own_layout(manifest: Manifest) -> None:
-    assert sample(manifest.models["facenet"], 3).shape == (3, 160, 160, 3)
+    assert sample(manifest.models["embedder"], 3).shape == (3, 160, 160, 3)
     assert sample(manifest.models["pnet"], 1).shape == (1, 3, 160, 160)
     assert sample(manifest.models["onet"], 2).dtype == np.float32
     assert CPU_CALLS.tile_side == engine._FREE_SIDE

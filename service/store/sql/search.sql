@@ -76,27 +76,31 @@ WHERE near.place = 1 OR near.distance <= $8
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_exact
--- For each embedding. Every face that others may be matched against is compared: no index gives the
--- order of this sum.
+-- For each embedding: the nearest ($4), as far as they are near ($5), but at least one. Every face that
+-- others may be matched against is compared: no index gives the order of this sum.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face_id, (embedding <=> wanted.embedding) + 0 AS distance
-    FROM face_vector
-    WHERE tenant_id = $1 AND model_space = $2 AND is_matchable
-    ORDER BY distance
-    LIMIT $4
+    SELECT face_id, distance, row_number() OVER (ORDER BY distance) AS place FROM (
+        SELECT face_id, (embedding <=> wanted.embedding) + 0 AS distance
+        FROM face_vector
+        WHERE tenant_id = $1 AND model_space = $2 AND is_matchable
+        ORDER BY distance
+        LIMIT $4
+    ) AS found
 ) AS near
 JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
+WHERE near.place = 1 OR near.distance <= $5
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_by_index
 -- For each embedding: the nearest that the index finds, those that it does not hold yet, and those that
--- are worth comparing for another reason ($5, each with the number of its embedding in $6).
+-- are worth comparing for another reason ($6, each with the number of its embedding in $7); as far as
+-- they are near ($5), but at least one.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face_id, distance FROM (
+    SELECT face_id, distance, row_number() OVER (ORDER BY distance) AS place FROM (
         (
             SELECT face_id, embedding::halfvec({dimension}) <=> wanted.embedding AS distance
             FROM face_vector
@@ -110,7 +114,7 @@ CROSS JOIN LATERAL (
         WHERE tenant_id = $1 AND model_space = $2 AND is_matchable AND NOT indexed
         UNION
         SELECT asked.face_id, vector.embedding <=> wanted.embedding
-        FROM unnest($5::uuid[], $6::integer[]) AS asked (face_id, nth)
+        FROM unnest($6::uuid[], $7::integer[]) AS asked (face_id, nth)
         CROSS JOIN LATERAL (
             SELECT embedding FROM face_vector
             WHERE tenant_id = $1 AND face_vector.face_id = asked.face_id AND model_space || '' = $2
@@ -123,6 +127,7 @@ CROSS JOIN LATERAL (
     LIMIT $4
 ) AS near
 JOIN face ON face.tenant_id = $1 AND face.face_id = near.face_id
+WHERE near.place = 1 OR near.distance <= $5
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_among_new
