@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from export.activations import activations
 from export.errors import CalibrationError
@@ -143,7 +143,7 @@ def save(calibration: Calibration) -> Path:
 def _load(path: Path) -> Calibration:
     try:
         return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise CalibrationError(
             f"'{path}' is no calibration: run `facette export --calibrate` again"
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from export.errors import RecordError
 
@@ -24,6 +24,6 @@ def read_all(folder: Path, kind: type[Record]) -> list[Record]:
 def _read(path: Path, kind: type[Record]) -> Record:
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RecordError(f"'{path}' holds no {kind.__name__.lower()}: {reason}") from error

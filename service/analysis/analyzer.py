@@ -169,6 +169,7 @@ class Analyzer:
             compatible=settings.compatible,
         )
         self._cropper = stages.make("crop", self._crop)
+        self._resizer = stages.make("resize", self._resize)
         self._embedder = FaceEmbedder(sessions["embedder"], stages, space)
 
     @property
@@ -245,6 +246,7 @@ class Analyzer:
         await self._decoder.drain()
         await self._detector.drain()
         await self._cropper.drain()
+        await self._resizer.drain()
         await self._embedder.drain()
         await self._pool.aclose()
 
@@ -310,7 +312,7 @@ class Analyzer:
             for cut in await self._cut(pixels, kept[:1], turned, ticket, cuts=True):
                 if cut.crop is not None:
                     return cut.crop
-        return await asyncio.to_thread(resize_face, pixels, size)
+        return await self._resizer.submit(pixels, ticket)
 
     def _warm_up(self) -> None:
         # A file, not an array: kernels are compiled for the kind of array that decoding makes.
@@ -372,6 +374,9 @@ class Analyzer:
 
     def _crop(self, batch: Sequence[_CropRequest]) -> list[list[_Cut]]:
         return [self._crop_faces(request) for request in batch]
+
+    def _resize(self, batch: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        return [resize_face(pixels, self.embedding.crop.size) for pixels in batch]
 
     def _crop_faces(self, request: _CropRequest) -> list[_Cut]:
         found = []

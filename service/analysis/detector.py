@@ -52,12 +52,11 @@ class CallSizes:
     job_crops: int
 
 
-# Of the candidates of a full search, as a guard against photos made to be expensive.
-_GLANCE_SHARE = 0.25
-# Where the most probable faces are enough: the smallest probability of P-Net, and how many boxes of
-# a view pass to R-Net and to O-Net.
-_ROUGH_THRESHOLD = 0.8
+# How many boxes of a view pass to R-Net and to O-Net at a glance, which is one job. The second pair
+# is for where the most probable faces are enough, with the smallest probability of P-Net there.
+_GLANCE_CANDIDATES = (512, 128)
 _ROUGH_CANDIDATES = (32, 8)
+_ROUGH_THRESHOLD = 0.8
 
 # Activations of one call should stay in a core's second-level cache (2 MB where this was measured):
 # P-Net in tiles of 160 pixels takes 46 ms a megapixel on one core, in whole levels 70; R-Net takes
@@ -130,8 +129,8 @@ class _Proposals:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def best(self, count: int | None) -> _Proposals:
-        """The first ones, which are the most probable; None for all."""
+    def best(self, count: int) -> _Proposals:
+        """The first ones, which are the most probable."""
         return _Proposals(self.view, self.windows[:count], self.boxes[:count])
 
 
@@ -207,7 +206,11 @@ class CascadeDetector:
             await stage.drain()
 
     def warm_up(self, view: View) -> None:
-        """Run each network and compile each kernel once, on a photo of 40 pixels or more."""
+        """Run each network and compile each kernel once.
+
+        Args:
+            view: of 40 pixels or more, neither turned nor bordered.
+        """
         levels = [Level(0.6, *(int(side * 0.6) for side in (view.height, view.width)))]
         look = _Look(view, levels, 1)
         self._run_tiles([_Tiles(look, cut_into_tiles(levels, self._scanner.tile_side))])
@@ -216,6 +219,8 @@ class CascadeDetector:
         scan = _Scan(look, cells)
         self._run_rnet([scan])
         self._run_onet([self._proposals(scan)])
+        table = view.sums.reshape(view.height + 1, view.width + 1, 3)
+        self._run_glance(Glance(table, 40, 2, 4, (0,), rough=True))
 
     def _look(self, view: View, min_face_size: float, max_candidates: int) -> _Look:
         settings = self._settings
@@ -234,11 +239,8 @@ class CascadeDetector:
     def _run_glance(self, glance: Glance) -> list[Detections]:
         """The cascade from end to end, each network over all views at once."""
         scanner = self._rough_scanner if glance.rough else self._scanner
-        most, most_judged = (
-            _ROUGH_CANDIDATES
-            if glance.rough
-            else (max(1, int(self._settings.max_candidates * _GLANCE_SHARE)), None)
-        )
+        most, most_judged = _ROUGH_CANDIDATES if glance.rough else _GLANCE_CANDIDATES
+        most = min(most, self._settings.max_candidates)
         table = thinned(glance.table, glance.pixel)
         views = [
             View.of(table, turned=turned, border=glance.border, pixel=glance.pixel)

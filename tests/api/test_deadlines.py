@@ -114,7 +114,7 @@ def test_a_client_that_hangs_up_leaves_nothing_behind(
     assert metric(client, "facette_batch_cost_count", stage="onet") < looked_at + 12
     unanswered = metric(client, "facette_http_requests_total", route="/v1/detect", status="499")
     assert unanswered >= metric(client, "facette_clients_gone_total") - gone > 0
-    for stage in ("decode", "pnet", "rnet", "onet", "crop", "facenet"):
+    for stage in ("decode", "pnet", "rnet", "onet", "crop", "embedder"):
         assert metric(client, "facette_batch_waiting", stage=stage) == 0
 
 

@@ -43,7 +43,7 @@ def test_metrics_tell_where_each_model_runs(service: ServiceProcess) -> None:
     found = re.findall(
         r'^facette_model\{model="(\w+)",precision="(\w+)",provider="(\w+)"\} 1\.0$', text, re.M
     )
-    assert sorted(model for model, _, _ in found) == ["facenet", "onet", "pnet", "rnet"]
+    assert sorted(model for model, _, _ in found) == ["embedder", "onet", "pnet", "rnet"]
     for model, precision, provider in found:
         assert f"{model}={provider}/{precision} " in service.log
 
@@ -102,7 +102,7 @@ def test_nothing_is_in_progress_once_all_requests_are_answered(
     assert re.search(rf"^{gauge}\b.* 0\.0$", client.get("/metrics").text, re.M)
 
 
-@pytest.mark.parametrize("stage", ["decode", "rnet", "onet", "crop", "facenet"])
+@pytest.mark.parametrize("stage", ["decode", "rnet", "onet", "crop", "embedder"])
 @pytest.mark.parametrize(
     "series", ["batch_cost_count", "batch_queue_seconds_count", "batch_run_seconds_count"]
 )

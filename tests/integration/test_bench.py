@@ -83,7 +83,7 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
         assert {"processor", "flags", "usable_cores"} <= line["machine"].keys()
         assert {"python", "onnxruntime", "torch", "facenet-pytorch"} <= line["versions"].keys()
         assert line["configuration"]["settings"]["workers"] >= 1
-        assert line["configuration"]["models"]["facenet"]["provider"]
+        assert line["configuration"]["models"]["embedder"]["provider"]
         assert line["notes"]
         for rate in line["rates"].values():
             assert len(rate["samples"]) == 1
@@ -145,7 +145,7 @@ def test_http_measures_every_part_over_a_running_service(tmp_path: Path) -> None
     # Whether anything is refused within a second depends on the machine.
     assert set(document["ratios"]) >= HTTP_RATIOS
     assert all(value > 0 for value in document["ratios"].values())
-    assert embed["configuration"]["models"]["facenet"]["precision"] in ("int8", "fp32", "fp16")
+    assert embed["configuration"]["models"]["embedder"]["precision"] in ("int8", "fp32", "fp16")
     assert set(embed["curves"]) == {"connections"}
 
     shares = insert["shares"]

@@ -58,9 +58,7 @@ class RotatingEmbedder:
         self._known: list[Embedding] = []
         self.embedded = 0
 
-    def cut(
-        self, data: bytes, places: Sequence[FacePlace], turned: int
-    ) -> list[np.ndarray | None]:
+    def cut(self, data: bytes, places: Sequence[FacePlace], turned: int) -> list[np.ndarray | None]:
         if data not in self._analyzer.photos:
             raise CorruptImageError("The image ends early.")
         photo = self._analyzer.photos[data]

@@ -75,8 +75,13 @@ async def two(database: Database, uploads: Path) -> Two:
 
 
 ONE_PHOTO = {
-    "tenant": 1, "image": 1, "cluster": 2, "cluster_sum": 2,
-    "face": 2, "face_vector": 2, "review": 2,
+    "tenant": 1,
+    "image": 1,
+    "cluster": 2,
+    "cluster_sum": 2,
+    "face": 2,
+    "face_vector": 2,
+    "review": 2,
 }
 
 

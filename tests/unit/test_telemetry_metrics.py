@@ -32,7 +32,7 @@ for line in sys.stdin:
             metrics.bytes_in_flight.set(float(amount))
             metrics.photos_in_work.set(float(amount))
             metrics.batch_waiting.labels("rnet").set(float(amount))
-            metrics.model.labels("facenet", "CPU", "fp32").set(1)
+            metrics.model.labels("embedder", "CPU", "fp32").set(1)
         case ["show"]:
             print(metrics.exposition().decode())
     print("end", flush=True)
@@ -121,7 +121,7 @@ def test_each_process_answers_for_all(two: list[Process]) -> None:
 
 def test_what_describes_every_process_is_not_summed(two: list[Process]) -> None:
     found = two[0].samples()
-    assert found["facette_model{model=facenet,precision=fp32,provider=CPU}"] == 1
+    assert found["facette_model{model=embedder,precision=fp32,provider=CPU}"] == 1
     assert found[f"facette_build_info{{version={__version__}}}"] == 1
 
 
