@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.history import Record
 from bench.plots import INK, SERIES, STYLE
 from export import curves, records
 from export.curves import Curve
@@ -104,3 +105,29 @@ def draw(found: Sequence[Curve], path: Path) -> None:
             axes.grid(axis="y")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
+
+
+def embedders(record: Record) -> str:
+    """The ways to compare faces side by side, from a measurement of `accuracy`, as Markdown."""
+    rows = []
+    for name, served in record["served"].items():
+        key = name.lower().replace(", ", "_")
+        ratios, clustering = record["ratios"], served["clustering"]
+        cells = [
+            name,
+            f"{ratios[f'{key}_tpr_at_fmr_1e-4']:.3f}",
+            f"{ratios[f'{key}_precision']:.4f}, {ratios[f'{key}_recall']:.4f}",
+            f"{clustering['precision']:.4f}, {clustering['recall']:.4f}",
+            f"{served['photos_per_s']:.0f}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    columns = (
+        "",
+        "TPR at FMR 1e-4",
+        "joined in 24 orders: precision, recall",
+        "through the service",
+        "photos/s of 250 px, 12 clients",
+    )
+    return (
+        "\n".join([f"| {' | '.join(columns)} |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"
+    )

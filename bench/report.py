@@ -11,7 +11,8 @@ from bench.history import Record, latest, measured
 
 PAGE = Path(__file__).parent / "README.md"
 PLOTS = Path(__file__).parent / "plots"
-MATCHING = Path(__file__).resolve().parents[1] / "docs" / "matching.md"
+README = Path(__file__).resolve().parents[1] / "README.md"
+MATCHING = README.parent / "docs" / "matching.md"
 
 _SECTION = re.compile(
     r"(?P<begin><!-- (?P<bench>\w+): written by `python -m bench report` -->\n)"
@@ -23,7 +24,7 @@ _SECTION = re.compile(
 
 def write(records: Sequence[Record], page: Path = PAGE, folder: Path = PLOTS) -> None:
     """Bring the page and the plots up to date with the last measurement of each bench."""
-    for each in (page, MATCHING) if page == PAGE else (page,):
+    for each in (page, README, MATCHING) if page == PAGE else (page,):
         text = each.read_text(encoding="utf-8")
         each.write_text(render_page(text, latest(records)), encoding="utf-8")
         print(f"wrote {each}")
@@ -36,13 +37,16 @@ def write(records: Sequence[Record], page: Path = PAGE, folder: Path = PLOTS) ->
 def render_page(text: str, newest: Mapping[str, Record]) -> str:
     """The page with what stands between the markers of each bench written anew.
 
-    Between those of `operating` stands what the recorded curves mean.
+    Between those of `operating` stands what the recorded curves mean, between those of `embedders`
+    the ways to compare faces, side by side.
     """
 
     def section(match: re.Match[str]) -> str:
         bench = match["bench"]
         if bench == "operating":
             body = operating.table(operating.recorded())
+        elif bench == "embedders" and "accuracy" in newest:
+            body = operating.embedders(newest["accuracy"])
         else:
             body = tables.render(newest[bench]) if bench in newest else "Not measured yet.\n"
         return f"{match['begin']}\n{body}\n{match['end']}"

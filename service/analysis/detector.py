@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +171,7 @@ class CascadeDetector:
         self._pnet = stages.make("pnet", self._run_tiles)
         self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_crops, cost=len)
         self._onet = stages.make("onet", self._run_onet, full=calls.job_crops, cost=len)
-        self._glances = stages.make("glance", self._run_glances)
+        self._glances = stages.make("glance", self._run_jobs)
 
     async def detect(self, view: View, ticket: Ticket) -> Detections:
         """Every face of a view, best score first, in its pixels."""
@@ -193,12 +194,19 @@ class CascadeDetector:
 
     async def glance(self, glance: Glance, ticket: Ticket) -> list[Detections]:
         """What the whole cascade finds each way up, in pixels of the photo, all in one job."""
-        return await self._glances.submit(glance, ticket)
+        return await self._glances.submit(partial(self._run_glance, glance), ticket)
 
-    async def judge(self, places: Sequence[tuple[View, Boxes]], ticket: Ticket) -> list[Detections]:
-        """What O-Net alone finds in squares round some boxes, float32 [n, 4], n at least 1."""
-        proposals = [_Proposals.of(view, square(boxes)) for view, boxes in places]
-        return await self._onet.submit_all(proposals, ticket)
+    async def judge(
+        self, table: NDArray[np.uint32], box: Boxes, turns: Sequence[int], ticket: Ticket
+    ) -> list[Detections]:
+        """What O-Net alone finds in the square round a box, each way up, in one job.
+
+        Args:
+            table: the photo's, uint32 [height + 1, width + 1, 3].
+            box: float32 [1, 4], in pixels of the photo.
+            turns: degrees clockwise.
+        """
+        return await self._glances.submit(partial(self._run_turned, table, box, turns), ticket)
 
     async def drain(self) -> None:
         """Finish what was accepted, stage after stage."""
@@ -233,8 +241,16 @@ class CascadeDetector:
         )
         return _Look(view, levels, max_candidates)
 
-    def _run_glances(self, batch: Sequence[Glance]) -> list[list[Detections]]:
-        return [self._run_glance(glance) for glance in batch]
+    def _run_jobs(self, batch: Sequence[Callable[[], list[Detections]]]) -> list[list[Detections]]:
+        return [job() for job in batch]
+
+    def _run_turned(
+        self, table: NDArray[np.uint32], box: Boxes, turns: Sequence[int]
+    ) -> list[Detections]:
+        views = [View.of(table, turned=turned) for turned in turns]
+        return self._run_onet(
+            [_Proposals.of(view, square(view.boxes_of_photo(box))) for view in views]
+        )
 
     def _run_glance(self, glance: Glance) -> list[Detections]:
         """The cascade from end to end, each network over all views at once."""

@@ -92,11 +92,7 @@ class FaceFinder:
         answer = looks.is_upright(sure)
         if answer is not None:
             return answer
-        box = found.boxes[:1]
-        ways = [View.of(table, turned=turned) for turned in TURNS[1:]]
-        judged = await self._detector.judge(
-            [(way, way.boxes_of_photo(box)) for way in ways], ticket
-        )
+        judged = await self._detector.judge(table, found.boxes[:1], TURNS[1:], ticket)
         return max(looks.certainty(other) for other in judged) < sure
 
     async def _ways(self, table: Table, sure: float, ticket: Ticket) -> Sequence[int]:

@@ -229,9 +229,10 @@ def _resample_bytes(
             a, b = starts[j], ends[j]
             scale = unit / np.float32((last - first) * counts[j])
             p, q, r, s = below + b, above + b, below + a, above + a
-            for c in range(3):
-                total = np.uint32(sums[p, c] - sums[q, c] - sums[r, c] + sums[s, c])
-                out[i, j, c] = np.uint8(np.float32(total) * scale + np.float32(0.5))
+            for color in range(3):
+                c = np.uint64(color)
+                total = np.uint32(sums[p + c] - sums[q + c] - sums[r + c] + sums[s + c])
+                out[i, j, color] = np.uint8(np.float32(total) * scale + np.float32(0.5))
 
 
 @njit(cache=True, nogil=True)
@@ -268,6 +269,7 @@ def _resample(
             a, b = starts[j], ends[j]
             scale = unit / np.float32((last - first) * counts[j])
             p, q, r, s = below + b, above + b, below + a, above + a
-            for c in range(3):
-                total = np.uint32(sums[p, c] - sums[q, c] - sums[r, c] + sums[s, c])
-                out[c, i, j] = np.float32(total) * scale
+            for color in range(3):
+                c = np.uint64(color)
+                total = np.uint32(sums[p + c] - sums[q + c] - sums[r + c] + sums[s + c])
+                out[color, i, j] = np.float32(total) * scale

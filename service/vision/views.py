@@ -22,7 +22,7 @@ TURNS = (0, 90, 180, 270)
 class View:
     """One view of a photo.
 
-    sums: uint32 [n, 3], a summed-area table, flat.
+    sums: uint32 [n], a summed-area table, flat.
     rows, columns: uint64 [height + 1] and [width + 1], where in `sums` the sums above and to the
         left of a row and of a column of the view are; the two are added.
     turned: degrees clockwise by which the photo is turned.
@@ -49,8 +49,8 @@ class View:
             border: pixels of the view, 0 or more.
         """
         height, width = table.shape[0] - 1, table.shape[1] - 1
-        down = np.arange(height + 1, dtype=np.uint64) * np.uint64(width + 1)
-        right = np.arange(width + 1, dtype=np.uint64)
+        down = np.arange(height + 1, dtype=np.uint64) * np.uint64(3 * (width + 1))
+        right = np.arange(width + 1, dtype=np.uint64) * np.uint64(3)
         # A photo turned clockwise by 90 degrees has its rows, from the last to the first, as
         # columns.
         rows, columns = {
@@ -60,7 +60,7 @@ class View:
             270: (right[::-1], down),
         }[turned]
         return cls(
-            table.reshape(-1, 3),
+            table.reshape(-1),
             _with_border(rows, border),
             _with_border(columns, border),
             turned,
