@@ -80,7 +80,7 @@ def test_those_who_join_are_one_person_in_every_order(joined: list[Clustering]) 
 
 
 def test_a_person_comes_together_in_every_order(joined: list[Clustering]) -> None:
-    assert statistics.fmean(each.recall for each in joined) >= 0.93
+    assert statistics.fmean(each.recall for each in joined) >= 0.92
     assert min(each.recall for each in joined) >= 0.88
 
 

@@ -266,9 +266,9 @@ def test_distances_in_readme_are_those_of_the_curve_and_the_chance() -> None:
     limit = match_rule(facts).limit
     text = " ".join(text_of("README.md").split())
     shown = re.findall(
-        r"from (0\.\d+) with one person to (0\.\d+) with 100 and (0\.\d+) with 10,000", text
+        r"from (0\.\d+) with one person to (0\.\d+) with 1,000 and (0\.\d+) with 10,000", text
     )
-    assert shown == [tuple(f"{limit.at(people):.3f}" for people in (1, 100, 10_000))]
+    assert shown == [tuple(f"{limit.at(people):.3f}" for people in (1, 1_000, 10_000))]
 
 
 @pytest.mark.parametrize(
