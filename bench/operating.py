@@ -47,7 +47,7 @@ def _row(each: Curve) -> str:
     cells = [
         name_of(each.space),
         f"{each.curve.stranger_pairs:,}",
-        f"{each.recommended_max_wrong_joins:.1%}, {each.recommended_max_fmr:.0e}",
+        f"{each.recommended_max_wrong_joins:.2%}, {each.recommended_max_fmr:.0e}",
     ]
     curve = false_match_curve(each.curve)
     limit = DistanceLimit(
