@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector
 
+from service.domain.matching import fixed_rule
 from service.domain.types import ModelSpace, TenantId
 
 Vectors = NDArray[np.float32]
 
 SPACE = ModelSpace("made-up/1")
+RULE = fixed_rule(0.3)
+"""What the default rule allows among thousands of people."""
 
 _PHOTOS_OF_A_PERSON = 8.0
 _AT_ONCE = 20_000

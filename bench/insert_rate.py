@@ -12,14 +12,13 @@ from uuid import uuid4
 
 import numpy as np
 
-from bench.crowd import SPACE, Crowd
+from bench.crowd import RULE, SPACE, Crowd
 from bench.harness import by_callers
 from bench.measure import Samples, interleave_rated
 from bench.photos import source
 from bench.result import Effort
 from service.batching import Ticket, free_ticket
 from service.config import MatchConfig
-from service.domain.matching import fixed_rule
 from service.domain.types import (
     AnalyzedPhoto,
     Box,
@@ -106,7 +105,7 @@ async def measure(
         Repository(database, SearchSettings(match.hnsw_ef_search), codes=codes),
         FolderBlobStore(folder / "uploads"),
         space=SPACE,
-        rule=fixed_rule(0.5),
+        rule=RULE,
         on_face=lambda matched: None,
     )
     count = 20 if effort.quick else _FACES_A_ROUND

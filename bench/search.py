@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from bench import insert_rate, plain_index
-from bench.crowd import SPACE, Crowd, Vectors, crowd, load, number_of
+from bench.crowd import RULE, SPACE, Crowd, Vectors, crowd, load, number_of
 from bench.measure import percentile
 from bench.result import Effort, Result
 from bench.search_tables import builds_table, search_table
 from service.config import MatchConfig, VectorIndexConfig
 from service.derived import index_settings
-from service.domain.matching import ClusterQuery, fixed_rule
+from service.domain.matching import ClusterQuery
 from service.domain.types import TenantId
 from service.store.code_cache import CodeCache
 from service.store.database import Database, DatabaseSettings
@@ -40,8 +40,6 @@ _SIZES = (10, 1_000, 10_000, 100_000, 500_000)
 _QUERIES = 400
 _EXACT_QUERIES = 20
 _NEIGHBOURS = 10
-# What the default rule allows among so many people.
-_RULE = fixed_rule(0.3)
 # Half-precision vectors: two distances closer than this are one.
 _TIE = 5e-5
 
@@ -260,7 +258,7 @@ async def _search_tenant(
         async with database.transaction(tenant) as connection:
             search = ClusterSearch(connection, tenant, search_settings, codes)
             began = time.perf_counter()
-            finds = await search.look_up(ClusterQuery((query,), SPACE, _RULE))
+            finds = await search.look_up(ClusterQuery((query,), SPACE, RULE))
             ms = (time.perf_counter() - began) * 1e3
             (nearest,) = finds.near
             found_faces = [number_of(face.face_id) for face in nearest]
