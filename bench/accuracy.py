@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import hard_photos, parity
 from bench.hard_photos import HardPhotos
@@ -64,6 +65,7 @@ class Way:
     models: Path
     facts: EmbeddingFacts
     vectors: Vectors
+    qualities: NDArray[np.float64]
     rule: MatchRule
 
 
@@ -154,7 +156,9 @@ def _ways() -> list[tuple[str, Path, int]]:
 async def _open(name: str, models: Path, number: int, faces: Sequence[LabelledFace]) -> Way:
     session = open_embedder(models, SessionSettings())
     facts = session.spec.embeddings[number]
-    return Way(name, models, facts, await embed(session, faces, facts), match_rule(facts))
+    qualities = np.array([face.quality for face in faces])
+    vectors = await embed(session, faces, facts)
+    return Way(name, models, facts, vectors, qualities, match_rule(facts))
 
 
 def _shared_table(found: Mapping[str, HardPhotos], ways: Sequence[Way]) -> dict[str, Any]:
@@ -174,7 +178,7 @@ def _shared_table(found: Mapping[str, HardPhotos], ways: Sequence[Way]) -> dict[
                 ),
                 f"{hard.cut_to_box} of {hard.reference_faces}",
                 f"{hard.upside_down} of {hard.reference_faces}",
-                f"{hard.look_alikes:.3f} ({way.rule.limit.at(1):.3f})",
+                f"{hard.look_alikes:+.3f} ({hard.look_alikes_joined} of {hard_photos.ORDERS})",
             ]
         )
     return {
@@ -185,7 +189,7 @@ def _shared_table(found: Mapping[str, HardPhotos], ways: Sequence[Way]) -> dict[
             *(f"the same, {share:.0%} of a face cut off" for share in hard_photos.CUTS),
             "faces found when the photo is cut to them",
             "faces found upside down",
-            "nearest of two look-alikes (limit among few)",
+            "nearest look-alikes beyond the limit (orders that join them)",
         ],
         "rows": rows,
     }
@@ -200,7 +204,7 @@ def _in_orders(way: Way, people: Labels, orders: int) -> list[Clustering]:
 
 def _in_order(way: Way, people: Labels, seed: int) -> Clustering:
     order = np.random.default_rng(seed).permutation(len(people))
-    return judge(join_one_by_one(way.vectors, order, way.rule), people)
+    return judge(join_one_by_one(way.vectors, way.qualities, order, way.rule), people)
 
 
 def _ratios(

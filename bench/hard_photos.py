@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.joining import join_one_by_one
 from bench.parity import ReferenceFace, iou
+from bench.people import GOOD_QUALITY
 from bench.photos import source
 from service.analysis.analyzer import Analyzer
 from service.batching import free_ticket
-from service.domain.matching import MatchRule
+from service.domain.matching import MatchRule, doubt_of
 from service.domain.types import AnalyzedPhoto, Box, EmbeddedFace, Embedding
 from service.telemetry import StageClock
 
@@ -30,8 +32,9 @@ SIDES = ("left", "right", "top", "bottom")
 CUTS = (0.1, 0.2)
 # Two photos that are not labelled as one person's, and came together under some rescalings.
 LOOK_ALIKES = ("img1.jpg", "img43.jpg")
-SCALES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4)
-BRIGHTNESS = (0.6, 1.0, 1.5)
+SCALES = (0.2, 0.25, 0.3, 0.35, 0.42, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4)
+BRIGHTNESS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 1.9)
+ORDERS = 100
 _SAME_FACE_IOU = 0.3
 _AT_ONCE = 6
 
@@ -184,8 +187,10 @@ class HardPhotos:
     """What became of the shared photos.
 
     pairs: as they are. cut: with one photo of each pair cut through its face by a side, by share.
-    cut_to_box, upside_down: how many of the reference's faces are found then. look_alikes: the
-    smallest distance between them over all rescalings and brightnesses.
+    cut_to_box, upside_down: how many of the reference's faces are found then. look_alikes: how far
+    they are beyond the limit of a tenant of one person, at least, over all sizes and brightnesses.
+    look_alikes_joined: in how many of `ORDERS` tenants, with some of these photos in any order, a
+    cluster has both.
     """
 
     pairs: SharedPairs
@@ -194,6 +199,7 @@ class HardPhotos:
     cut_to_box: int
     upside_down: int
     look_alikes: float
+    look_alikes_joined: int
 
 
 async def measure(
@@ -239,16 +245,51 @@ async def measure(
         )
         for name, photo in zip(known, turned, strict=True)
     )
-    versions = {
-        name: [largest(photo).embedding for photo in await analyze(analyzer, some) if photo.faces]
-        for name, some in look_alike_photos(folder).items()
-    }
-    one, other = versions.values()
+    one, other = [
+        [largest(photo) for photo in await analyze(analyzer, some) if photo.faces]
+        for some in look_alike_photos(folder).values()
+    ]
     return HardPhotos(
         shared_pairs(folder, faces, rule, faces),
         cut,
         len(boxes_of),
         sum(bool(photo.faces) for photo in alone),
         upside,
-        min(distance(rule, a, b) for a in one for b in other),
+        beyond_limit(one, other, rule),
+        orders_that_join(one, other, rule),
     )
+
+
+def beyond_limit(
+    one: Sequence[EmbeddedFace], other: Sequence[EmbeddedFace], rule: MatchRule
+) -> float:
+    """How far faces of two people are at least beyond the limit of a tenant of one person.
+
+    Whichever of two came first, if others are matched against it: the other has a stricter limit
+    where it is of low quality.
+    """
+    return min(
+        distance(rule, new.embedding, old.embedding)
+        - rule.limit.at(1, doubt_of(new.quality.score, GOOD_QUALITY))
+        for firsts, seconds in ((one, other), (other, one))
+        for old in firsts
+        if old.quality.score >= GOOD_QUALITY
+        for new in seconds
+    )
+
+
+def orders_that_join(
+    one: Sequence[EmbeddedFace], other: Sequence[EmbeddedFace], rule: MatchRule
+) -> int:
+    """In how many of `ORDERS` tenants, each with some of the faces, a cluster has both people."""
+    faces = [*one, *other]
+    vectors = np.stack([face.embedding for face in faces])
+    qualities = np.array([face.quality.score for face in faces])
+    is_one = np.arange(len(faces)) < len(one)
+    joined = 0
+    for seed in range(ORDERS):
+        random = np.random.default_rng(seed)
+        some = random.permutation(len(faces))[: random.integers(2, len(faces), endpoint=True)]
+        clusters = join_one_by_one(vectors, qualities, some, rule)[some]
+        joined += not set(clusters[is_one[some]]).isdisjoint(clusters[~is_one[some]])
+    return joined

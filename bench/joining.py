@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.people import Labels, Vectors
-from service.domain.matching import MatchRule, reach_of
+from bench.people import GOOD_QUALITY, Labels, Vectors
+from service.domain.matching import MatchRule, doubt_of, reach_of
 
 # As `service.store.search` takes them into account.
 _NEAREST = (32, 256)
@@ -49,9 +49,9 @@ def judge(clusters: NDArray[np.int64], people: Labels) -> Clustering:
 
 
 def join_one_by_one(
-    vectors: Vectors, order: NDArray[np.int64], rule: MatchRule
+    vectors: Vectors, qualities: NDArray[np.float64], order: NDArray[np.int64], rule: MatchRule
 ) -> NDArray[np.int64]:
-    """The cluster of each face, int64 [n], after all were inserted in an order into one tenant.
+    """The cluster of each face, int64 [n], after they were inserted in an order into one tenant.
 
     What the store does in SQL is done here on arrays: the clusters of the nearest faces within
     reach are measured by the rule, and the nearest one is joined if it is within the limit. Every
@@ -59,24 +59,26 @@ def join_one_by_one(
 
     Args:
         vectors: float32 [n, dimension], unit vectors.
-        order: int64 [n], a permutation.
+        qualities: float64 [n], their scores.
+        order: int64 [m], faces in any order, each once; the others are in cluster -1.
     """
     stored = vectors.astype(np.float16).astype(np.float32)
     seen = np.empty_like(stored)
     sums = np.zeros((len(vectors), vectors.shape[1]))
     counts = np.zeros(len(vectors))
-    cluster_of = np.empty(len(vectors), np.int64)  # by the place in the order
-    clusters = 0
-    for nth, face in enumerate(order):
+    cluster_seen = np.empty(len(vectors), np.int64)
+    cluster_of = np.full(len(vectors), -1, np.int64)
+    clusters = compared = 0
+    for face in order:
         probe = stored[face]
-        limit = rule.limit.at(clusters)
+        limit = rule.limit.at(clusters, doubt_of(qualities[face], GOOD_QUALITY))
         chosen = clusters
-        distances = 1 - seen[:nth] @ probe
+        distances = 1 - seen[:compared] @ probe
         near = np.flatnonzero(distances <= reach_of(limit))
         if len(near):
             near = near[np.argsort(distances[near], kind="stable")]
             for most in _NEAREST:
-                candidates = np.unique(cluster_of[near[:most]])
+                candidates = np.unique(cluster_seen[near[:most]])
                 if len(candidates) == 1:
                     break
             measured = rule.distances(probe, sums[candidates], counts[candidates])
@@ -84,12 +86,13 @@ def join_one_by_one(
             if measured[best] <= limit:
                 chosen = int(candidates[best])
         clusters += chosen == clusters
-        seen[nth], cluster_of[nth] = probe, chosen
-        sums[chosen] += probe
-        counts[chosen] += 1
-    found = np.empty(len(vectors), np.int64)
-    found[order] = cluster_of
-    return found
+        cluster_of[face] = chosen
+        if qualities[face] >= GOOD_QUALITY:
+            seen[compared], cluster_seen[compared] = probe, chosen
+            sums[chosen] += probe
+            counts[chosen] += 1
+            compared += 1
+    return cluster_of
 
 
 def _pairs(counts: Counter[int] | Counter[tuple[int, int]]) -> int:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.harness import by_threads, default_settings, running_analyzer
 from service.batching import free_ticket
+from service.config.sections import QualityConfig
 from service.domain.types import Detection, FacePlace
 from service.runtime.manifest import EmbeddingFacts, ModelSpec, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
@@ -45,14 +46,19 @@ def people_folder() -> Path:
     return Path(os.environ.get("LFW_DIR", _CHECKOUT.parent / "shared" / "lfw"))
 
 
+GOOD_QUALITY = QualityConfig().min_for_matching
+"""Others are matched against faces from this quality on, by default."""
+
+
 @dataclass(frozen=True, slots=True)
 class LabelledFace:
-    """The labelled face of one photo: whose, by the place of the name, and where."""
+    """The labelled face of one photo: whose, by the place of the name, where, and how good."""
 
     path: Path
     person: int
     detection: Detection
     turned: int
+    quality: float
 
     @property
     def place(self) -> FacePlace:
@@ -78,10 +84,9 @@ async def find_faces(people: Mapping[str, Sequence[Path]]) -> list[LabelledFace]
             if not found.faces:
                 return None
             middle = (found.width / 2, found.height / 2)
-            nearest = min(
-                (face.detection for face in found.faces), key=lambda face: _off(face, middle)
-            )
-            return LabelledFace(path, person, nearest, found.turned)
+            nearest = min(found.faces, key=lambda face: _off(face.detection, middle))
+            score = nearest.quality.score
+            return LabelledFace(path, person, nearest.detection, found.turned, score)
 
         faces = await asyncio.gather(
             *(find(path, n) for n, paths in enumerate(people.values()) for path in paths)

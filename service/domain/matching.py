@@ -23,6 +23,11 @@ EVIDENCE = 0.2
 # A face joins no cluster that has no face within the largest distance and so much more. So the
 # nearest faces show every cluster that may be joined.
 REACH_BEYOND_LIMIT = 0.14
+# Bad pictures of strangers are nearer to one another than good ones. So fewer strangers may be
+# within the limit of a face of low quality: this part of the usual share where nobody is matched
+# against it, and more by and by, up to a score that is so much higher.
+_DOUBTED_FMR = 0.05
+_DOUBTED_ABOVE = 0.2
 _FARTHEST = 2.0
 
 
@@ -71,11 +76,16 @@ class DistanceLimit:
     max_fmr: float = 1.0
     max_wrong_joins: float = 1.0
 
-    def at(self, people: int) -> float:
-        """The limit in a tenant of so many people."""
+    def at(self, people: int, doubt: float = 0.0) -> float:
+        """The limit in a tenant of so many people.
+
+        Args:
+            doubt: how bad the picture of the face is, 0 to 1; where there is a curve, it is to be
+                nearer.
+        """
         if self.curve is None:
             return self.max_distance
-        return self.curve.distance(self.rate_at(people))
+        return self.curve.distance(self.rate_at(people) * _DOUBTED_FMR**doubt)
 
     def rate_at(self, people: int) -> float:
         """The share of strangers that may be within the limit in a tenant of so many people."""
@@ -161,6 +171,27 @@ class MatchRule:
         )
         return shifted
 
+    def distance_to_face(self, embedding: Embedding, distance: float) -> float:
+        """How far a face is from a near one: around both it is as dense as around the first.
+
+        Args:
+            embedding: float32 [dimension], a unit vector.
+            distance: the cosine distance of both.
+        """
+        if self.cohort is None:
+            return distance
+        density = self.cohort.density(embedding.astype(np.float64)[np.newaxis])
+        return distance + self.cohort.weight * float(density[0])
+
+
+def doubt_of(score: float, min_score: float) -> float:
+    """How much a face's quality tells against a match: 0 for a good one, 1 for a bad one.
+
+    Args:
+        score: of the face's quality. min_score: others are matched against faces from there on.
+    """
+    return min(1.0, max(0.0, (min_score + _DOUBTED_ABOVE - score) / _DOUBTED_ABOVE))
+
 
 def fixed_rule(max_distance: float) -> MatchRule:
     """The rule with one largest distance for tenants of all sizes, and no cohort."""
@@ -174,45 +205,54 @@ def reach_of(limit: float) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterQuery:
-    """What is asked for before the faces of a photo are stored: the clusters they may join."""
+    """What is asked for before the faces of a photo are stored: the clusters they may join.
+
+    doubts: how bad the picture of each face is, 0 to 1; empty where all are good.
+    """
 
     embeddings: tuple[Embedding, ...]
     space: ModelSpace
     rule: MatchRule
+    doubts: tuple[float, ...] = ()
+
+    def limits(self, people: int) -> tuple[float, ...]:
+        """For each face the largest distance to a cluster in a tenant of so many people."""
+        doubts = self.doubts or (0.0,) * len(self.embeddings)
+        return tuple(self.rule.limit.at(people, doubt) for doubt in doubts)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """The clusters that the faces of a photo may join.
 
-    max_distance: the largest distance at which they do, in this tenant, now.
+    max_distances: for each face the largest distance at which it does, in this tenant, now.
     of_faces: for each face its clusters, nearest first.
     """
 
-    max_distance: float
+    max_distances: tuple[float, ...]
     of_faces: tuple[tuple[ClusterDistance, ...], ...]
 
 
 def assign_clusters(
-    candidates: Sequence[Sequence[ClusterDistance]], max_distance: float
+    candidates: Sequence[Sequence[ClusterDistance]], max_distances: Sequence[float]
 ) -> list[ClusterDistance | None]:
     """Give each face of one photo the nearest cluster that no other face of it took.
 
     One photo shows a person once, so a cluster takes at most one of its faces. Pairs are decided
     nearest first, over the whole photo: the face that fits a cluster best gets it, and the other
-    goes to its next best. A face left without a cluster at or under `max_distance` gets None,
-    which means that it opens a new one.
+    goes to its next best. A face left without a cluster at or under its largest distance gets
+    None, which means that it opens a new one.
 
     Args:
         candidates: for each face its nearest clusters. The rule is exact when each face lists at
-            least as many clusters as the photo has faces, or all within `max_distance`.
-        max_distance: the largest distance that still means "the same person".
+            least as many clusters as the photo has faces, or all within its largest distance.
+        max_distances: for each face the largest distance that still means "the same person".
     """
     pairs = sorted(
         (candidate.distance, face, position)
-        for face, options in enumerate(candidates)
+        for face, (options, limit) in enumerate(zip(candidates, max_distances, strict=True))
         for position, candidate in enumerate(options)
-        if candidate.distance <= max_distance
+        if candidate.distance <= limit
     )
     chosen: list[ClusterDistance | None] = [None] * len(candidates)
     taken: set[ClusterId] = set()

@@ -86,8 +86,9 @@ class FaceQuality:
         the photo.
     roll: estimate from the landmarks, in degrees; positive where the head leans to the right of
         the photo, clockwise.
-    reasons: what lowers the score, worst first: "small", "blurred", "dark", "bright",
-        "low_contrast", "turned_away", "uncertain" (a low probability that it is a face).
+    reasons: what lowers the score, worst first: "small", "blurred", "dark", "bright" (on the whole,
+        or much of it burnt out), "low_contrast", "turned_away", "uncertain" (a low probability that
+        it is a face).
     """
 
     score: float
@@ -147,11 +148,16 @@ class DetectedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class FaceDistance:
-    """How far an embedding is from a stored face (cosine distance, 0 to 2), and whose it is."""
+    """How far an embedding is from a stored face (cosine distance, 0 to 2), and whose it is.
+
+    is_auto_matched: whether the machine put the face into its cluster, and not a person; it says so
+    of no face that a cluster was opened for.
+    """
 
     face_id: FaceId
     cluster_id: ClusterId
     distance: float
+    is_auto_matched: bool
 
 
 @dataclass(frozen=True, slots=True)

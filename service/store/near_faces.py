@@ -28,6 +28,7 @@ def by_embedding(rows: Sequence[asyncpg.Record], count: int) -> list[list[FaceDi
                 FaceId(str(row["face_id"])),
                 ClusterId(str(row["cluster_id"])),
                 float(row["distance"]),
+                row["is_auto_matched"],
             )
         )
     return near

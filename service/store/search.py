@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from asyncpg.pgproto.pgproto import UUID
 from numpy.typing import NDArray
 from pgvector import HalfVector
 
-from service.domain.matching import Candidates, ClusterQuery, reach_of
+from service.domain.matching import Candidates, ClusterQuery, MatchRule, reach_of
 from service.domain.types import (
     ClusterDistance,
     ClusterId,
@@ -67,7 +67,8 @@ class Finds:
     """What was looked up for a query, when the tenant was as it says.
 
     changes: the count of the tenant's changes; None without a tenant. last_seq: its last face.
-    limit: the largest distance at which a face joins a cluster, by the people it had.
+    limits: for each embedding the largest distance to a cluster that it joins, by the people there
+        were.
     near: for each embedding the nearest faces that others may be matched against, nearest first.
         All are there that show a cluster which the face may join; farther ones may follow.
     """
@@ -75,13 +76,13 @@ class Finds:
     query: ClusterQuery
     changes: int | None
     last_seq: int
-    limit: float
+    limits: tuple[float, ...]
     near: list[list[FaceDistance]]
 
     @property
     def reach(self) -> float:
         """The largest cosine distance to the nearest face of a cluster that may be joined."""
-        return reach_of(self.limit)
+        return reach_of(max(self.limits, default=0.0))
 
     def counting(self, faces: Sequence[FaceDistance]) -> Sequence[FaceDistance]:
         """Those of the nearest faces whose clusters may be joined.
@@ -139,8 +140,8 @@ class ClusterSearch:
         state = await self._state(query.space, generic_plans=has_codes)
         codes = self._codes(query.space, state)
         everyone = range(len(query.embeddings))
-        limit = query.rule.limit.at(state["people"] or 0)
-        finds = Finds(query, state["changes"], state["last_seq"] or 0, limit, [])
+        limits = query.limits(state["people"] or 0)
+        finds = Finds(query, state["changes"], state["last_seq"] or 0, limits, [])
         if codes is not None:
             near = await self._until_sure(finds, codes)
         elif state["has_index"]:
@@ -158,15 +159,14 @@ class ClusterSearch:
         """
         if finds.changes is None or changes != finds.changes + 1:
             finds = await self._up_to_date(finds)
-        within = [nearest_of_clusters(finds.counting(faces)) for faces in finds.near]
+        near = [finds.counting(faces) for faces in finds.near]
+        within = [nearest_of_clusters(faces) for faces in near]
         sums = await self._sums({cluster for each in within for cluster in each}, finds.query.space)
-        return Candidates(
-            finds.limit,
-            tuple(
-                _measured(finds.query, embedding, nearest, sums)
-                for embedding, nearest in zip(finds.query.embeddings, within, strict=True)
-            ),
-        )
+        measured = [
+            _measured(finds.query, embedding, nearest, sums)
+            for embedding, nearest in zip(finds.query.embeddings, within, strict=True)
+        ]
+        return Candidates(finds.limits, tuple(await self._as_people_said(finds, near, measured)))
 
     async def nearest_faces(
         self,
@@ -222,6 +222,39 @@ class ClusterSearch:
         ids = [UUID(cluster) for cluster in clusters]
         rows = await self._connection.fetch(SQL["sums_of_clusters"], self._tenant_id, space, ids)
         return {ClusterId(str(row["cluster_id"])): _numbers(row["total"]) for row in rows}
+
+    async def _as_people_said(
+        self,
+        finds: Finds,
+        near: Sequence[Sequence[FaceDistance]],
+        measured: Sequence[tuple[ClusterDistance, ...]],
+    ) -> list[tuple[ClusterDistance, ...]]:
+        """The same distances, but to the faces of which people said that they belong together.
+
+        They may look so different that their sum is like none of them. So where a person put faces
+        into a cluster, it is as near as the nearest of those that the machine did not match.
+        """
+        nearer = [
+            _nearest_said(finds.query.rule, embedding, limit, faces, clusters)
+            for embedding, limit, faces, clusters in zip(
+                finds.query.embeddings, finds.limits, near, measured, strict=True
+            )
+        ]
+        asked = {cluster for each in nearer for cluster in each}
+        if not asked:
+            return list(measured)
+        ids = [UUID(cluster) for cluster in asked]
+        rows = await self._connection.fetch(SQL["clusters_put_together"], self._tenant_id, ids)
+        said = {ClusterId(str(row["cluster_id"])) for row in rows}
+        return [
+            _sorted(
+                replace(each, distance=distances[each.cluster_id])
+                if each.cluster_id in said and each.cluster_id in distances
+                else each
+                for each in clusters
+            )
+            for clusters, distances in zip(measured, nearer, strict=True)
+        ]
 
     async def _until_sure(self, finds: Finds, codes: FaceCodes) -> list[list[FaceDistance]]:
         """Compare the faces with the nearest codes, and more of them until it is enough.
@@ -327,7 +360,7 @@ class ClusterSearch:
         rows = await self._connection.fetch(SQL["clusters_of_faces"], tenant_id, list(ids))
         if len(rows) < len(ids):
             return await self.look_up(query)
-        now = {str(row["face_id"]): ClusterId(str(row["cluster_id"])) for row in rows}
+        now = {str(row["face_id"]): row for row in rows}
         new = by_embedding(
             await self._connection.fetch(
                 SQL["nearest_faces_among_new"],
@@ -341,7 +374,7 @@ class ClusterSearch:
         )
         near = [
             sorted(
-                [*(replace(face, cluster_id=now[face.face_id]) for face in known), *came],
+                [*(_as_it_is(face, now[face.face_id]) for face in known), *came],
                 key=lambda face: (face.distance, face.face_id),
             )
             for known, came in zip(finds.near, new, strict=True)
@@ -352,6 +385,11 @@ class ClusterSearch:
         ):
             return await self.look_up(query)  # clusters were put together
         return replace(finds, near=near)
+
+
+def _as_it_is(face: FaceDistance, row: asyncpg.Record) -> FaceDistance:
+    cluster_id = ClusterId(str(row["cluster_id"]))
+    return replace(face, cluster_id=cluster_id, is_auto_matched=row["is_auto_matched"])
 
 
 def _in_doubt(faces: Sequence[FaceDistance], close: float) -> bool:
@@ -379,10 +417,41 @@ def _measured(
     if not known:
         return ()
     totals = np.stack([sums[cluster] for cluster in known])
-    stored = np.asarray(embedding, np.float16).astype(np.float32)
-    distances = query.rule.distances(stored, totals[:, 1:], totals[:, 0])
-    found = [
+    distances = query.rule.distances(_as_stored(embedding), totals[:, 1:], totals[:, 0])
+    return _sorted(
         ClusterDistance(cluster, float(distance), nearest[cluster], int(count))
         for cluster, distance, count in zip(known, distances, totals[:, 0], strict=True)
-    ]
-    return tuple(sorted(found, key=lambda each: (each.distance, each.cluster_id)))
+    )
+
+
+def _nearest_said(
+    rule: MatchRule,
+    embedding: Embedding,
+    limit: float,
+    faces: Sequence[FaceDistance],
+    clusters: Sequence[ClusterDistance],
+) -> dict[ClusterId, float]:
+    """Of clusters beyond the limit: the distance to a face of theirs that was not matched, within.
+
+    Args:
+        faces: those around the embedding, nearest first.
+        clusters: how far theirs are by their sums.
+    """
+    beyond = {each.cluster_id for each in clusters if each.distance > limit}
+    placed = {
+        face.cluster_id: face.distance
+        for face in reversed(faces)
+        if face.cluster_id in beyond and not face.is_auto_matched
+    }
+    stored = _as_stored(embedding)
+    found = {cluster: rule.distance_to_face(stored, near) for cluster, near in placed.items()}
+    return {cluster: distance for cluster, distance in found.items() if distance <= limit}
+
+
+def _as_stored(embedding: Embedding) -> Embedding:
+    stored: Embedding = np.asarray(embedding, np.float16).astype(np.float32)
+    return stored
+
+
+def _sorted(clusters: Iterable[ClusterDistance]) -> tuple[ClusterDistance, ...]:
+    return tuple(sorted(clusters, key=lambda each: (each.distance, each.cluster_id)))

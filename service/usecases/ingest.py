@@ -12,7 +12,13 @@ from uuid import uuid4
 
 from service.batching import Ticket
 from service.domain.errors import StoreUnavailableError
-from service.domain.matching import Candidates, ClusterQuery, MatchRule, assign_clusters
+from service.domain.matching import (
+    Candidates,
+    ClusterQuery,
+    MatchRule,
+    assign_clusters,
+    doubt_of,
+)
 from service.domain.types import (
     AnalyzedPhoto,
     ClusterDistance,
@@ -51,7 +57,8 @@ class IngestPhoto:
         blobs: where their bytes go; None to keep none.
         space: identifies the weights that made the embeddings; only equal spaces are compared.
         rule: how far a face is from a cluster, and how far it may be to join it.
-        min_quality: no other face is matched against a face with a lower score.
+        min_quality: no other face is matched against a face with a lower score, and one
+            that is not much better is to be nearer to a cluster itself.
         retry_s: how long storing is tried again while the database does not answer; inference is
             not repeated. 0 for once.
         orphan_grace_s: age, in seconds, at which a sweep may remove a blob that no row names.
@@ -135,8 +142,12 @@ class IngestPhoto:
         Every further try looks for the image before it stores it. The tenant's lock makes sure
         that the transaction before has ended by then, one way or the other.
         """
+        photo = image.photo.faces
         query = ClusterQuery(
-            tuple(face.embedding for face in image.photo.faces), self._space, self._rule
+            tuple(face.embedding for face in photo),
+            self._space,
+            self._rule,
+            tuple(doubt_of(face.quality.score, self._min_quality) for face in photo),
         )
         last_try_at = min(ticket.deadline, time.monotonic() + self._retry_s)
         pause_s = _FIRST_PAUSE_S
@@ -182,7 +193,7 @@ class IngestPhoto:
         image: NewImage,
         candidates: Candidates,
     ) -> tuple[NewFace, ...]:
-        matches = assign_clusters(candidates.of_faces, candidates.max_distance)
+        matches = assign_clusters(candidates.of_faces, candidates.max_distances)
         faces = tuple(
             self._new_face(face, match, image.photo)
             for face, match in zip(image.photo.faces, matches, strict=True)

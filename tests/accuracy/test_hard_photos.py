@@ -10,13 +10,26 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.hard_photos import SIDES, Pixels, cut_side, cut_to, largest, read
-from bench.harness import default_settings, running_analyzer
+from bench.hard_photos import (
+    LOOK_ALIKES,
+    SIDES,
+    Pixels,
+    beyond_limit,
+    cut_side,
+    cut_to,
+    largest,
+    look_alike_photos,
+    orders_that_join,
+    read,
+)
+from bench.harness import MODELS, default_settings, running_analyzer
 from bench.parity import iou, load_reference
 from bench.photos import source
 from service.analysis.analyzer import Analyzer
 from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto, Box
+from service.runtime.manifest import load_manifest
+from service.runtime.matching import match_rule
 from service.telemetry import StageClock
 
 pytestmark = pytest.mark.xdist_group("accuracy")
@@ -140,3 +153,14 @@ def test_a_person_is_known_again_where_the_photo_cuts_off_a_fifth_of_the_face(
         for (name, _), photo in zip(cases, found, strict=True)
     ]
     assert np.median(distances) < 0.3
+
+
+def test_look_alikes_stay_apart_in_every_size_and_light(faces_dir: Path) -> None:
+    photos = look_alike_photos(faces_dir)
+    found = look([each for some in photos.values() for each in some])
+    assert all(photo.faces for photo in found)
+    half = len(photos[LOOK_ALIKES[0]])
+    one, other = ([largest(photo) for photo in some] for some in (found[:half], found[half:]))
+    rule = match_rule(load_manifest(MODELS).models["embedder"].embeddings[0])
+    assert beyond_limit(one, other, rule) > 0
+    assert orders_that_join(one, other, rule) == 0

@@ -53,8 +53,12 @@ def thousandths(distance: float | None) -> int | None:
     return None if distance is None else round(distance * 1000)
 
 
-def distance_to(shots: Sequence[Shot], shot: Shot) -> float | None:
-    """How far a shot is from a cluster of others; None where it is too far to join it."""
+def distance_to(shots: Sequence[Shot], shot: Shot, placed: Sequence[Shot] = ()) -> float | None:
+    """How far a shot is from a cluster of others; None where it is too far to join it.
+
+    placed: those of the others that the machine did not match. Where there are several, a person
+    put faces together, and the nearest of them counts where their sum is too far.
+    """
     vectors = [each.embedding.astype(np.float16).astype(np.float64) for each in (*shots, shot)]
     members, probe = vectors[:-1], vectors[-1]
     if min(1 - float(member @ probe) for member in members) > LARGEST + REACH:
@@ -62,7 +66,15 @@ def distance_to(shots: Sequence[Shot], shot: Shot) -> float | None:
     total = sum(members)
     shrunk = float(total @ total) + EVIDENCE * len(members)
     distance = 1 - float(total @ probe) * ((1 + EVIDENCE) / shrunk) ** 0.5
+    if distance > LARGEST and len(placed) > 1:
+        distance = min(distance, *(apart(each, shot) for each in placed))
     return distance if distance <= LARGEST else None
+
+
+def apart(one: Shot, other: Shot) -> float:
+    """The cosine distance of two shots."""
+    a, b = (each.embedding.astype(np.float16).astype(np.float64) for each in (one, other))
+    return 1 - float(a @ b)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +115,11 @@ class Tenant:
             raise Refused("cluster")
         return found
 
-    def shots_of(self, cluster_id: ClusterId) -> list[Shot]:
-        """What the faces of a cluster show."""
-        return [face.shot for face in self.faces.values() if face.cluster_id == cluster_id]
+    def distance_to(self, cluster_id: ClusterId, shot: Shot) -> float | None:
+        """How far a shot is from a cluster; None where it is too far to join it."""
+        faces = [face for face in self.faces.values() if face.cluster_id == cluster_id]
+        placed = [face.shot for face in faces if face.distance is None]
+        return distance_to([face.shot for face in faces], shot, placed)
 
     def on_image(self, image_id: ImageId) -> dict[FaceId, Face]:
         """The faces of an image, largest first; refused where there is no such image."""
@@ -212,7 +226,7 @@ class Insert:
             (distance, nth, cluster)
             for cluster in tenant.clusters
             for nth, shot in enumerate(self.shots)
-            if (distance := distance_to(tenant.shots_of(cluster), shot)) is not None
+            if (distance := tenant.distance_to(cluster, shot)) is not None
         )
         matches: dict[int, tuple[ClusterId, int]] = {}
         for distance, nth, cluster in pairs:

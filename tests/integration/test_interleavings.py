@@ -153,10 +153,11 @@ def with_files_that_stay(patch: pytest.MonkeyPatch) -> None:
 
 def with_faces_of_one_photo_put_together(patch: pytest.MonkeyPatch) -> None:
     def nearest(
-        candidates: Sequence[Sequence[ClusterDistance]], max_distance: float
+        candidates: Sequence[Sequence[ClusterDistance]], max_distances: Sequence[float]
     ) -> list[ClusterDistance | None]:
         return [
-            near[0] if near and near[0].distance <= max_distance else None for near in candidates
+            near[0] if near and near[0].distance <= limit else None
+            for near, limit in zip(candidates, max_distances, strict=True)
         ]
 
     patch.setattr(ingest, "assign_clusters", nearest)

@@ -109,7 +109,7 @@ async def test_every_way_of_searching_finds_the_clusters_that_may_be_joined(
             assert each.faces == count
         assert list(found) == sorted(found, key=lambda each: each.distance)
         several += len(found) > 1
-        joins += bool(found) and found[0].distance <= candidates.max_distance
+        joins += bool(found) and found[0].distance <= candidates.max_distances[0]
     assert set(paths) == {path}
     # Codes lead to the nearest faces, and may leave out one of dozens at the edge of the reach.
     assert whole >= (PROBES if path != "codes" else 0.95 * PROBES)

@@ -98,6 +98,20 @@ def test_a_rate_asked_for_without_a_curve_is_an_error_with_the_remedy(
         match_rule(without_curve, **{asked: 1e-3})
 
 
+@pytest.mark.parametrize("people", PEOPLE)
+def test_a_face_of_low_quality_is_to_be_nearer(facts: EmbeddingFacts, people: int) -> None:
+    limit = match_rule(facts).limit
+    limits = [limit.at(people, doubt) for doubt in (1, 0.5, 0)]
+    assert limits == sorted(set(limits))
+    assert limits[-1] == limit.at(people)
+    assert facts.curve is not None
+    assert limits[0] == false_match_curve(facts.curve).distance(limit.rate_at(people) / 20)
+
+
+def test_a_distance_asked_for_holds_for_faces_of_low_quality_too(facts: EmbeddingFacts) -> None:
+    assert match_rule(facts, max_distance=0.37).limit.at(10, 1) == 0.37
+
+
 def test_points_without_a_false_match_are_no_rate(facts: EmbeddingFacts) -> None:
     assert facts.curve is not None
     first = facts.curve.points[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
@@ -11,18 +12,26 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.domain.matching import (
+    ClusterQuery,
     Cohort,
     DistanceLimit,
     FalseMatchCurve,
     MatchRule,
     assign_clusters,
+    doubt_of,
     fixed_rule,
 )
-from service.domain.types import ClusterDistance, ClusterId
+from service.domain.types import ClusterDistance, ClusterId, ModelSpace
 
 
 def near(**distances: float) -> list[ClusterDistance]:
     return [ClusterDistance(ClusterId(name), d, d, 1) for name, d in distances.items()]
+
+
+def assigned(
+    candidates: Sequence[Sequence[ClusterDistance]], max_distance: float
+) -> list[ClusterDistance | None]:
+    return assign_clusters(candidates, [max_distance] * len(candidates))
 
 
 def names(chosen: list[ClusterDistance | None]) -> list[str | None]:
@@ -30,42 +39,42 @@ def names(chosen: list[ClusterDistance | None]) -> list[str | None]:
 
 
 def test_a_face_joins_its_nearest_cluster() -> None:
-    chosen = assign_clusters([near(b=0.3, a=0.2, c=0.4)], 0.5)
+    chosen = assigned([near(b=0.3, a=0.2, c=0.4)], 0.5)
     assert chosen == near(a=0.2)
 
 
 def test_a_contested_cluster_goes_to_the_nearest_face_of_the_photo() -> None:
-    assert names(assign_clusters([near(a=0.3), near(a=0.1), near(a=0.2)], 0.5)) == [None, "a", None]
+    assert names(assigned([near(a=0.3), near(a=0.1), near(a=0.2)], 0.5)) == [None, "a", None]
 
 
 def test_the_loser_gets_its_next_best() -> None:
-    chosen = assign_clusters([near(a=0.2, b=0.3), near(a=0.1, b=0.15)], 0.5)
+    chosen = assigned([near(a=0.2, b=0.3), near(a=0.1, b=0.15)], 0.5)
     assert names(chosen) == ["b", "a"]
 
 
 def test_a_loser_does_not_take_what_fits_a_third_face_better() -> None:
-    chosen = assign_clusters([near(a=0.1), near(a=0.2, b=0.4, c=0.45), near(b=0.3)], 0.5)
+    chosen = assigned([near(a=0.1), near(a=0.2, b=0.4, c=0.45), near(b=0.3)], 0.5)
     assert names(chosen) == ["a", "c", "b"]
 
 
 def test_the_largest_distance_still_matches() -> None:
-    assert names(assign_clusters([near(a=0.5)], 0.5)) == ["a"]
+    assert names(assigned([near(a=0.5)], 0.5)) == ["a"]
 
 
 def test_beyond_the_largest_distance_nothing_matches() -> None:
-    assert names(assign_clusters([near(a=0.5000001)], 0.5)) == [None]
+    assert names(assigned([near(a=0.5000001)], 0.5)) == [None]
 
 
 def test_equal_distances_go_to_the_earlier_face() -> None:
-    assert names(assign_clusters([near(a=0.2), near(a=0.2)], 0.5)) == ["a", None]
+    assert names(assigned([near(a=0.2), near(a=0.2)], 0.5)) == ["a", None]
 
 
 def test_a_tenant_without_clusters_matches_nothing() -> None:
-    assert assign_clusters([[], []], 0.5) == [None, None]
+    assert assigned([[], []], 0.5) == [None, None]
 
 
 def test_a_photo_without_faces_has_no_choices() -> None:
-    assert assign_clusters([], 0.5) == []
+    assert assigned([], 0.5) == []
 
 
 photos = st.lists(
@@ -79,7 +88,7 @@ photos = st.lists(
 def test_each_face_gets_one_of_its_own_candidates_and_each_cluster_one_face(
     photo: list[list[ClusterDistance]], limit: float
 ) -> None:
-    chosen = assign_clusters(photo, limit)
+    chosen = assigned(photo, limit)
     assert len(chosen) == len(photo)
     for options, one in zip(photo, chosen, strict=True):
         assert one is None or (one in options and one.distance <= limit)
@@ -91,7 +100,7 @@ def test_each_face_gets_one_of_its_own_candidates_and_each_cluster_one_face(
 def test_no_face_envies_a_free_cluster_or_one_that_a_farther_face_took(
     photo: list[list[ClusterDistance]], limit: float
 ) -> None:
-    chosen = assign_clusters(photo, limit)
+    chosen = assigned(photo, limit)
     holder = {one.cluster_id: one.distance for one in chosen if one is not None}
     for options, one in zip(photo, chosen, strict=True):
         for option in options:
@@ -109,9 +118,9 @@ def test_no_face_envies_a_free_cluster_or_one_that_a_farther_face_took(
     )
 )
 def test_the_order_of_faces_does_not_matter(table: list[list[ClusterDistance]]) -> None:
-    chosen = assign_clusters(table, 0.5)
+    chosen = assigned(table, 0.5)
     for order in permutations(range(3)):
-        assert assign_clusters([table[i] for i in order], 0.5) == [chosen[i] for i in order]
+        assert assigned([table[i] for i in order], 0.5) == [chosen[i] for i in order]
 
 
 def unit(*numbers: float) -> NDArray[np.float32]:
@@ -205,3 +214,35 @@ def test_the_limit_falls_so_that_the_chance_of_a_wrong_join_stays() -> None:
 
 def test_without_a_curve_the_limit_is_a_distance() -> None:
     assert {DistanceLimit(0.4, max_wrong_joins=0.01).at(people) for people in (0, 10**6)} == {0.4}
+
+
+def test_each_face_has_a_limit_of_its_own() -> None:
+    near_by = [near(a=0.3), near(b=0.3)]
+    assert names(assign_clusters(near_by, [0.3, 0.29])) == ["a", None]
+
+
+def test_limits_of_a_query_are_by_the_quality_of_its_faces() -> None:
+    curve = FalseMatchCurve((0.2, 0.4), (1e-6, 1e-2))
+    rule = MatchRule(DistanceLimit(0.3, curve, max_fmr=1e-3))
+    faces = tuple(np.eye(3, dtype=np.float32))
+    usual, strict = curve.distance(1e-3), curve.distance(5e-5)
+    assert strict < usual
+    found = ClusterQuery(faces, ModelSpace("made-up/1"), rule, (0.0, 1.0, 0.5)).limits(10)
+    assert found == pytest.approx((usual, strict, (usual + strict) / 2))
+    assert ClusterQuery(faces, ModelSpace("made-up/1"), rule).limits(10) == (usual,) * 3
+
+
+def test_what_is_not_much_better_than_the_least_is_doubted_a_little() -> None:
+    scores = (0.0, 0.39, 0.4, 0.45, 0.5, 0.6, 1.0)
+    found = [doubt_of(score, 0.4) for score in scores]
+    assert found == pytest.approx([1, 1, 1, 0.75, 0.5, 0, 0])
+
+
+def test_a_near_face_is_as_far_as_its_cosine_and_how_dense_it_is_there() -> None:
+    probe = np.eye(4, dtype=np.float32)[0]
+    assert fixed_rule(0.5).distance_to_face(probe, 0.25) == 0.25
+    cohort = Cohort(np.eye(4, dtype=np.float32)[:2], 0.1, 0.05, 1.1)
+    density = float(cohort.density(probe.astype(np.float64)[None])[0])
+    assert density > 0
+    found = MatchRule(DistanceLimit(0.5), cohort).distance_to_face(probe, 0.25)
+    assert found == pytest.approx(0.25 + 1.1 * density)

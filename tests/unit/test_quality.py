@@ -82,6 +82,7 @@ def test_blur_lowers_sharpness_and_score_step_by_step(
         (lambda photo, face: through_few_pixels(photo, face, 8), "blurred"),
         (lambda photo, face: lit(photo, 0.05), "dark"),
         (lambda photo, face: lit(photo, 0.1, 240), "bright"),
+        (lambda photo, face: lit(photo, 3), "bright"),
         (lambda photo, face: lit(photo, 0.1, 100), "low_contrast"),
     ],
 )

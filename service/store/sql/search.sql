@@ -47,7 +47,7 @@ FROM (VALUES
 -- of its embedding in $5) and of those that came after one ($6), as far as they are near ($8), but at
 -- least one; and how many were compared. With || '' a vector is looked for by its face, whatever the
 -- last statistics say.
-SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, near.compared
+SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched, near.compared
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
     SELECT candidate.face_id,
@@ -69,7 +69,7 @@ CROSS JOIN LATERAL (
     LIMIT $7
 ) AS near
 CROSS JOIN LATERAL (
-    SELECT face_id, cluster_id FROM face
+    SELECT face_id, cluster_id, is_auto_matched FROM face
     WHERE tenant_id = $1 AND face.face_id = near.face_id LIMIT 1
 ) AS face
 WHERE near.place = 1 OR near.distance <= $8
@@ -78,7 +78,7 @@ ORDER BY wanted.nth, near.distance, face.face_id
 -- name: nearest_faces_exact
 -- For each embedding: the nearest ($4), as far as they are near ($5), but at least one. Every face that
 -- others may be matched against is compared: no index gives the order of this sum.
-SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
+SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
     SELECT face_id, distance, row_number() OVER (ORDER BY distance) AS place FROM (
@@ -97,7 +97,7 @@ ORDER BY wanted.nth, near.distance, face.face_id
 -- For each embedding: the nearest that the index finds, those that it does not hold yet, and those that
 -- are worth comparing for another reason ($6, each with the number of its embedding in $7); as far as
 -- they are near ($5), but at least one.
-SELECT wanted.nth, face.face_id, face.cluster_id, near.distance
+SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
     SELECT face_id, distance, row_number() OVER (ORDER BY distance) AS place FROM (
@@ -132,10 +132,11 @@ ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_among_new
 -- For each embedding: all faces that came after one ($4), as far as they are near ($5).
-SELECT wanted.nth, near.face_id, near.cluster_id, near.distance
+SELECT wanted.nth, near.face_id, near.cluster_id, near.distance, near.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
-    SELECT face.face_id, face.cluster_id, vector.embedding <=> wanted.embedding AS distance
+    SELECT face.face_id, face.cluster_id, face.is_auto_matched,
+           vector.embedding <=> wanted.embedding AS distance
     FROM face
     CROSS JOIN LATERAL (
         SELECT embedding FROM face_vector
@@ -147,10 +148,16 @@ CROSS JOIN LATERAL (
 WHERE near.distance <= $5
 
 -- name: clusters_of_faces
-SELECT face_id, cluster_id FROM face WHERE tenant_id = $1 AND face_id = ANY($2::uuid[])
+SELECT face_id, cluster_id, is_auto_matched FROM face WHERE tenant_id = $1 AND face_id = ANY($2::uuid[])
 
 -- name: sums_of_clusters
 -- How many faces of each cluster others may be matched against, and the sum of their vectors, as the
 -- server sends an array: a driver takes far longer to make numbers of it one by one.
 SELECT cluster_id, array_send(total) AS total FROM cluster_sum
 WHERE tenant_id = $1 AND model_space = $2 AND cluster_id = ANY($3::uuid[])
+
+-- name: clusters_put_together
+-- Those of the given clusters that a person had a hand in: more than one of their faces was not matched.
+SELECT cluster_id FROM face
+WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[]) AND NOT is_auto_matched
+GROUP BY cluster_id HAVING count(*) > 1
