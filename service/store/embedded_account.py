@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from service.domain.errors import ConfigError
 
@@ -72,10 +72,10 @@ class ServerAccount:
             mine |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return mine
 
-    def reaches(self, path: Path) -> bool:
-        """Whether the account can get at a path."""
+    def reaches(self, path: Path, what: Literal["-e", "-x"] = "-e") -> bool:
+        """Whether the account can get at a path; with -x, also run it."""
         found = subprocess.run(  # noqa: S603
-            ["test", "-e", path],  # noqa: S607
+            ["test", what, path],  # noqa: S607
             check=False,
             cwd="/",
             **self.of_process,

@@ -7,6 +7,7 @@ import os
 import pwd
 import shlex
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
@@ -101,7 +102,7 @@ class Cluster:
         account = ServerAccount.choose()
         folder = folder.resolve()
         try:
-            account.let_reach(_executable("postgres"))
+            _let_run_programs(account)
             _own(folder, account)
             account.let_reach(folder)
             made = cls(folder, account, folder, options)
@@ -347,6 +348,17 @@ class Cluster:
 
 def _executable(program: str) -> Path:
     return PROGRAMS / program
+
+
+def _let_run_programs(account: ServerAccount) -> None:
+    """Let the account run what was installed by one whose files are its own (umask 077)."""
+    account.let_reach(PROGRAMS.parent)
+    if not account.is_own and not account.reaches(_executable("postgres"), "-x"):
+        for path in (PROGRAMS.parent, *PROGRAMS.parent.rglob("*")):
+            mode = path.lstat().st_mode
+            if not stat.S_ISLNK(mode):
+                path.chmod(stat.S_IMODE(mode) | (0o055 if mode & stat.S_IXUSR else 0o044))
+    account.let_reach(_executable("postgres"))
 
 
 def _own(folder: Path, account: ServerAccount) -> None:
