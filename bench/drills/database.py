@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shlex
 import subprocess
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ import psutil
 
 from bench.server import ServiceProcess
 from service.store.embedded_account import ServerAccount
+from service.store.embedded_cluster import programs
 
 Mode = Literal["fast", "immediate"]
 """fast: ends transactions, then stops. immediate: stops as a crash does, and recovers at start."""
@@ -138,12 +138,8 @@ def _cluster(service: ServiceProcess) -> Path:
 
 
 def _pg_ctl(*arguments: str) -> None:
-    with warnings.catch_warnings():
-        # Without XDG_RUNTIME_DIR a library underneath falls back to a folder in /tmp, loudly.
-        warnings.simplefilter("ignore")
-        from service.store.embedded_cluster import PROGRAMS
     subprocess.run(  # noqa: S603
-        [PROGRAMS / "pg_ctl", *arguments],
+        [programs() / "pg_ctl", *arguments],
         check=True,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

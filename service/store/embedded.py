@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,10 +51,9 @@ def embedded_server(
             does not start.
     """
     try:
-        with warnings.catch_warnings():
-            # Without XDG_RUNTIME_DIR a library underneath falls back to a folder in /tmp, loudly.
-            warnings.simplefilter("ignore")
-            from service.store.embedded_cluster import Cluster
+        from service.store.embedded_cluster import Cluster, programs
+
+        programs()
     except ImportError:
         raise ConfigError(
             "no [database] is configured and the embedded one is not installed: install the "

