@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import time
 
-from starlette.routing import Router
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import TokenGuard
 from service.api.boundary import Boundary
 from service.api.door import Door
-from service.api.routes import ApiServices, build_routes
+from service.api.routes import ApiServices, build_routes, caller_routes, operations_routes
+from service.api.shared_call import SharedCall
 from service.batching import Admission, AdmissionLimits
 from service.changes import changes
 from service.config import Config
@@ -52,6 +54,9 @@ class Service:
 
     Args:
         load: reads the configuration again, for `reload`.
+
+    Attributes:
+        operations: the application of the operations port alone, without a lifespan of its own.
     """
 
     def __init__(self, config: Config, load: Callable[[], Config]) -> None:
@@ -72,17 +77,23 @@ class Service:
         )
         self._stopping = False
         self._tracing = open_tracing(config.tracing.endpoint, config.tracing.sample_ratio)
-        self._boundary = Boundary(
-            Router(build_routes(self._generations.lease), redirect_slashes=False),
-            lifespan=self._lifespan,
-            metrics=self._metrics,
-            max_body_bytes=config.server.max_body_bytes,
-            tracing=self._tracing,
-        )
+        # Both cost the service something, and anyone may ask, as often as he likes.
+        self._ping = SharedCall(lambda: self._database.ping())
+        # Milliseconds of rendering, which other requests need not wait for.
+        self._exposition = SharedCall(partial(asyncio.to_thread, self._metrics.exposition))
+        apart = bool(config.server.operations_port)
+        lease = self._generations.lease
+        self._boundary = self._bounded(caller_routes(lease) if apart else build_routes(lease))
+        self.operations: ASGIApp = self._bounded(operations_routes(lease))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         await self._boundary(scope, receive, send)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is counted."""
+        return self._metrics
 
     def begin_stopping(self) -> None:
         """Say at /readyz that the service stops; everything is served as before."""
@@ -198,6 +209,15 @@ class Service:
         )
         self._boundary.max_body_bytes = config.server.max_body_bytes
 
+    def _bounded(self, routes: Sequence[Route]) -> Boundary:
+        return Boundary(
+            Router(routes, redirect_slashes=False),
+            lifespan=self._lifespan,
+            metrics=self._metrics,
+            max_body_bytes=self.config.server.max_body_bytes,
+            tracing=self._tracing,
+        )
+
     def _open_indexer(self, stack: AsyncExitStack) -> Indexer:
         """Look after the vector indexes for as long as the stack is open."""
         metrics = self._metrics
@@ -245,6 +265,7 @@ class Service:
             upload_timeout_s=server.upload_timeout_s,
             request_timeout_s=server.request_timeout_ms / 1e3,
             ready=self._ready,
+            exposition=self._exposition,
         )
 
     def _count_swept(self, swept: Swept) -> None:
@@ -292,7 +313,7 @@ class Service:
     async def _ready(self) -> None:
         if self._stopping:
             raise StoppingError("The service is shutting down.")
-        await self._database.ping()
+        await self._ping()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -13,6 +13,12 @@ _FIXED = frozenset(
     {
         "server.host",
         "server.port",
+        "server.operations_host",
+        "server.operations_port",
+        "server.max_connections",
+        "server.max_connections_per_address",
+        "server.head_timeout_s",
+        "server.keep_alive_s",
         "server.processes",
         "paths.data_dir",
         # A request in progress relies on what it began with: a shorter one could cost it its blob.

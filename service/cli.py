@@ -10,8 +10,8 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from service.domain.types import TenantId
 from service.ops.archives import run_export, run_import
 from service.ops.doctor import run_doctor
 from service.reembedding import ReembedOptions, reembed
+from service.runtime.descriptors import raise_descriptor_limit
 from service.server import Server
 from service.store.database import Database
 from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     process = commands.add_parser("serve-process")  # without help: only the supervisor calls it
     for descriptor in ("listener", "parent", "ready"):
         process.add_argument(descriptor, type=int)
+    process.add_argument("operations", type=int, nargs="?")
     process.set_defaults(run=_serve_process)
 
     init = commands.add_parser("init", help="create the configuration file if there is none")
@@ -220,13 +222,21 @@ def _serve(options: argparse.Namespace) -> int:
     configure_logging(config.server.log_level, as_json=config.server.log_json)
     host = options.host or config.server.host
     port = config.server.port if options.port is None else options.port
-    with _listen(host, port) as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(_listen(host, port))
+        operations = None
+        if config.server.operations_port:
+            operations_host = config.server.operations_host or host
+            operations = stack.enter_context(
+                _listen(operations_host, config.server.operations_port)
+            )
         greeting = _greeting(options.config, config, host, listener.getsockname()[1])
         greet = partial(print, greeting, flush=True)
         if config.server.processes == 1:
-            return _run(Server(Service(config, load), greet), listener)
+            return _run(_server(Service(config, load), greet, operations), listener)
         command = child_command(options.config)
-        return asyncio.run(Supervisor(config, listener, command, load, greet).run())
+        listeners = [listener] if operations is None else [listener, operations]
+        return asyncio.run(Supervisor(config, listeners, command, load, greet).run())
 
 
 def _serve_process(options: argparse.Namespace) -> int:
@@ -234,12 +244,32 @@ def _serve_process(options: argparse.Namespace) -> int:
     load = partial(load_config, options.config)
     config = load()
     configure_logging(config.server.log_level, as_json=config.server.log_json)
-    server = Server(Service(config, load), partial(say_ready, options.ready), parent=options.parent)
-    with socket.socket(fileno=options.listener) as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(fileno=options.listener))
+        operations = None
+        if options.operations is not None:
+            operations = stack.enter_context(socket.socket(fileno=options.operations))
+        say = partial(say_ready, options.ready)
+        server = _server(Service(config, load), say, operations, options.parent)
         status = _run(server, listener)
     if server.orphaned:  # nobody else is left to do it
         shutil.rmtree(os.environ[SHARED_METRICS_DIR], ignore_errors=True)
     return status
+
+
+def _server(
+    service: Service,
+    on_ready: Callable[[], None],
+    operations: socket.socket | None,
+    parent: int | None = None,
+) -> Server:
+    return Server(
+        service,
+        on_ready,
+        descriptors=raise_descriptor_limit(),
+        operations=operations,
+        parent=parent,
+    )
 
 
 def _run(server: Server, listener: socket.socket) -> int:

@@ -9,6 +9,7 @@ from service.analysis.analyzer import AnalysisSettings
 from service.analysis.stages import StageSettings
 from service.config import Config, MatchConfig, VectorIndexConfig
 from service.domain.matching import MatchRule
+from service.places import PlaceLimits
 from service.runtime.catalogue import COMPATIBLE_NAME, DEFAULT_NAME
 from service.runtime.cpu import usable_cores
 from service.runtime.manifest import EmbeddingFacts
@@ -23,6 +24,25 @@ from service.vision.cascade import CascadeSettings
 
 # A request needs one connection, and /readyz must not wait for it.
 _FEWEST_CONNECTIONS = 2
+# What stays free of a process's file descriptors, for files and the database: a quarter of them,
+# and these.
+_DESCRIPTORS_KEPT = 128
+_FEWEST_PLACES = 16
+
+
+def place_limits(config: Config, descriptors: int) -> PlaceLimits:
+    """How many connections one process may have open.
+
+    Args:
+        descriptors: files that it may have open, connections included.
+    """
+    server = config.server
+    granted = descriptors - descriptors // 4 - _DESCRIPTORS_KEPT
+    total = max(_FEWEST_PLACES, min(share(server.max_connections, config), granted))
+    of_one = total - total // 4
+    if server.max_connections_per_address:
+        of_one = min(share(server.max_connections_per_address, config), total)
+    return PlaceLimits(total, of_one)
 
 
 def analysis_settings(config: Config) -> AnalysisSettings:

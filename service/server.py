@@ -13,14 +13,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
+from service.connection import Connection, ConnectionState, OperationsConnection
+from service.derived import place_limits, share
 from service.hangup import Hangup
+from service.places import PlaceLimits, Places
 from service.runtime.memory import settle_heap
 
 if TYPE_CHECKING:
@@ -28,62 +30,19 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Longer than clients and proxies keep a connection for another request (60 s and less are usual),
-# so that it is theirs to close: a request that meets a closing connection is lost.
-_KEEP_ALIVE_S = 75
 # A caller that asks one thing after the other has the next request on its way already.
 _LAST_REQUEST_S = 0.5
 # As long as the boundary reads on for a caller that is still sending, and a moment more.
 _CANCELLED_S = 3.0
+# What has begun to come gets this long: a request that is still on its way is answered, and half a
+# head does not hold up the end.
+_LAST_HEAD_S = 2.0
 _TICK_S = 0.02
-
-
-class _State(ServerState):
-    """What all connections share; `ending` once each should be told that it ends."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ending = False
-
-
-class Connection(HttpToolsProtocol):
-    """A connection that can be brought to its end between two requests, not within one."""
-
-    server_state: _State
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._reading_head = False
-        self._last: RequestResponseCycle | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing of a request was read that is not answered yet."""
-        answered = self.cycle is None or self.cycle.response_complete
-        return answered and not self.pipeline and not self._reading_head
-
-    def end(self) -> None:
-        """Make the answer to what was read last the connection's last one."""
-        if not self.idle and not self._reading_head:
-            self._announce_end()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._reading_head = True
-
-    def on_headers_complete(self) -> None:
-        former = self.cycle
-        super().on_headers_complete()
-        self._reading_head = False
-        if self.server_state.ending:
-            if former is not None and former is self._last and not former.response_started:
-                former.keep_alive = True  # this one was sent behind it, and is answered too
-            self._announce_end()
-
-    def _announce_end(self) -> None:
-        if self.cycle.keep_alive:
-            self.cycle.keep_alive = False
-            self._last = self.cycle
+# Of uvicorn's ticks, ten a second.
+_TICKS_OF_EXPIRY = 5
+_TICKS_OF_LOG = 10
+# Those of the operations port are apart, and come on top.
+_OPERATIONS_LIMITS = PlaceLimits(total=64, of_one_address=64)
 
 
 class Server(uvicorn.Server):
@@ -91,16 +50,25 @@ class Server(uvicorn.Server):
 
     Args:
         on_ready: called once requests are answered.
+        descriptors: files that the process may have open.
+        operations: the listening socket of the operations port, if there is one; it is closed at
+            the end.
         parent: read end of a pipe that the supervising process holds open, if there is one. When
             it closes, the parent has died, and this process stops as well. A supervised process
             takes any number of SIGTERM for one (a process manager may send it to the parent and
             to everybody); else the second one stops at once.
     """
 
-    server_state: _State
+    server_state: ConnectionState
 
     def __init__(
-        self, service: Service, on_ready: Callable[[], None], *, parent: int | None = None
+        self,
+        service: Service,
+        on_ready: Callable[[], None],
+        *,
+        descriptors: int,
+        operations: socket.socket | None = None,
+        parent: int | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -113,12 +81,13 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nothing here depends on who calls
-                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_keep_alive=service.config.server.keep_alive_s,
             )
         )
-        self.server_state = _State()
         self._service = service
         self._on_ready = on_ready
+        self._operations = operations
+        self.server_state = self._open_places(descriptors)
         self._parent = parent
         self.orphaned = False
         self._hung_up_early = False
@@ -131,6 +100,9 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         await super().startup(sockets)
+        if self._operations is not None:
+            connect = partial(self._connect, OperationsConnection)
+            self.servers.append(await loop.create_server(connect, sock=self._operations))
         if self._parent is not None:
             loop.add_reader(self._parent, self._parent_gone, self._parent)
         if not self.should_exit:
@@ -148,6 +120,10 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether the port should be closed now."""
+        if counter % _TICKS_OF_EXPIRY == 0:
+            self._expire_connections()
+        if counter % _TICKS_OF_LOG == 0:
+            self.server_state.log_refusals()
         if not await super().on_tick(counter):
             return False
         self._end_connections()
@@ -156,14 +132,19 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the port, answer what was read, then bring the service down."""
         self._end_connections()
-        for listener in sockets or []:
-            await self._accept_waiting(listener)
+        listening: list[tuple[socket.socket, type[Connection]]]
+        listening = [(listener, Connection) for listener in sockets or []]
+        if self._operations is not None:
+            listening.append((self._operations, OperationsConnection))
+        for listener, kind in listening:
+            await self._accept_waiting(listener, kind)
         for server in self.servers:
             server.close()
-        for listener in sockets or []:
+        for listener, _ in listening:
             listener.close()
         if not await self._finish_requests():
             await self._cancel_requests()
+        self.server_state.log_refusals()
         await self.lifespan.shutdown()
 
     @property
@@ -199,10 +180,38 @@ class Server(uvicorn.Server):
         for connection in self._connections():
             connection.end()
 
+    def _open_places(self, descriptors: int) -> ConnectionState:
+        config, metrics = self._service.config, self._service.metrics
+        limits = place_limits(config, descriptors)
+        wanted = share(config.server.max_connections, config)
+        if limits.total < wanted:
+            _logger.warning(
+                "fewer connections than server.max_connections, for want of file descriptors",
+                extra={"fields": {"connections": limits.total, "descriptors": descriptors}},
+            )
+
+        def note_refusal(reason: str) -> None:
+            self.server_state.note_refusal(reason)
+
+        return ConnectionState(
+            metrics,
+            places=Places(limits, on_size=metrics.connections.set, on_refusal=note_refusal),
+            operations=self._service.operations,
+            operations_places=Places(
+                _OPERATIONS_LIMITS, on_size=lambda _: None, on_refusal=note_refusal
+            ),
+            head_timeout_s=config.server.head_timeout_s,
+        )
+
+    def _expire_connections(self) -> None:
+        now = time.monotonic()
+        for connection in self._connections():
+            connection.expire(now)
+
     def _connections(self) -> list[Connection]:
         return [each for each in self.server_state.connections if isinstance(each, Connection)]
 
-    async def _accept_waiting(self, listener: socket.socket) -> None:
+    async def _accept_waiting(self, listener: socket.socket, kind: type[Connection]) -> None:
         """Take what the kernel has connected already: closing the port would reset it."""
         listener.setblocking(False)
         while True:
@@ -210,10 +219,11 @@ class Server(uvicorn.Server):
                 accepted, _ = listener.accept()
             except OSError:  # nothing waits, or what waited has gone
                 return
-            await asyncio.get_running_loop().connect_accepted_socket(self._connect, accepted)
+            connect = partial(self._connect, kind)
+            await asyncio.get_running_loop().connect_accepted_socket(connect, accepted)
 
-    def _connect(self) -> Connection:
-        return Connection(self.config, self.server_state, self.lifespan.state)
+    def _connect(self, kind: type[Connection]) -> Connection:
+        return kind(self.config, self.server_state, self.lifespan.state)
 
     async def _finish_requests(self) -> bool:
         """Wait until every request is answered; False when time ran out, or patience."""
@@ -224,10 +234,12 @@ class Server(uvicorn.Server):
             now = time.monotonic()
             if self.force_exit or now >= began + limit_s:
                 return False
-            if now >= began + _LAST_REQUEST_S:
-                for connection in self._connections():
-                    if connection.idle:
-                        connection.transport.close()
+            self._expire_connections()
+            for connection in self._connections():
+                if now >= began + _LAST_HEAD_S:
+                    connection.give_up_head()
+                if now >= began + _LAST_REQUEST_S and connection.idle:
+                    connection.transport.close()
             await asyncio.sleep(_TICK_S)
         return True
 

@@ -45,14 +45,16 @@ class _Child:
 
 
 class Supervisor:
-    """Runs `server.processes` serving processes that share one listening socket.
+    """Runs `server.processes` serving processes that share their listening sockets.
 
     It starts the embedded database, if there is one, and migrates; the processes find its address
     in their environment. It holds no model and answers no request itself.
 
     Args:
-        command: what starts one process; three file descriptors are appended: the listening
-            socket, a pipe that closes when the supervisor dies, and one to say "ready" through.
+        listeners: the listening socket, and that of the operations port, if there is one.
+        command: what starts one process; file descriptors are appended: the listening socket, a
+            pipe that closes when the supervisor dies, one to say "ready" through, and the other
+            listening socket.
         load: reads the configuration again.
         on_ready: called once, when every process is ready.
     """
@@ -60,13 +62,13 @@ class Supervisor:
     def __init__(
         self,
         config: Config,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         command: Sequence[str],
         load: Callable[[], Config],
         on_ready: Callable[[], None],
     ) -> None:
         self._config = config
-        self._listener = listener
+        self._listeners = listeners
         self._command = command
         self._load = load
         self._on_ready = on_ready
@@ -152,7 +154,8 @@ class Supervisor:
         """Start a process and return when it has ended."""
         told, tell = os.pipe()
         try:
-            inherited = (self._listener.fileno(), alive, tell)
+            main, *others = (listener.fileno() for listener in self._listeners)
+            inherited = (main, alive, tell, *others)
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 *map(str, inherited),
@@ -228,7 +231,8 @@ class Supervisor:
 
     async def _stop_all(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         # Connections must not be taken for a socket that nobody accepts from any more.
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for child in self._children:
             child.process.terminate()
         limits = self._config.server

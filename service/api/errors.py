@@ -24,15 +24,48 @@ class MethodNotAllowedError(errors.FacetteError):
     code = "method_not_allowed"
 
 
+class MalformedRequestError(errors.InputError):
+    """What came is no HTTP/1.1, or may be read in more than one way."""
+
+    code = "malformed_request"
+
+    def __init__(self) -> None:
+        super().__init__("This is not a request of HTTP/1.1 that can be read in one way alone.")
+
+
+class HeadTooLargeError(errors.InputError):
+    """A request's head has more bytes or headers than the limit."""
+
+    code = "head_too_large"
+
+
+class PipelineTooLongError(errors.InputError):
+    """More was sent behind a request that is not answered yet than may wait."""
+
+    code = "pipeline_too_long"
+
+
+class HeadTimeoutError(errors.InputError):
+    """A request's head was begun, and did not end in time."""
+
+    code = "head_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The head of the request took too long to arrive.")
+
+
 # The first class in an error's own line of ancestors decides.
 STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
     {
+        MalformedRequestError: 400,
+        PipelineTooLongError: 400,
         errors.MissingTokenError: 401,
         errors.WrongTokenError: 403,
         errors.AccessError: 403,
         errors.NotFoundError: 404,
         RouteNotFoundError: 404,
         MethodNotAllowedError: 405,
+        HeadTimeoutError: 408,
         UploadTimeoutError: 408,
         errors.BodyTooLargeError: 413,
         errors.UnsupportedImageError: 415,
@@ -41,6 +74,7 @@ STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
         errors.ParameterError: 422,
         errors.InputError: 422,
         errors.OverloadedError: 429,
+        HeadTooLargeError: 431,
         errors.DeadlineError: 504,
         errors.UnavailableError: 503,
         errors.FacetteError: 500,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -27,6 +26,4 @@ async def readyz(api: ApiServices) -> Response:
 
 async def metrics(api: ApiServices) -> Response:
     """GET /metrics: Prometheus's text format."""
-    # Milliseconds of rendering, which other requests need not wait for.
-    rendered = await asyncio.to_thread(api.metrics.exposition)
-    return Response(rendered, media_type=CONTENT_TYPE_LATEST)
+    return Response(await api.exposition(), media_type=CONTENT_TYPE_LATEST)

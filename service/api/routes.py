@@ -38,6 +38,7 @@ class ApiServices:
     upload_timeout_s: float
     request_timeout_s: float
     ready: Callable[[], Awaitable[None]]
+    exposition: Callable[[], Awaitable[bytes]]
 
 
 Handler = Callable[[ApiServices, Parameters], Awaitable[Response]]
@@ -48,12 +49,14 @@ Lease = Callable[[], AbstractContextManager[ApiServices]]
 
 def build_routes(lease: Lease) -> list[Route]:
     """Every route; each request takes a lease of the services, which may be exchanged meanwhile."""
+    return [*caller_routes(lease), *operations_routes(lease)]
+
+
+def caller_routes(lease: Lease) -> list[Route]:
+    """Those that ask for the token."""
 
     def guarded(path: str, **handlers: Handler) -> Route:
         return Route(path, _Endpoint(partial(_guarded, lease, handlers)), methods=list(handlers))
-
-    def open_to_all(path: str, handler: OpenHandler) -> Route:
-        return Route(path, _Endpoint(partial(_open, lease, handler)), methods=["GET"])
 
     # The router asks them in this order.
     return [
@@ -69,6 +72,16 @@ def build_routes(lease: Lease) -> list[Route]:
         guarded("/review-pending", GET=legacy.get_review, DELETE=legacy.delete_review),
         guarded("/review-pending-list", GET=legacy.list_reviews),
         guarded("/update-face-cluster", POST=legacy.update_face_cluster),
+    ]
+
+
+def operations_routes(lease: Lease) -> list[Route]:
+    """Those that ask for none."""
+
+    def open_to_all(path: str, handler: OpenHandler) -> Route:
+        return Route(path, _Endpoint(partial(_open, lease, handler)), methods=["GET"])
+
+    return [
         open_to_all("/healthz", ops.healthz),
         open_to_all("/readyz", ops.readyz),
         open_to_all("/metrics", ops.metrics),

@@ -28,6 +28,41 @@ class ServerConfig(Section):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on")
+    operations_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="TCP port that answers /healthz, /readyz and /metrics, and nothing else, in "
+        "the place of the other one; 0 = they are answered there",
+    )
+    operations_host: str = Field(
+        "", description="address of server.operations_port; empty = that of server.host"
+    )
+    max_connections: int = Field(
+        1024,
+        ge=16,
+        description="connections open at once; beyond it a new one takes the place of the one "
+        "that has been silent longest, or is refused with 429. File descriptors may allow fewer: "
+        "a quarter of them and 128 are kept for files and the database",
+    )
+    max_connections_per_address: int = Field(
+        0,
+        ge=0,
+        description="the same for one address, or one /64 network of IPv6; 0 = three quarters of "
+        "them. Behind a proxy all of them are of one address",
+    )
+    head_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="seconds that a request's head may take to arrive, the first one of a "
+        "connection from its opening on",
+    )
+    keep_alive_s: int = Field(
+        95,
+        ge=1,
+        description="seconds that a connection is kept for another request; longer than callers "
+        "and proxies keep it (60 to 90 s are usual), so that no request meets a closing one",
+    )
     max_body_bytes: int = Field(
         25 * 1024 * 1024,
         ge=1024,

@@ -35,6 +35,11 @@ _STAGE_BUCKETS_S: Final = (
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 REFUSAL_REASONS: Final = ("requests", "bytes", "backlog", "tenant", "deadline")
+# Why a connection was turned away, closed, or its request refused before any part of it was served.
+CONNECTION_REASONS: Final = (
+    "address", "connections", "displaced", "silent", "head_timeout", "head_too_large", "pipeline",
+    "malformed", "stopping", "unread",
+)  # fmt: skip
 _SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # The moment a series began is of no use to Prometheus, and a quarter of the text.
@@ -54,6 +59,7 @@ class Metrics:
         self._shared_dir = _shared_dir()
         if self._shared_dir is None:
             ProcessCollector(registry=self.registry)
+        self._count_connections()
         self._count_requests()
         self._count_work()
         self._count_outcomes()
@@ -65,6 +71,23 @@ class Metrics:
             multiprocess_mode="livemax",
         )
         self._build.labels(__version__).set(1)
+
+    def _count_connections(self) -> None:
+        self.connections = Gauge(
+            "facette_connections",
+            "Connections open now, those of the operations port apart.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+        self.connection_refusals = Counter(
+            "facette_connection_refusals",
+            "Connections turned away or given up before a request of theirs was served: address or "
+            "connections (no room), displaced (for another), silent, head_timeout, head_too_large, "
+            "pipeline, malformed, stopping or unread (its answers were not taken).",
+            ("reason",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.connection_refusals, CONNECTION_REASONS)
 
     def _count_requests(self) -> None:
         self.requests = Counter(

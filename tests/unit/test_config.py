@@ -36,6 +36,7 @@ OTHER_VALUES = {
     "database.user": "writer",
     "database.password": "s3cret",
     "detection.thresholds": "0.5, 0.6,0.65",
+    "server.operations_host": "127.0.0.9",
     "inference.model": "second",
     "inference.precision": "fp32",
     "tracing.endpoint": "http://collector.example:4318/v1/traces",
