@@ -1,9 +1,9 @@
 """Which texts may name something: tenants, and every other id that a caller gives.
 
-One rule for query strings, forms, archives and the command line, so that two names that look the
-same, or that a program in between takes for the same, are never two tenants here, nor one. A name
-outside the rule is refused and never changed: who lets callers through by the name they send would
-otherwise look at another name than the one that is served.
+One rule for query strings, forms, archives and the command line. It leaves out what nobody sees in a
+name, and all spellings of a letter but one, so that a name is not taken for another. A name outside
+the rule is refused and never changed: a gateway that lets callers through by the name they send
+would otherwise check another name than the one that is served.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME_RULE: Final = (
     f"1 to {MAX_NAME_LENGTH} characters in Unicode's normal form C, not only blanks, "
     "and none of them a control or an invisible character"
 )
-"""What `is_name` asks for, as it is told to people: "a tenant's id has ...". """
+"""What `is_name` asks for, in words that follow "must have"."""
 
 INVISIBLE: Final = (
     r"\u0000-\u001f\u007f-\u009f"  # control, C0 and C1
