@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 from service import __version__
-from service.api.params import is_word
 from service.app import Service
 from service.config import (
     CONFIG_PATH_VARIABLE,
@@ -27,6 +26,7 @@ from service.config import (
 )
 from service.derived import database_settings
 from service.domain.errors import ConfigError, FacetteError
+from service.domain.names import NAME_RULE, is_name
 from service.domain.types import TenantId
 from service.ops.archives import run_export, run_import
 from service.ops.doctor import run_doctor
@@ -192,8 +192,8 @@ def _import_tenant(options: argparse.Namespace) -> int:
 
 def _tenant(text: str) -> TenantId:
     """A tenant's id, which the API would take, too."""
-    if not is_word(text):
-        raise argparse.ArgumentTypeError("an id has 1 to 128 characters, none of them for control")
+    if not is_name(text):
+        raise argparse.ArgumentTypeError(f"an id must have {NAME_RULE}")
     return TenantId(text)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.types import Receive
 
+from service.api.forms import parse_query
 from service.batching import Priority
 from service.domain.errors import ParameterError
 
@@ -21,12 +23,14 @@ _MAX_DIGITS = 20
 class Call:
     """The facts of one request's head.
 
+    query: the parameters of the query string.
     tenant: as the query string names it; None where only a form can.
     deadline: `time.monotonic()` by which it must be answered.
     body_bytes: announced length; None when it is not known.
     receive: tells what comes on the connection after the body.
     """
 
+    query: Mapping[str, str]
     tenant: str | None
     priority: Priority
     deadline: float
@@ -38,7 +42,8 @@ class Call:
         """Read the head.
 
         Raises:
-            ParameterError: a header that says nothing usable.
+            ParameterError: a header that says nothing usable, or a query string that is no UTF-8
+                or has a parameter twice.
         """
         headers = request.headers
         announced = headers.get("content-length")
@@ -48,8 +53,10 @@ class Call:
             body_bytes = int(announced)
         given = headers.get(TIMEOUT_HEADER)
         timeout_s = default_timeout_s if given is None else _timeout_s(given)
+        query = parse_query(request.scope["query_string"])
         return cls(
-            request.query_params.get("tenant_id"),
+            query,
+            query.get("tenant_id"),
             _priority(headers.get(PRIORITY_HEADER, "interactive")),
             time.monotonic() + timeout_s,
             body_bytes,

@@ -1,47 +1,32 @@
-"""Parameters of a request, from its query string or its form, checked."""
+"""Parameters of a request, from its query string and its form, checked."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, QueryParams, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from service.api.call import Call
+from service.api.forms import Field, merge, once, read_form
 from service.domain.errors import (
     InputError,
     MissingParameterError,
     ParameterError,
     UnavailableError,
 )
+from service.domain.names import NAME_RULE, is_name
 from service.domain.types import PhotoSource, TenantId
 
 _logger = logging.getLogger(__name__)
 
-MAX_ID_LENGTH = 128
 MAX_PAGE = 1000
 _MAX_INT64 = 2**63 - 1
-# Control characters, and halves of surrogate pairs, which no text that can be stored has.
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def is_word(value: str) -> bool:
-    """Whether an id may be so: 1 to 128 characters, none of them a control character."""
-    return len(value.strip()) > 0 and len(value) <= MAX_ID_LENGTH and not _FORBIDDEN.search(value)
-
-
-class MalformedBodyError(InputError):
-    """The form in the body does not parse."""
-
-    code = "malformed_body"
 
 
 class UploadTimeoutError(InputError):
@@ -59,25 +44,24 @@ class UploadedImage:
 
 
 class Parameters:
-    """The parameters of one request; the form wins over the query string.
+    """The parameters of one request.
 
     Args:
-        form: empty where the body is the image itself.
+        values: those of query string and form.
         image: the body, if it is one.
         accept: the request's Accept header.
     """
 
     def __init__(
-        self, call: Call, query: QueryParams, form: FormData, image: bytes | None, accept: str
+        self, call: Call, values: Mapping[str, Field], image: bytes | None, accept: str
     ) -> None:
         self.call = call
-        self._query = query
-        self._form = form
+        self._values = values
         self._image = image
         self._accept = accept
 
     def text(self, name: str) -> str:
-        """A required word of 1 to 128 characters, none of them a control character.
+        """A required id or word, as `NAME_RULE` has it.
 
         Raises:
             ParameterError: it is missing or malformed.
@@ -85,12 +69,8 @@ class Parameters:
         value = self._get(name)
         if value is None or value == "":
             raise MissingParameterError(name)
-        if not is_word(value):
-            raise ParameterError(
-                name,
-                f"The parameter '{name}' must have 1 to {MAX_ID_LENGTH} characters, "
-                "none of them a control character.",
-            )
+        if not is_name(value):
+            raise ParameterError(name, f"The parameter '{name}' must have {NAME_RULE}.")
         return value
 
     def optional(self, name: str) -> str | None:
@@ -146,10 +126,12 @@ class Parameters:
         Raises:
             ParameterError: it is missing, not a file, or empty.
         """
+        value = self._values.get(name)
         if self._image is not None:
+            if value is not None:
+                raise ParameterError(name, f"The body is the '{name}'; the query may not name it.")
             return _in_memory(name, self._image)
-        value = self._form.get(name)
-        if value is None and name not in self._query:
+        if value is None:
             raise MissingParameterError(name)
         if not isinstance(value, UploadFile):
             raise ParameterError(
@@ -168,7 +150,7 @@ class Parameters:
         return UploadedImage(read, value.size)
 
     def _get(self, name: str) -> str | None:
-        value = self._form.get(name, self._query.get(name))
+        value = self._values.get(name)
         if isinstance(value, UploadFile):
             raise ParameterError(name, f"The parameter '{name}' must be text, not a file.")
         return value
@@ -191,10 +173,11 @@ def _in_memory(name: str, image: bytes) -> UploadedImage:
 
 @asynccontextmanager
 async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIterator[Parameters]:
-    """Parse a request's query and body; uploaded files go when the block ends.
+    """Parse a request's body; uploaded files go when the block ends.
 
     Raises:
         MalformedBodyError: the form does not parse.
+        ParameterError: a parameter was given twice in the form, or another value in the query.
         UploadTimeoutError: the body did not come within `timeout_s`.
     """
     headers = request.headers
@@ -204,15 +187,14 @@ async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIte
             if is_image(headers.get("content-type", "")):
                 image = await request.body()
             else:
-                form = await request.form(max_files=1, max_fields=32, max_part_size=64 * 1024)
+                form = await read_form(request)
     except TimeoutError:
         raise UploadTimeoutError("The request body took too long to arrive.") from None
-    except (HTTPException, MultiPartException, FormParserError, ValueError) as error:
-        raise MalformedBodyError("The form in the request body cannot be parsed.") from error
     except OSError as error:  # larger uploads wait in a temporary file
         _logger.error("upload not taken: %s", error)
         raise UnavailableError("The service cannot take uploads at the moment.") from error
     try:
-        yield Parameters(call, request.query_params, form, image, headers.get("accept", ""))
+        values = merge(call.query, once(form.multi_items()))
+        yield Parameters(call, values, image, headers.get("accept", ""))
     finally:
         await form.close()

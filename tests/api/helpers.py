@@ -226,11 +226,11 @@ def assert_error_body(text: str, code: str | None = None) -> None:
     assert not [word for word in _PRIVATE if word in text]
 
 
-def multipart(*parts: tuple[str, bytes], charset: str = "") -> dict[str, Any]:
+def multipart(*parts: tuple[str | bytes, bytes], charset: str = "") -> dict[str, Any]:
     """A hand-made form: pairs of what follows `form-data; ` and a body."""
     body = b"".join(
         b"--limit\r\nContent-Disposition: form-data; "
-        + head.encode()
+        + (head.encode() if isinstance(head, str) else head)
         + b"\r\n\r\n"
         + data
         + b"\r\n"
@@ -242,14 +242,18 @@ def multipart(*parts: tuple[str, bytes], charset: str = "") -> dict[str, Any]:
 
 @contextmanager
 def started_request(
-    service: ServiceProcess, method: str, path: str, headers: Mapping[str, str]
+    service: ServiceProcess,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    encoding: str = "utf-8",
 ) -> Iterator[socket.socket]:
     """A connection on which the head of a request was sent, and nothing of its body."""
     address = urlsplit(service.url)
     lines = [f"{method} {path} HTTP/1.1", f"Host: {address.netloc}", f"Token: {TOKEN}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        connection.sendall("\r\n".join([*lines, "", ""]).encode(encoding))
         yield connection
 
 

@@ -171,24 +171,3 @@ def test_the_tenant_may_stand_in_the_query_string(
     )
     assert answer.status_code == 200, answer.text
     read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])
-
-
-def test_the_form_wins_over_the_query_string(
-    client: httpx.Client, tenant: str, photos: Photos
-) -> None:
-    answer = client.post(
-        "/insert-image",
-        params={"tenant_id": f"{tenant}-query"},
-        data={"tenant_id": tenant},
-        files={"image": photos.nobody},
-    )
-    read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])
-
-
-def test_a_repeated_parameter_counts_as_its_last_value(
-    client: httpx.Client, tenant: str, photos: Photos
-) -> None:
-    answer = client.post(
-        f"/insert-image?tenant_id={tenant}-first&tenant_id={tenant}", files={"image": photos.nobody}
-    )
-    read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])

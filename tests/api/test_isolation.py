@@ -40,7 +40,7 @@ ODD = [
     "{}${HOME}$(id)`id`",
     "-rf",
     "null",
-    "א\u202eב",
+    "א ב",
     "x" * 128,
     "東" * 128,
 ]
@@ -151,9 +151,10 @@ def test_tenants_that_look_alike_stay_apart(
     assert is_gone(client, "/image", tenant_id=other(tenant), image_id=owned["image_id"])
 
 
-def test_two_spellings_of_one_letter_are_two_tenants(
+def test_of_two_spellings_of_one_letter_one_is_no_name(
     client: httpx.Client, tenant: str, photos: Photos
 ) -> None:
     composed, decomposed = f"{tenant}-\u00fc", f"{tenant}-u\u0308"
     image = insert(client, composed, photos.nobody)["image_id"]
-    assert is_gone(client, "/image", tenant_id=decomposed, image_id=image)
+    answer = call(client, "GET", "/image", tenant_id=decomposed, image_id=image)
+    assert_error(answer, 422, "invalid_parameter")

@@ -107,7 +107,7 @@ def test_what_cannot_be_done_is_said_in_one_line_with_status_2(
     assert [each.name for each in tmp_path.iterdir()] == ["a.tar"]
 
 
-@pytest.mark.parametrize("name", ["", "a\nb", "x" * 129])
+@pytest.mark.parametrize("name", ["", "a\nb", "a\x9bb", "cafe\u0301", "caf\udce9", "x" * 129])
 def test_id_that_the_api_would_not_take_is_refused(
     two: tuple[ConfiguredService, ConfiguredService], name: str
 ) -> None:

@@ -96,3 +96,9 @@ def test_the_length_of_a_body_is_what_the_head_announces(
 )
 def test_the_tenant_is_the_one_of_the_query(query: str, tenant: str | None) -> None:
     assert call(query).tenant == tenant
+
+
+@pytest.mark.parametrize("query", ["tenant_id=caf%E9", "tenant_id=a&tenant_id=b", "x=1&x=1"])
+def test_a_query_that_can_be_read_in_two_ways_is_refused(query: str) -> None:
+    with pytest.raises(ParameterError):
+        call(query)
