@@ -15,6 +15,21 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.are_quality_facts(facts jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    SELECT CASE WHEN jsonb_typeof(facts) = 'object' THEN
+        facts - '{size,sharpness,brightness,contrast,yaw,roll,reasons}'::text[] = '{}'
+        AND coalesce(jsonb_typeof(facts -> 'size') = 'number', false)
+        AND coalesce(jsonb_typeof(facts -> 'sharpness') = 'number', false)
+        AND coalesce(jsonb_typeof(facts -> 'brightness') = 'number', false)
+        AND coalesce(jsonb_typeof(facts -> 'contrast') = 'number', false)
+        AND coalesce(jsonb_typeof(facts -> 'yaw') = 'number', false)
+        AND coalesce(jsonb_typeof(facts -> 'roll') = 'number', false)
+        AND coalesce(jsonb_typeof(facts -> 'reasons') = 'array', false)
+    ELSE false END
+$$;
+
 CREATE FUNCTION public.count_people() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO '$user', 'public'
@@ -227,7 +242,8 @@ CREATE AGGREGATE public.halfvec_total(public.halfvec) (
 CREATE TABLE public.cluster (
     tenant_id text NOT NULL,
     cluster_id uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT cluster_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric)))
 );
 
 CREATE TABLE public.cluster_sum (
@@ -267,10 +283,15 @@ CREATE TABLE public.face (
     quality_facts jsonb,
     is_matchable boolean DEFAULT true NOT NULL,
     CONSTRAINT face_area_check CHECK ((cardinality(area) = 4)),
+    CONSTRAINT face_area_is_one CHECK ((((array_ndims(area) = 1) AND (array_lower(area, 1) = 1) AND (0 <= ALL (area)) AND (area[3] > 0) AND (area[4] > 0)) IS TRUE)),
     CONSTRAINT face_box_check CHECK ((cardinality(box) = 4)),
+    CONSTRAINT face_box_is_finite CHECK ((((array_ndims(box) = 1) AND (array_lower(box, 1) = 1) AND ('-1e+09'::real <= ALL (box)) AND ('1e+09'::real >= ALL (box))) IS TRUE)),
     CONSTRAINT face_confidence_check CHECK (((confidence >= (0)::double precision) AND (confidence <= (1)::double precision))),
+    CONSTRAINT face_distance_check CHECK (((distance >= '-1e+09'::real) AND (distance <= '1e+09'::real))),
+    CONSTRAINT face_landmarks_are_finite CHECK ((((array_ndims(landmarks) = 1) AND (array_lower(landmarks, 1) = 1) AND ('-1e+09'::real <= ALL (landmarks)) AND ('1e+09'::real >= ALL (landmarks))) IS TRUE)),
     CONSTRAINT face_landmarks_check CHECK ((cardinality(landmarks) = 10)),
-    CONSTRAINT face_quality_check CHECK (((quality >= (0)::double precision) AND (quality <= (1)::double precision)))
+    CONSTRAINT face_quality_check CHECK (((quality >= (0)::double precision) AND (quality <= (1)::double precision))),
+    CONSTRAINT face_quality_facts_check CHECK (((quality_facts IS NULL) OR public.are_quality_facts(quality_facts)))
 );
 
 ALTER TABLE public.face ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
@@ -288,7 +309,8 @@ CREATE TABLE public.face_vector (
     model_space text NOT NULL,
     embedding public.halfvec NOT NULL,
     indexed boolean DEFAULT false NOT NULL,
-    is_matchable boolean DEFAULT true NOT NULL
+    is_matchable boolean DEFAULT true NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 )
 PARTITION BY HASH (tenant_id);
 
@@ -298,7 +320,8 @@ CREATE TABLE public.face_vector_00 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_01 (
@@ -307,7 +330,8 @@ CREATE TABLE public.face_vector_01 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_02 (
@@ -316,7 +340,8 @@ CREATE TABLE public.face_vector_02 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_03 (
@@ -325,7 +350,8 @@ CREATE TABLE public.face_vector_03 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_04 (
@@ -334,7 +360,8 @@ CREATE TABLE public.face_vector_04 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_05 (
@@ -343,7 +370,8 @@ CREATE TABLE public.face_vector_05 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_06 (
@@ -352,7 +380,8 @@ CREATE TABLE public.face_vector_06 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_07 (
@@ -361,7 +390,8 @@ CREATE TABLE public.face_vector_07 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_08 (
@@ -370,7 +400,8 @@ CREATE TABLE public.face_vector_08 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_09 (
@@ -379,7 +410,8 @@ CREATE TABLE public.face_vector_09 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_10 (
@@ -388,7 +420,8 @@ CREATE TABLE public.face_vector_10 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_11 (
@@ -397,7 +430,8 @@ CREATE TABLE public.face_vector_11 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_12 (
@@ -406,7 +440,8 @@ CREATE TABLE public.face_vector_12 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_13 (
@@ -415,7 +450,8 @@ CREATE TABLE public.face_vector_13 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_14 (
@@ -424,7 +460,8 @@ CREATE TABLE public.face_vector_14 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.face_vector_15 (
@@ -433,7 +470,8 @@ CREATE TABLE public.face_vector_15 (
     model_space text CONSTRAINT face_vector_model_space_not_null NOT NULL,
     embedding public.halfvec CONSTRAINT face_vector_embedding_not_null NOT NULL,
     indexed boolean DEFAULT false CONSTRAINT face_vector_indexed_not_null NOT NULL,
-    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL
+    is_matchable boolean DEFAULT true CONSTRAINT face_vector_is_matchable_not_null NOT NULL,
+    CONSTRAINT face_vector_has_direction CHECK ((public.l2_norm(embedding) > (0)::double precision))
 );
 
 CREATE TABLE public.image (
@@ -448,6 +486,8 @@ CREATE TABLE public.image (
     phash text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     turned smallint DEFAULT 0 NOT NULL,
+    CONSTRAINT image_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
+    CONSTRAINT image_format_check CHECK ((format ~ '^[a-z0-9]{1,16}$'::text)),
     CONSTRAINT image_height_check CHECK ((height > 0)),
     CONSTRAINT image_phash_check CHECK ((phash ~ '^[0-9a-f]{16}$'::text)),
     CONSTRAINT image_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
@@ -467,7 +507,9 @@ CREATE TABLE public.review (
     tenant_id text NOT NULL,
     review_id bigint NOT NULL,
     cluster_id uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT review_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
+    CONSTRAINT review_id_check CHECK (((review_id >= 1) AND (review_id <= '9007199254740991'::bigint)))
 );
 
 ALTER TABLE public.review ALTER COLUMN review_id ADD GENERATED ALWAYS AS IDENTITY (
@@ -483,7 +525,8 @@ CREATE TABLE public.tenant (
     tenant_id text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     changes bigint DEFAULT ((random() * ('4611686018427387904'::bigint)::double precision))::bigint NOT NULL,
-    people bigint DEFAULT 0 NOT NULL
+    people bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT tenant_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric)))
 );
 
 ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_00 FOR VALUES WITH (modulus 16, remainder 0);
@@ -584,6 +627,9 @@ ALTER TABLE ONLY public.face_vector_14
 ALTER TABLE ONLY public.face_vector_15
     ADD CONSTRAINT face_vector_15_pkey PRIMARY KEY (tenant_id, face_id, model_space);
 
+ALTER TABLE public.image
+    ADD CONSTRAINT image_blob_key_check CHECK ((("left"(blob_key, 70) = ((("left"(encode(sha256(convert_to(tenant_id, 'UTF8'::name)), 'hex'::text), 32) || '/'::text) || image_id) || '.'::text)) AND (substr(blob_key, 71) ~ '^[a-z0-9]{1,16}$'::text))) NOT VALID;
+
 ALTER TABLE ONLY public.image
     ADD CONSTRAINT image_pkey PRIMARY KEY (tenant_id, image_id);
 
@@ -592,6 +638,9 @@ ALTER TABLE ONLY public.migration
 
 ALTER TABLE ONLY public.review
     ADD CONSTRAINT review_pkey PRIMARY KEY (tenant_id, review_id);
+
+ALTER TABLE public.tenant
+    ADD CONSTRAINT tenant_id_check CHECK ((((char_length(tenant_id) >= 1) AND (char_length(tenant_id) <= 128)) AND (btrim(tenant_id) <> ''::text) AND (tenant_id !~ '[\u0001-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]'::text))) NOT VALID;
 
 ALTER TABLE ONLY public.tenant
     ADD CONSTRAINT tenant_pkey PRIMARY KEY (tenant_id);
@@ -781,19 +830,19 @@ ALTER TABLE public.face_vector_15 ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.image ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY own_tenant ON public.cluster USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.cluster USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
-CREATE POLICY own_tenant ON public.cluster_sum USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.cluster_sum USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
-CREATE POLICY own_tenant ON public.face USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.face USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
-CREATE POLICY own_tenant ON public.face_vector USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.face_vector USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
-CREATE POLICY own_tenant ON public.image USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.image USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
-CREATE POLICY own_tenant ON public.review USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.review USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
-CREATE POLICY own_tenant ON public.tenant USING ((tenant_id = ( SELECT current_setting('facette.tenant_id'::text, true) AS current_setting)));
+CREATE POLICY own_tenant ON public.tenant USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
 ALTER TABLE public.review ENABLE ROW LEVEL SECURITY;
 

@@ -63,6 +63,7 @@ def run_import(config: Config, path: Path, rename: TenantId | None) -> int:
                         blobs,
                         rename=rename,
                         keep_photos=config.blobs.store_images,
+                        largest_photo_bytes=config.server.max_body_bytes,
                     )
             finally:
                 await database.close()

@@ -45,6 +45,14 @@ async def check_blobs(
             f"{_examples(audit.resized)}",
             "restore these from a backup of the blob store",
         )
+    if audit.strays.count:
+        report.wrong(
+            "blobs",
+            f"{audit.strays.count} images name a file that is not theirs in their tenant's folder: "
+            f"{_examples(audit.strays)}",
+            "such a file is neither read nor removed; as the owner of the tables, set blob_key to "
+            "NULL there",
+        )
     if audit.orphans.count and await is_importing(connection):
         report.note(
             "blobs",

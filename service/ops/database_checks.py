@@ -145,6 +145,12 @@ async def check_rows(
     for kind, count in (await health.dangling_rows(connection, tenant_id)).items():
         if count:
             report.wrong("rows", f"{count} {_DANGLING[kind]}", "restore the database from a backup")
+    if strange := await health.tenants_with_strange_ids(connection, tenant_id):
+        report.wrong(
+            "rows",
+            f"{len(strange)} tenants have ids that no caller can give: {', '.join(strange[:3])}",
+            "as the owner of the tables: DELETE FROM tenant WHERE tenant_id = ...",
+        )
     try:
         load_manifest(config.paths.models_dir)
     except ModelError as error:

@@ -11,12 +11,13 @@ from uuid import UUID
 
 import asyncpg
 
-from service.domain.errors import NotFoundError
+from service.domain.errors import ArchiveError, NotFoundError
 from service.domain.types import TenantId
 from service.store.archive_file import ArchiveWriter
 from service.store.archive_format import (
     HEAD,
     MANIFEST,
+    MOST_PARTS,
     PART_BYTES,
     PARTS,
     Counts,
@@ -27,6 +28,7 @@ from service.store.archive_format import (
     render_head,
     render_manifest,
 )
+from service.store.blob_names import belongs_to
 from service.store.migrations import load_migrations
 from service.store.statements import SQL
 from service.usecases.ports import BlobStore
@@ -86,6 +88,8 @@ async def export_tenant(
             )
             pieces.finish()
             parts += pieces.parts
+            if len(parts) > MOST_PARTS:
+                raise ArchiveError(f"the tenant has more than {MOST_PARTS} pieces of rows")
             rows[kind] = sum(part.rows for part in pieces.parts)
         counts = Counts(photos=photos, **{kind: rows[kind] for kind in PARTS})
         archive.add(MANIFEST, render_manifest(head, counts, parts))
@@ -130,7 +134,7 @@ async def _export_photos(
     photos = 0
     missing: list[UUID] = []
     async for some in _batches(connection, tenant_id):
-        read = await asyncio.gather(*(_photo(blobs, row) for row in some))
+        read = await asyncio.gather(*(_photo(blobs, tenant_id, row) for row in some))
         for row, data in zip(some, read, strict=True):
             if data is None:
                 missing.append(row["image_id"])
@@ -159,8 +163,10 @@ async def _batches(
         yield some
 
 
-async def _photo(blobs: BlobStore, row: asyncpg.Record) -> bytes | None:
-    """The bytes of a photo; None where they are gone, or not those that were stored."""
+async def _photo(blobs: BlobStore, tenant_id: TenantId, row: asyncpg.Record) -> bytes | None:
+    """The bytes of a photo; None where they are gone, or not those that the tenant stored."""
+    if not belongs_to(row["blob_key"], tenant_id):
+        return None
     try:
         data = await blobs.get(row["blob_key"])
     except NotFoundError:

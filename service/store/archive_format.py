@@ -11,9 +11,13 @@ rows/<kind>-<number>.tsv
     UTC. Faces stand in the order they were stored. A vector is its half-precision numbers, two
     bytes each with the high one first, in base64; those of one model are as many. An image has a
     `photo_suffix` where its photo is in the archive; the photo's SHA-256 and size are the image's.
+    Reviews are numbered by their order alone: each database gives them numbers of its own.
 manifest.json
     The head again, how many there are of each kind, and the name, rows, size and SHA-256 of each
     piece. An archive without it was cut off.
+
+Headers of the tar file are plain: no extensions, no links, names of up to 100 characters. Each kind
+of entry has a size that it does not exceed, so that reading takes little memory whatever comes.
 
 Nothing in it tells when, where or from which database it was made, so that the archive of a tenant
 that was imported is the one it came from, byte for byte.
@@ -54,12 +58,21 @@ PARTS: Final = {
 }
 SINCE_VERSION_2: Final = frozenset({"turned", "quality", "quality_facts", "is_matchable"})
 PART_BYTES: Final = 4 * 2**20
+MOST_PARTS: Final = 32_000
+"""Of all kinds together: 125 GiB of rows."""
 # JavaScript's largest whole number; beyond it a number is no review's that was ever stored.
 LARGEST_REVIEW_ID: Final = 2**53 - 1
 
+SUFFIX: Final = re.compile(rb"[a-z0-9]{1,16}")
+"""Of a photo's name, and the name of its format."""
+
 _READ = (1, VERSION)
+_LARGEST_HEAD = 16 * 2**10
+_LARGEST_MANIFEST = 8 * 2**20
+# A piece ends with the row that reaches its size; the longest rows are vectors of 43 kB.
+_LARGEST_PART = PART_BYTES + 64 * 2**10
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_PHOTO = re.compile(rf"photos/({_UUID})\.([a-z0-9]+)")
+_PHOTO = re.compile(rf"photos/({_UUID})\.({SUFFIX.pattern.decode()})")
 _PART = re.compile(rf"rows/({'|'.join(PARTS)})-(\d{{6}})\.tsv")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -145,6 +158,19 @@ def parse_name(name: str) -> PhotoName | PartName:
     raise ArchiveError(f"the archive holds {name!r}, which does not belong into one")
 
 
+def largest_entry(name: str, largest_photo_bytes: int) -> int:
+    """How many bytes an entry may have.
+
+    Raises:
+        ArchiveError: nothing that belongs into an archive.
+    """
+    if name == HEAD:
+        return _LARGEST_HEAD
+    if name == MANIFEST:
+        return _LARGEST_MANIFEST
+    return largest_photo_bytes if isinstance(parse_name(name), PhotoName) else _LARGEST_PART
+
+
 def render_head(head: Head) -> bytes:
     """The first entry."""
     return _render(_head_fields(head))
@@ -162,39 +188,32 @@ def parse_head(data: bytes, *, newest_schema: int) -> Head:
     Raises:
         ArchiveError: it is no archive of a tenant, or one that only a newer release can read.
     """
-    fields = parse_json(data)
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise ArchiveError("the archive is damaged: its head is no JSON object")
     if fields.get("format") != FORMAT:
         raise ArchiveError("the file is no archive of a tenant")
     version = fields.get("version")
-    if version not in _READ:
+    if version not in _READ or type(version) is not int:
         raise ArchiveError(
-            f"the archive has version {version} of the format, and this release reads 1 and 2"
+            f"the archive has the version {str(version)[:20]!r} of the format, and this release "
+            "reads 1 and 2"
         )
     match fields:
         case {"tenant_id": str(tenant_id), "created_at": str(created_at), "schema": int(schema)}:
             head = Head(tenant_id, created_at, schema, version)
         case _:
             raise ArchiveError("the head of the archive is damaged")
+    if not _is_text(tenant_id) or not _is_text(created_at):
+        raise ArchiveError("the head of the archive is damaged: it holds what is no text")
     if schema > newest_schema:
         raise ArchiveError(
-            f"the archive comes from a newer release (schema {schema}, here it is {newest_schema})"
+            f"the archive comes from a newer release (its schema is not {newest_schema} or before)"
         )
     return head
-
-
-def parse_json(data: bytes) -> dict[str, Any]:
-    """An entry that is one JSON object.
-
-    Raises:
-        ArchiveError: it is something else.
-    """
-    try:
-        fields = json.loads(data)
-    except ValueError:
-        fields = None
-    if not isinstance(fields, dict):
-        raise ArchiveError("the archive is damaged: its head or its manifest is no JSON object")
-    return fields
 
 
 def unescape(column: bytes) -> str:
@@ -206,11 +225,13 @@ def unescape(column: bytes) -> str:
     return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), column).decode()
 
 
-def escape(text: str) -> bytes:
-    """A text as a column in COPY's text format."""
-    for plain, letter in (("\\", "\\"), ("\t", "t"), ("\n", "n"), ("\r", "r")):
-        text = text.replace(plain, f"\\{letter}")
-    return text.encode()
+def _is_text(text: str) -> bool:
+    """Whether it can be written down: JSON may hold halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _head_fields(head: Head) -> dict[str, Any]:

@@ -47,7 +47,6 @@ class PhotosIn:
         self._put: defaultdict[str, bytearray] = defaultdict(bytearray)
 
     async def __aenter__(self) -> Self:
-        await self._connection.execute(SQL["make_room_for_photos"])
         return self
 
     async def __aexit__(
@@ -63,15 +62,24 @@ class PhotosIn:
         """Store a photo now or soon.
 
         Raises:
+            ArchiveError: it is empty.
+            asyncpg.IntegrityConstraintViolationError: there was one of the same image already.
             StoreUnavailableError: the blob store does not take one.
         """
+        if not data:
+            raise ArchiveError(f"the archive has an empty photo of the image {name.image_id}")
         self._waiting.append((name, data))
         self._waiting_bytes += len(data)
         if len(self._waiting) == _AT_ONCE or self._waiting_bytes > _BYTES_AT_ONCE:
             await self._put_waiting()
 
     async def finish(self) -> int:
-        """Store what waits; returns how many photos there were."""
+        """Store what waits; returns how many photos there were.
+
+        Raises:
+            asyncpg.IntegrityConstraintViolationError: there are two of an image.
+            StoreUnavailableError: the blob store does not take one.
+        """
         await self._put_waiting()
         return self._count
 

@@ -30,7 +30,8 @@ class BlobAudit:
     """What was found: all blobs, and those that differ from what the rows say.
 
     missing: named by a row, and not there. resized: of another size than their rows say.
-    orphans: named by no row, and older than the grace.
+    orphans: named by no row, and older than the grace. strays: keys in rows that are not those of
+    the image in its tenant's folder, as text to be shown.
     """
 
     blobs: int
@@ -38,6 +39,7 @@ class BlobAudit:
     missing: Found
     resized: Found
     orphans: Found
+    strays: Found
 
 
 async def audit_blobs(
@@ -77,6 +79,9 @@ async def audit_blobs(
             found = await blobs.find(row["key"])
             return found is not None and found.modified_at < too_young
 
+        async def is_shown(row: asyncpg.Record) -> bool:
+            return True
+
         return BlobAudit(
             total["blobs"],
             total["size_bytes"],
@@ -87,6 +92,9 @@ async def audit_blobs(
                 _rows(connection, "images_of_another_size", tenant_id), is_resized
             ),
             orphans=await _confirmed(_rows(connection, "blobs_without_image", too_young), is_there),
+            strays=await _confirmed(
+                _rows(connection, "images_with_stray_keys", tenant_id), is_shown
+            ),
         )
 
 

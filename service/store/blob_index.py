@@ -65,7 +65,8 @@ class DatabaseBlobIndex:
     async def unnamed_for_good(self, keys: Sequence[str]) -> AsyncIterator[list[str]]:
         """Those of one folder's keys that no row names, nor will before the block ends.
 
-        None where somebody keeps the tenant locked for long: the next sweep will see.
+        None where somebody keeps the tenant locked for long: the next sweep will see. None either
+        of a tenant with an id that is not allowed any more, whose row can only be deleted.
 
         Whoever inserts an image holds the tenant's lock from before it looks at the age of its
         blob until its commit. The sweep holds the same lock from before it looks for rows until
@@ -80,7 +81,8 @@ class DatabaseBlobIndex:
         try:
             try:
                 await self._exclude_inserts(keys)
-            except asyncpg.LockNotAvailableError:
+            except (asyncpg.LockNotAvailableError, asyncpg.CheckViolationError):
+                # The latter of a tenant that no caller can name: `facette doctor` tells of it.
                 unnamed = []
             else:
                 named = await self.named_blobs(keys)

@@ -16,7 +16,7 @@ OWNER_MARK: Final = "facette-database.txt"
 
 _FOLDER = re.compile("[0-9a-f]{32}")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_IMAGE = re.compile(rf"({_FOLDER.pattern})/({_UUID})\.[a-z0-9]+")
+_IMAGE = re.compile(rf"({_FOLDER.pattern})/({_UUID})\.[a-z0-9]{{1,16}}")
 _UNFINISHED_KEY = re.compile(rf"(?:{_FOLDER.pattern}/)?{re.escape(UNFINISHED)}\w+")
 
 
@@ -46,9 +46,25 @@ def image_name(key: str) -> ImageName | None:
     return ImageName(match[1], ImageId(match[2])) if match else None
 
 
+def belongs_to(key: str, tenant_id: TenantId) -> bool:
+    """Whether a key is that of an image of this tenant, in the tenant's own folder."""
+    name = image_name(key)
+    return name is not None and name.folder == folder_of(tenant_id)
+
+
 def is_ours(key: str) -> bool:
     """Whether a blob store gives such names: nothing else in its place is ever touched."""
     return bool(_IMAGE.fullmatch(key) or _UNFINISHED_KEY.fullmatch(key))
+
+
+def check_key(key: str) -> None:
+    """Let nothing pass that `is_ours` does not know.
+
+    Raises:
+        ValueError: the key is no blob's.
+    """
+    if not is_ours(key):
+        raise ValueError("the key is no blob's")
 
 
 def is_folder(name: str) -> bool:

@@ -26,6 +26,7 @@ from service.domain.types import ImageId, StoredBlob, TenantId
 from service.store.blob_names import (
     OWNER_MARK,
     UNFINISHED,
+    check_key,
     image_key,
     is_ours,
     marked_owner,
@@ -52,7 +53,8 @@ class S3BlobStore:
     """Blobs as objects: `<prefix>/<tenant's folder>/<image>.<format>`.
 
     An object is there as a whole or not at all, and durable once its writing was answered. The
-    client works in threads of its own; the event loop only waits.
+    client works in threads of its own; the event loop only waits. A key may come from a row that
+    somebody else wrote: one that is no blob's names nothing, and is not removed.
     """
 
     def __init__(self, client: S3Store) -> None:
@@ -89,8 +91,10 @@ class S3BlobStore:
         """Write a blob so that it is durable once this returns its SHA-256 in hex.
 
         Raises:
+            ValueError: the key is no blob's.
             StoreUnavailableError: the store does not take it. It may be there all the same.
         """
+        check_key(key)
         with _translated("written"):
             await self._client.put_async(key, data, use_multipart=False)
         return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
@@ -102,11 +106,9 @@ class S3BlobStore:
             NotFoundError: there is none.
             StoreUnavailableError: the store does not answer.
         """
-        try:
-            with _translated("read", FileNotFoundError):
-                return bytes(await (await self._client.get_async(key)).bytes_async())
-        except FileNotFoundError:
-            raise NotFoundError("image") from None
+        if not is_ours(key):
+            raise NotFoundError("image")
+        return await self._read(key)
 
     async def delete(self, keys: Iterable[str]) -> list[str]:
         """Remove blobs; returns the keys that may not be removed (a missing one is gone).
@@ -114,7 +116,11 @@ class S3BlobStore:
         Where some of a request's keys fail, all of them count: which went is not known.
         """
         failed: list[str] = []
-        wanted = list(keys)
+        wanted: list[str] = []
+        for key in keys:
+            (wanted if is_ours(key) else failed).append(key)
+        if failed:
+            _logger.error("%d keys are no blobs', the first is %r", len(failed), failed[0])
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             try:
@@ -130,6 +136,8 @@ class S3BlobStore:
         Raises:
             StoreUnavailableError: the store does not answer.
         """
+        if not is_ours(key):
+            return None
         try:
             with _translated("found", FileNotFoundError):
                 return _blob(await self._client.head_async(key))
@@ -167,7 +175,7 @@ class S3BlobStore:
             StoreUnavailableError: the store does not answer.
         """
         try:
-            return marked_owner(await self.get(OWNER_MARK))
+            return marked_owner(await self._read(OWNER_MARK))
         except NotFoundError:
             return None
 
@@ -186,6 +194,13 @@ class S3BlobStore:
             except NotSupportedError:  # a store that knows no conditions
                 if await self.owner() is None:
                     await self._client.put_async(OWNER_MARK, mark, use_multipart=False)
+
+    async def _read(self, key: str) -> bytes:
+        try:
+            with _translated("read", FileNotFoundError):
+                return bytes(await (await self._client.get_async(key)).bytes_async())
+        except FileNotFoundError:
+            raise NotFoundError("image") from None
 
     async def _stamp(self) -> datetime:
         key = f"{UNFINISHED}{uuid4().hex}"

@@ -1,11 +1,17 @@
-"""Image bytes in a folder: written durably, named by tenant and image."""
+"""Image bytes in a folder: written durably, named by tenant and image.
+
+A key may come from a row that somebody else wrote. So each is looked at before it becomes a path,
+and no link is followed: what does not lie in a folder of a tenant's is neither read nor removed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +24,7 @@ from service.domain.types import ImageId, StoredBlob, TenantId
 from service.store.blob_names import (
     OWNER_MARK,
     UNFINISHED,
+    check_key,
     image_key,
     is_folder,
     is_ours,
@@ -34,7 +41,11 @@ _TRIES = 5
 
 
 class FolderBlobStore:
-    """Blobs as files below one folder: `<tenant's folder>/<image>.<format>`."""
+    """Blobs as files below one folder: `<tenant's folder>/<image>.<format>`.
+
+    A key that is no blob's names nothing: there is no such blob, and it is not removed. A tenant's
+    folder that is a link is a folder that cannot be used.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -49,10 +60,12 @@ class FolderBlobStore:
         """Write a blob so that it survives a crash once this returns its SHA-256 in hex.
 
         Raises:
+            ValueError: the key is no blob's.
             StoreUnavailableError: the folder cannot be written, or the disk is full.
         """
+        check_key(key)
         with _translated("written"):
-            return await asyncio.to_thread(self._write, self._root / key, data)
+            return await asyncio.to_thread(self._write, key, data)
 
     async def get(self, key: str) -> bytes:
         """Read a blob.
@@ -61,9 +74,11 @@ class FolderBlobStore:
             NotFoundError: there is none.
             StoreUnavailableError: the folder cannot be read.
         """
+        if not is_ours(key):
+            raise NotFoundError("image")
         try:
             with _translated("read", FileNotFoundError):
-                return await asyncio.to_thread((self._root / key).read_bytes)
+                return await asyncio.to_thread(self._read, key)
         except FileNotFoundError:
             raise NotFoundError("image") from None
 
@@ -77,9 +92,11 @@ class FolderBlobStore:
         Raises:
             StoreUnavailableError: the folder cannot be read.
         """
+        if not is_ours(key):
+            return None
         try:
             with _translated("found", FileNotFoundError):
-                facts = await asyncio.to_thread((self._root / key).stat)
+                facts = await asyncio.to_thread(self._facts, key)
         except FileNotFoundError:
             return None
         return StoredBlob(key, _time(facts.st_mtime), facts.st_size)
@@ -140,7 +157,33 @@ class FolderBlobStore:
             return
         _sync_folder(self._root)
 
-    def _write(self, path: Path, data: bytes) -> str:
+    def _path(self, key: str) -> Path:
+        """The path of a key that was checked.
+
+        Raises:
+            OSError: its folder is a link, or a file.
+        """
+        path = self._root / key
+        if path.parent != self._root:
+            with suppress(FileNotFoundError):
+                if not stat.S_ISDIR(path.parent.lstat().st_mode):
+                    raise OSError(errno.ENOTDIR, "a tenant's folder is a link or a file")
+        return path
+
+    def _facts(self, key: str) -> os.stat_result:
+        """Of a blob; a link or a folder in its place is none."""
+        facts = self._path(key).lstat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "what is there is no file")
+        return facts
+
+    def _read(self, key: str) -> bytes:
+        self._facts(key)
+        with os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
+            return stream.read()
+
+    def _write(self, key: str, data: bytes) -> str:
+        path = self._path(key)
         handle, temporary = self._unfinished(path.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -173,12 +216,13 @@ class FolderBlobStore:
         failed = []
         folders = set()
         for key in keys:
-            path = self._root / key
             try:
+                check_key(key)
+                path = self._path(key)
                 path.unlink(missing_ok=True)
                 folders.add(path.parent)
-            except OSError as error:
-                _logger.error("blob %s not removed: %s", key, error)
+            except (OSError, ValueError) as error:
+                _logger.error("blob %r not removed: %s", key, error)
                 failed.append(key)
         for folder in folders - {self._root}:
             try:
@@ -197,6 +241,8 @@ class FolderBlobStore:
 
     def _files_of(self, folder: str) -> Iterator[StoredBlob]:
         try:
+            if not stat.S_ISDIR((self._root / folder).lstat().st_mode):
+                return  # a link to somebody else's
             entries = os.scandir(self._root / folder)
         except FileNotFoundError:
             return  # it went with its last file

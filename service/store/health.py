@@ -108,6 +108,13 @@ async def dangling_rows(
     return dict(await connection.fetchrow(SQL["dangling_rows"], tenant_id))
 
 
+async def tenants_with_strange_ids(
+    connection: asyncpg.Connection, tenant_id: TenantId | None
+) -> tuple[str, ...]:
+    """Ids of tenants, all or this one, that no caller can give: quoted, and cut where long."""
+    return await _names(connection, "tenants_with_strange_ids", tenant_id)
+
+
 async def faces_without_vector(
     connection: asyncpg.Connection, tenant_id: TenantId | None, space: ModelSpace
 ) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from pgvector import HalfVector
 
 from service.domain.errors import ConfigError
 from service.domain.types import Box, Embedding, FaceId, FacePlace, ImageId, TenantId
+from service.store.blob_names import belongs_to
 from service.store.database import Database
 from service.store.models import ActiveModel, activate_model
 from service.store.statements import SQL
@@ -93,7 +94,7 @@ class StoredFaceVectors:
                     tuple(zip(row["landmarks"][::2], row["landmarks"][1::2], strict=True)),
                 ),
                 row["turned"],
-                row["blob_key"],
+                _own_key(row),
             )
             for row in rows
         ]
@@ -171,3 +172,9 @@ class StoredFaceVectors:
 
 def _keys(faces: Sequence[LackingFace]) -> tuple[list[str], list[UUID]]:
     return [face.tenant_id for face in faces], [UUID(face.face_id) for face in faces]
+
+
+def _own_key(row: asyncpg.Record) -> str | None:
+    """The key of a face's image; None where it names another tenant's blob, or what is none."""
+    key, tenant_id = row["blob_key"], TenantId(row["tenant_id"])
+    return str(key) if key is not None and belongs_to(key, tenant_id) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, replace
 from uuid import UUID
@@ -22,9 +23,12 @@ from service.domain.types import (
     ReviewId,
     TenantId,
 )
+from service.store.blob_names import belongs_to
 from service.store.quality import render_quality_facts
 from service.store.reads import TenantReader, found, known_uuid
 from service.store.statements import SQL
+
+_logger = logging.getLogger(__name__)
 
 
 class TenantWriter(TenantReader):
@@ -152,7 +156,7 @@ class TenantWriter(TenantReader):
         row = await self._connection.fetchrow(SQL["delete_image"], self._tenant_id, key)
         gone = found(row, "image")
         emptied = await self._drop_empty(cluster["cluster_id"] for cluster in clusters)
-        return replace(emptied, images=1, faces=gone["faces"], blob_keys=_blob_keys([gone]))
+        return replace(emptied, images=1, faces=gone["faces"], blob_keys=self._blob_keys([gone]))
 
     async def delete_cluster(self, cluster_id: ClusterId) -> Erasure:
         """Delete a cluster, its faces, and the images that show nobody else.
@@ -170,7 +174,10 @@ class TenantWriter(TenantReader):
             SQL["delete_images"], self._tenant_id, [row["image_id"] for row in shown]
         )
         return Erasure(
-            images=len(images), clusters=1, blob_keys=_blob_keys(images), **found(rows, "cluster")
+            images=len(images),
+            clusters=1,
+            blob_keys=self._blob_keys(images),
+            **found(rows, "cluster"),
         )
 
     async def delete_tenant(self) -> Erasure:
@@ -179,7 +186,9 @@ class TenantWriter(TenantReader):
         images = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
         await self._connection.execute(SQL["delete_tenant"], self._tenant_id)
         self.is_deleted = True
-        return Erasure(images=len(images), blob_keys=_blob_keys(images), **found(rows, "tenant"))
+        return Erasure(
+            images=len(images), blob_keys=self._blob_keys(images), **found(rows, "tenant")
+        )
 
     async def delete_review(self, review_id: ReviewId) -> Erasure:
         """Take a review off the list.
@@ -197,6 +206,13 @@ class TenantWriter(TenantReader):
         )
         return Erasure(**found(row, "cluster"))
 
-
-def _blob_keys(images: Iterable[asyncpg.Record]) -> tuple[str, ...]:
-    return tuple(image["blob_key"] for image in images if image["blob_key"])
+    def _blob_keys(self, images: Iterable[asyncpg.Record]) -> tuple[str, ...]:
+        """The blobs of images that are gone; never those of another tenant, whatever rows said."""
+        keys = [image["blob_key"] for image in images if image["blob_key"]]
+        own = tuple(key for key in keys if belongs_to(key, self._tenant_id))
+        if len(own) < len(keys):
+            _logger.error(
+                "%d images named a blob that is not their tenant's; it was not removed",
+                len(keys) - len(own),
+            )
+        return own

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import io
 import json
 import struct
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import numpy as np
 import pytest
-from pgvector import HalfVector
 
 from service.domain.errors import (
     ArchiveError,
@@ -25,163 +20,26 @@ from service.domain.errors import (
     StoreUnavailableError,
     TenantExistsError,
 )
-from service.domain.types import ImageId, ModelSpace, TenantId
 from service.store import archive_format
-from service.store.archive_export import Exported, export_tenant
-from service.store.archive_file import ArchiveWriter, read_archive
+from service.store.archive_export import Exported
 from service.store.archive_format import HEAD, MANIFEST, PARTS, Counts
-from service.store.archive_import import import_tenant
 from service.store.blob_index import DatabaseSweepTurns
 from service.store.blobs import FolderBlobStore
 from service.store.database import Database, DatabaseSettings
 from service.store.embedded import embedded_server
 from service.store.indexer import vector_sets
-from service.usecases.ports import BlobStore
 from tests.conftest import open_folder
+from tests.integration.archive_house import (
+    FACES,
+    OTHER,
+    TENANT,
+    House,
+    entries,
+    fill,
+    write,
+)
 from tests.integration.helpers import files_below
 from tests.integration.sums import are_exact
-
-TENANT, OTHER = TenantId(r"it's \one; ünd '\t'"), TenantId("other")
-# With the number of dimensions of each.
-SPACES = {ModelSpace("made-up/1"): 512, ModelSpace("odd\t\\space/2"): 128}
-FACES = 60
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """A database with its folder of photos."""
-
-    database: Database
-    blobs: FolderBlobStore
-    uploads: Path
-
-    async def export(
-        self, path: Path, tenant_id: TenantId = TENANT, *, images: bool = True
-    ) -> Exported:
-        async with self.database.maintenance() as connection:
-            with ArchiveWriter(path) as archive:
-                return await export_tenant(
-                    connection, archive, tenant_id, self.blobs if images else None
-                )
-
-    async def bring_in(
-        self,
-        path: Path,
-        *,
-        rename: TenantId | None = None,
-        blobs: BlobStore | None = None,
-        keep_photos: bool = True,
-    ) -> tuple[TenantId, Counts]:
-        async with self.database.maintenance() as connection:
-            return await import_tenant(
-                connection, path, blobs or self.blobs, rename=rename, keep_photos=keep_photos
-            )
-
-    async def rows(self, tenant_id: TenantId = TENANT) -> dict[str, list[tuple[object, ...]]]:
-        """Everything of a tenant, in order, but what is the database's own."""
-        own = {
-            "tenant": "created_at, people",
-            "image": "image_id, format, width, height, size_bytes, sha256, phash, created_at,"
-            " turned",
-            "cluster": "cluster_id, created_at",
-            "cluster_sum": "cluster_id, model_space, total",
-            "face": "face_id, image_id, cluster_id, box, landmarks, area, confidence,"
-            " is_auto_matched, distance, quality, quality_facts, is_matchable",
-            "face_vector": "face_id, model_space, embedding::text, is_matchable",
-            "review": "review_id, cluster_id, created_at",
-        }
-        async with self.database.maintenance() as connection:
-            return {
-                table: [
-                    tuple(row)
-                    for row in await connection.fetch(
-                        f"SELECT {columns} FROM {table} WHERE tenant_id = $1"
-                        f" ORDER BY {'seq' if table == 'face' else columns}",
-                        tenant_id,
-                    )
-                ]
-                for table, columns in own.items()
-            }
-
-    async def photos(self) -> dict[str, bytes]:
-        """Photos by image, as the rows name them; every file is named by one."""
-        async with self.database.maintenance() as connection:
-            rows = await connection.fetch(
-                "SELECT image_id, blob_key FROM image WHERE blob_key IS NOT NULL"
-            )
-        assert {row["blob_key"] for row in rows} == set(files_below(self.uploads))
-        return {str(row["image_id"]): await self.blobs.get(row["blob_key"]) for row in rows}
-
-    async def is_untouched(self) -> bool:
-        """Whether there is neither a row nor a file."""
-        rows = await self.rows()
-        return not any(rows.values()) and files_below(self.uploads) == []
-
-
-async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> None:
-    """A tenant with photos of two models, reviews, and numbers that are hard to write down."""
-    rng = np.random.default_rng(seed)
-    began = datetime(2024, 2, 29, 23, 59, 59, 999999, UTC)
-    images, clusters = ([UUID(bytes=rng.bytes(16)) for _ in range(n)] for n in (20, 7))
-    faces = [UUID(bytes=rng.bytes(16)) for _ in range(FACES)]
-    async with house.database.maintenance() as connection:
-        await connection.execute("INSERT INTO tenant VALUES ($1, $2)", tenant_id, began)
-        for nth, image_id in enumerate(images):
-            data = rng.bytes(1000 + nth)
-            key = None
-            if nth % 4:
-                key = house.blobs.key(tenant_id, ImageId(str(image_id)), ["jpg", "png"][nth % 2])
-                await house.blobs.put(key, data)
-            await connection.execute(
-                "INSERT INTO image VALUES ($1, $2, $3, 'jpeg', 640, 480, $4, $5, $6, $7, $8)",
-                tenant_id,
-                image_id,
-                key,
-                len(data),
-                hashlib.sha256(data).hexdigest(),
-                rng.bytes(8).hex(),
-                began + timedelta(microseconds=int(rng.integers(10**12))),
-                90 * (nth % 4),
-            )
-        await connection.executemany(
-            "INSERT INTO cluster VALUES ($1, $2, $3)",
-            [(tenant_id, each, began + timedelta(days=1)) for each in clusters],
-        )
-        for nth, face_id in enumerate(faces):
-            is_matchable = nth % 5 > 0
-            await connection.execute(
-                "INSERT INTO face (tenant_id, face_id, image_id, cluster_id, box, landmarks, area,"
-                " confidence, is_auto_matched, distance, quality, quality_facts, is_matchable)"
-                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-                tenant_id,
-                face_id,
-                images[nth % len(images)],
-                clusters[nth % len(clusters)],
-                [float(each) for each in rng.standard_normal(4).astype(np.float32) * 1e3],
-                [float(each) for each in rng.standard_normal(10).astype(np.float32)],
-                [0, 1, 2, 2147483647],
-                float(np.float32(rng.random())),
-                nth % 2 == 0,
-                None if nth % 3 else float(np.float32(0.1) * nth),
-                float(np.float32(rng.random())) if nth % 7 else None,
-                json.dumps({"a\tb\\": ["\\N", nth / 3]}) if nth % 7 else None,
-                is_matchable,
-            )
-            for space, dimension in list(SPACES.items())[: 1 + nth % 2]:
-                vector = rng.standard_normal(dimension).astype(np.float16)
-                vector[:4] = [6e-8, -0.0, 65504, 1 / 3]
-                await connection.execute(
-                    "INSERT INTO face_vector VALUES ($1, $2, $3, $4, $5, $5)",
-                    tenant_id,
-                    face_id,
-                    space,
-                    HalfVector(vector),
-                    is_matchable,
-                )
-        await connection.executemany(
-            "INSERT INTO review (tenant_id, cluster_id, created_at) VALUES ($1, $2, $3)",
-            [(tenant_id, each, began) for each in clusters[:5]],
-        )
 
 
 @pytest.fixture
@@ -201,20 +59,6 @@ async def second(empty_database: DatabaseSettings, tmp_path: Path) -> AsyncItera
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tenant.tar"
-
-
-def entries(path: Path) -> dict[str, bytes]:
-    return dict(read_archive(path))
-
-
-def write(path: Path, found: Iterable[tuple[str, bytes]]) -> Path:
-    """An archive of these entries, whatever they are."""
-    with tarfile.open(path, "w") as tar:
-        for name, data in found:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return path
 
 
 def overwrite(path: Path, data: bytes) -> None:
@@ -762,12 +606,11 @@ async def test_archive_has_every_column_but_those_of_the_database_itself(
 
 
 @pytest.mark.parametrize("text", ["", "plain", "a\tb\\c\nd\re", "\\N", "ü漢"])
-async def test_text_is_escaped_as_the_database_does(house: House, text: str) -> None:
+async def test_text_is_read_as_the_database_escapes_it(house: House, text: str) -> None:
     async with house.database.maintenance() as connection:
         written = io.BytesIO()
         await connection.copy_from_query("SELECT $1::text", text, output=written)
-    assert written.getvalue() == archive_format.escape(text) + b"\n"
-    assert archive_format.unescape(archive_format.escape(text)) == text
+    assert archive_format.unescape(written.getvalue().removesuffix(b"\n")) == text
 
 
 async def test_vectors_are_the_numbers_that_were_stored(house: House, path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, TenantId
-from service.store.blob_names import folder_of, image_name, is_ours
+from service.store.blob_names import OWNER_MARK, folder_of, image_name, is_ours
 from service.store.blob_s3 import S3BlobStore
 from service.store.blob_stores import S3Settings, open_blob_store
 from service.store.blobs import FolderBlobStore
@@ -59,6 +59,14 @@ def new_key(blobs: BlobStore, tenant: TenantId = TENANT) -> str:
 
 def below(folder: Path) -> list[Path]:
     return list(folder.rglob("*"))
+
+
+def write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def content(path: Path) -> bytes:
+    return path.read_bytes()
 
 
 async def keys_of(blobs: BlobStore) -> set[str]:
@@ -156,6 +164,86 @@ async def test_folder_that_goes_with_its_last_blob_is_made_again(tmp_path: Path)
 
     await asyncio.gather(*(come_and_go() for _ in range(4)))
     assert below(tmp_path) == []
+
+
+STRAY_KEYS = [
+    "../outside.txt",
+    f"{'0' * 32}/../../outside.txt",
+    f"{'0' * 32}/{uuid4()}.jpg/../../../outside.txt",
+    f"/{'0' * 32}/{uuid4()}.jpg",
+    "/etc/passwd",
+    f"{'0' * 32}/{uuid4()}.jpg\n",
+    f"{'0' * 32}/{uuid4()}.{'x' * 17}",
+    f"{'0' * 32}/{str(uuid4()).upper()}.jpg",
+    f"{'0' * 32}",
+    "",
+    ".",
+    "notes.txt",
+    OWNER_MARK,
+]
+
+
+@pytest.mark.parametrize("key", STRAY_KEYS)
+async def test_key_that_is_no_blobs_is_neither_read_nor_written_nor_removed(
+    blobs: BlobStore, tmp_path: Path, key: str
+) -> None:
+    outside = tmp_path / "outside.txt"
+    write(outside, b"somebody's")
+    await blobs.put(blobs.key(TENANT, ImageId(str(uuid4())), "jpg"), b"bytes")
+    await blobs.claim("a-database")
+    before = below(tmp_path)
+    with pytest.raises(NotFoundError):
+        await blobs.get(key)
+    assert await blobs.find(key) is None
+    with pytest.raises(ValueError, match="no blob's"):
+        await blobs.put(key, b"mine")
+    assert await blobs.delete([key]) == [key]
+    assert below(tmp_path) == before
+    assert content(outside) == b"somebody's"
+    assert await blobs.owner() == "a-database"
+
+
+async def test_blobs_are_removed_although_a_key_among_them_is_none(blobs: BlobStore) -> None:
+    key = new_key(blobs)
+    await blobs.put(key, b"bytes")
+    assert await blobs.delete(["../outside.txt", key]) == ["../outside.txt"]
+    assert await keys_of(blobs) == set()
+
+
+async def test_folder_of_a_tenant_that_is_a_link_leads_nowhere(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "up"
+    blobs = FolderBlobStore(root)
+    key = new_key(blobs)
+    outside.mkdir()
+    theirs = outside / Path(key).name
+    theirs.write_bytes(b"somebody's")
+    (root / folder_of(TENANT)).symlink_to(outside)
+    for call in (blobs.get(key), blobs.find(key), blobs.put(key, b"mine")):
+        with pytest.raises(StoreUnavailableError):
+            await call
+    assert await blobs.delete([key]) == [key]
+    assert [blob async for blob in blobs.listing(folder_of(TENANT))] == []
+    assert below(outside) == [theirs]
+    assert theirs.read_bytes() == b"somebody's"
+
+
+async def test_file_that_is_a_link_is_no_blob_and_goes_without_what_it_leads_to(
+    tmp_path: Path,
+) -> None:
+    blobs = FolderBlobStore(tmp_path / "up")
+    outside, key = tmp_path / "outside.txt", new_key(blobs)
+    outside.write_bytes(b"somebody's")
+    await blobs.put(key, b"bytes")
+    await blobs.delete([key])
+    linked = tmp_path / "up" / key
+    linked.parent.mkdir(exist_ok=True)
+    linked.symlink_to(outside)
+    with pytest.raises(NotFoundError):
+        await blobs.get(key)
+    assert await blobs.find(key) is None
+    assert await blobs.delete([key]) == []
+    assert outside.read_bytes() == b"somebody's"
+    assert not linked.is_symlink()
 
 
 @pytest.mark.parametrize(

@@ -344,6 +344,48 @@ async def test_image_that_lost_its_photo_is_found(patient: Patient) -> None:
     assert await patient.wrong(LARGE) == []
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "../../etc/passwd",
+        f"{folder_of(LARGE)}/{UUID(int=1)}.jpg",
+        f"{folder_of(SMALL)}/{UUID(int=2)}.jpg",
+        "line\nend",
+    ],
+    ids=["out of the folder", "another tenant's", "another image's", "text to trick a terminal"],
+)
+async def test_image_that_names_a_file_that_is_not_its_own_is_found(
+    patient: Patient, key: str
+) -> None:
+    await patient.owner.execute("ALTER TABLE image DROP CONSTRAINT image_blob_key_check")
+    (former,) = [each async for each in patient.blobs.listing() if str(UUID(int=1)) in each.key]
+    await patient.blobs.delete([former.key])
+    await patient.owner.execute(
+        "UPDATE image SET blob_key = $2 WHERE tenant_id = $1 AND image_id = $3",
+        *(SMALL, key, UUID(int=1)),
+    )
+    for tenant_id in (None, SMALL):
+        found = await patient.wrong(tenant_id)
+        assert {check for check, _ in found} == {"blobs"}
+        assert any("1 images name a file that is not theirs" in text for _, text in found), found
+        assert all(text.isprintable() for _, text in found)
+    assert await patient.wrong(LARGE) == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "a\x9bb", "x" * 100_000])
+async def test_tenant_that_no_caller_can_name_is_found_and_goes_as_it_says(
+    patient: Patient, name: str
+) -> None:
+    await patient.owner.execute("ALTER TABLE tenant DROP CONSTRAINT tenant_id_check")
+    await patient.owner.execute("INSERT INTO tenant (tenant_id) VALUES ($1)", name)
+    ((check, text),) = await patient.wrong()
+    assert check == "rows"
+    assert "1 tenants have ids that no caller can give" in text
+    assert len(text) < 300
+    await patient.owner.execute("DELETE FROM tenant WHERE tenant_id = $1", name)
+    assert await patient.wrong() == []
+
+
 async def test_photo_of_another_size_is_found(patient: Patient) -> None:
     key = await patient.put(1, b"half")
     for tenant_id in (None, SMALL):

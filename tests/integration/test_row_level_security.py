@@ -103,6 +103,42 @@ async def test_a_connection_that_names_no_tenant_sees_nothing(two: Two) -> None:
             assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
 
 
+async def test_a_tenant_without_a_name_is_not_that_of_whoever_names_none(two: Two) -> None:
+    """What a transaction set is an empty text in the next one of the connection."""
+    async with two.database.maintenance() as connection:
+        await connection.execute("ALTER TABLE tenant DROP CONSTRAINT tenant_id_check")
+        await connection.execute("INSERT INTO tenant (tenant_id) VALUES ('')")
+        await connection.execute(
+            "INSERT INTO cluster (tenant_id, cluster_id) VALUES ('', gen_random_uuid())"
+        )
+    async with two.database._connection() as connection:
+        async with connection.transaction():
+            await connection.execute(SQL["use_tenant"], ANNA)
+        assert await connection.fetchval("SELECT current_setting('facette.tenant_id', true)") == ""
+        for table in TABLES:
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+
+
+async def test_a_row_that_names_another_tenants_photo_does_not_take_it_along(two: Two) -> None:
+    theirs = await two.insert(BERTA)
+    async with two.database.maintenance() as connection:
+        await connection.execute("ALTER TABLE image DROP CONSTRAINT image_blob_key_check")
+        await connection.execute(
+            "UPDATE image SET blob_key = ("
+            "  SELECT blob_key FROM image WHERE image_id = $2::text::uuid"
+            ") WHERE tenant_id = $1",
+            ANNA,
+            theirs.image_id,
+        )
+        key = await connection.fetchval(
+            "SELECT blob_key FROM image WHERE image_id = $1::text::uuid", theirs.image_id
+        )
+    receipt = await two.curate.delete_tenant(ANNA)
+    assert (receipt.images, receipt.files) == (1, 0)
+    assert await two.blobs.find(key) is not None
+    assert (await two.curate.delete_image(BERTA, theirs.image_id)).files == 1
+
+
 @pytest.mark.parametrize("table", [*TABLES[1:], "tenant"])
 async def test_a_delete_without_where_leaves_other_tenants_alone(two: Two, table: str) -> None:
     async with two.database.transaction(ANNA) as connection:

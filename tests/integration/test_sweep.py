@@ -341,6 +341,21 @@ async def test_tenant_that_stays_locked_is_waited_for_once_and_swept_the_next_ti
     assert await house.missing() == set()
 
 
+async def test_tenant_that_no_caller_can_name_does_not_stop_the_sweep(house: House) -> None:
+    """One of before its id was forbidden: its row cannot be changed, and so not be locked."""
+    async with house.database.maintenance() as connection:
+        (check,) = await connection.fetchrow(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'tenant_id_check'"
+        )
+        await connection.execute("ALTER TABLE tenant DROP CONSTRAINT tenant_id_check")
+        await connection.execute("INSERT INTO tenant (tenant_id) VALUES ('')")
+        await connection.execute(f"ALTER TABLE tenant ADD CONSTRAINT tenant_id_check {check}")
+    await house.insert()
+    await house.put(TenantId(""))
+    await house.put()
+    assert await house.sweep() == Swept(removed=1, left=1)
+
+
 async def test_row_that_comes_between_the_two_looks_keeps_its_blob(house: House) -> None:
     async with house.turns.take() as index:
         assert index is not None
@@ -410,8 +425,10 @@ async def test_images_are_looked_up_by_their_primary_key(house: House) -> None:
         await connection.execute("INSERT INTO tenant SELECT 't' || n FROM generate_series(1, 9) n")
         await connection.execute(
             "INSERT INTO image (tenant_id, image_id, blob_key, format, width, height, size_bytes,"
-            " sha256, phash) SELECT 't' || (n % 9 + 1), gen_random_uuid(), 'key', 'jpeg', 1, 1, 1,"
-            " repeat('0', 64), repeat('0', 16) FROM generate_series(1, 20000) n"
+            " sha256, phash) SELECT tenant, id, left(encode(sha256(tenant::bytea), 'hex'), 32)"
+            " || '/' || id || '.jpg', 'jpeg', 1, 1, 1, repeat('0', 64), repeat('0', 16)"
+            " FROM (SELECT 't' || (n % 9 + 1) AS tenant, gen_random_uuid() AS id"
+            " FROM generate_series(1, 20000) n) AS made"
         )
         for _ in range(2):  # also where the planner knows nothing of the table yet
             plan = await connection.fetch(

@@ -1,5 +1,6 @@
 -- A tenant's rows on their way into an archive and out of one, on a connection of the tables'
--- owner. What each part of an archive holds is described in service/store/archive_format.py.
+-- owner, who becomes the service's role to store them. What each part of an archive holds is
+-- described in service/store/archive_format.py.
 
 -- name: use_archive_settings
 -- For this transaction: times and numbers are written alike by every server, and exactly.
@@ -39,7 +40,9 @@ SELECT face_id, model_space,
 FROM face_vector WHERE tenant_id = $1 ORDER BY face_id, model_space COLLATE "C"
 
 -- name: reviews_for_archive
-SELECT review_id, cluster_id, created_at FROM review WHERE tenant_id = $1 ORDER BY review_id
+-- Numbered by their order: the numbers of a database mean nothing in another.
+SELECT row_number() OVER (ORDER BY review_id) AS nth, cluster_id, created_at
+FROM review WHERE tenant_id = $1 ORDER BY review_id
 
 -- name: images_that_are_there
 SELECT count(*) FROM image WHERE tenant_id = $1 AND image_id = ANY ($2::uuid[])
@@ -48,17 +51,80 @@ SELECT count(*) FROM image WHERE tenant_id = $1 AND image_id = ANY ($2::uuid[])
 -- Until the transaction ends: it takes the lock of a sweep's turn ($1), and waits for one that runs.
 SELECT pg_advisory_xact_lock_shared($1)
 
--- name: insert_tenant_of_archive
--- No row where there is such a tenant; whoever is about to make one is waited for.
-INSERT INTO tenant (tenant_id, created_at) VALUES ($1, $2::text::timestamptz)
-ON CONFLICT (tenant_id) DO NOTHING
-RETURNING tenant_id
-
 -- name: make_room_for_photos
+-- What an archive holds goes through tables of the transaction's own, of which nothing names a tenant.
+-- From there INSERT takes it, which row-level security binds; a COPY it forbids.
 CREATE TEMPORARY TABLE photo_of_archive (
     image_id uuid PRIMARY KEY, blob_key text NOT NULL, sha256 text NOT NULL,
     size_bytes bigint NOT NULL
 ) ON COMMIT DROP
+
+-- name: make_room_for_images
+CREATE TEMPORARY TABLE image_of_archive (
+    image_id uuid, blob_key text, format text, width integer, height integer, size_bytes bigint,
+    sha256 text, phash text, created_at timestamptz, turned smallint
+) ON COMMIT DROP
+
+-- name: make_room_for_clusters
+CREATE TEMPORARY TABLE cluster_of_archive (cluster_id uuid, created_at timestamptz) ON COMMIT DROP
+
+-- name: make_room_for_faces
+CREATE TEMPORARY TABLE face_of_archive (
+    nth integer, face_id uuid, image_id uuid, cluster_id uuid, box real[], landmarks real[],
+    area integer[], confidence real, is_auto_matched boolean, distance real, quality real,
+    quality_facts jsonb, is_matchable boolean
+) ON COMMIT DROP
+
+-- name: make_room_for_vectors
+CREATE TEMPORARY TABLE face_vector_of_archive (
+    face_id uuid, model_space text, embedding halfvec
+) ON COMMIT DROP
+
+-- name: make_room_for_reviews
+CREATE TEMPORARY TABLE review_of_archive (
+    nth integer, cluster_id uuid, created_at timestamptz
+) ON COMMIT DROP
+
+-- name: insert_tenant_of_archive
+-- No row where there is such a tenant; whoever is about to make one is waited for.
+INSERT INTO tenant (tenant_id, created_at) VALUES ($1, $2)
+ON CONFLICT (tenant_id) DO NOTHING
+RETURNING tenant_id
+
+-- name: store_images_of_archive
+INSERT INTO image (
+    tenant_id, image_id, blob_key, format, width, height, size_bytes, sha256, phash, created_at,
+    turned
+)
+SELECT $1, image_id, blob_key, format, width, height, size_bytes, sha256, phash, created_at, turned
+FROM image_of_archive
+
+-- name: store_clusters_of_archive
+INSERT INTO cluster (tenant_id, cluster_id, created_at)
+SELECT $1, cluster_id, created_at FROM cluster_of_archive
+
+-- name: store_faces_of_archive
+-- In their order, by which they are numbered anew.
+INSERT INTO face (
+    tenant_id, face_id, image_id, cluster_id, box, landmarks, area, confidence, is_auto_matched,
+    distance, quality, quality_facts, is_matchable
+)
+SELECT $1, face_id, image_id, cluster_id, box, landmarks, area, confidence, is_auto_matched,
+       distance, quality, quality_facts, is_matchable
+FROM face_of_archive ORDER BY nth
+
+-- name: store_vectors_of_archive
+INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)
+SELECT $1, face_id, model_space, embedding FROM face_vector_of_archive
+
+-- name: store_reviews_of_archive
+-- In their order, by which they are numbered anew.
+INSERT INTO review (tenant_id, cluster_id, created_at)
+SELECT $1, cluster_id, created_at FROM review_of_archive ORDER BY nth
+
+-- name: empty_room_for_archive
+TRUNCATE image_of_archive, cluster_of_archive, face_of_archive, face_vector_of_archive,
+         review_of_archive
 
 -- name: images_that_differ_from_photos
 -- Images whose photo is missing or another, and photos without an image.
@@ -81,15 +147,3 @@ UPDATE face_vector SET is_matchable = false
 FROM face
 WHERE face.tenant_id = $1 AND NOT face.is_matchable
   AND face_vector.tenant_id = $1 AND face_vector.face_id = face.face_id
-
--- name: take_review_numbers
--- One import at a time, until its transaction ends.
-SELECT pg_advisory_xact_lock(hashtextextended('facette review numbers', 0))
-
--- name: number_reviews_beyond
--- Later reviews get higher numbers than $1. Others draw numbers all the while, and setting one must
--- not go back behind theirs: so it goes further than they can come between the two calls.
-SELECT CASE WHEN drawn < $1
-    THEN setval(pg_get_serial_sequence('review', 'review_id'), $1 + 100000)
-END
-FROM nextval(pg_get_serial_sequence('review', 'review_id')) AS drawn

@@ -42,11 +42,22 @@ TO facette_service
 -- name: grant_reading_models
 GRANT SELECT ON embedding_model TO facette_service
 
+-- name: grant_room_for_archive
+-- The temporary tables that an import goes through.
+GRANT SELECT, INSERT, TRUNCATE ON
+    photo_of_archive, image_of_archive, cluster_of_archive, face_of_archive, face_vector_of_archive,
+    review_of_archive
+TO facette_service
+
 -- name: login
 SELECT quote_ident(session_user)
 
 -- name: become_service_role
 SET LOCAL ROLE facette_service
+
+-- name: become_login
+-- Again, until the transaction ends.
+SET LOCAL ROLE NONE
 
 -- name: use_tenant
 -- For this transaction: whose rows can be seen.
