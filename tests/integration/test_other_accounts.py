@@ -327,3 +327,26 @@ def test_entries_for_others_stay_what_they_were() -> None:
         with closing(os.scandir(folder)) as entries:
             assert [each.name for each in entries] == ["inner"]
         assert folder.stat().st_mode & 0o007 == 0
+
+
+@pytest.mark.parametrize("name", ["data", LONG])
+def test_a_service_of_any_account_keeps_its_database_to_itself(name: str) -> None:
+    """Not as root PostgreSQL runs as the service does, and root and others are not let in."""
+    with open_folder() as folder, embedded_server(folder, SMALL) as mine:
+        # Whatever is imported on the way: the other account may not get at Python's own files.
+        assert ask(mine, "SELECT 1") == [1]
+        folder.chmod(0o711)
+        theirs = folder / name
+        theirs.mkdir(mode=0o700)
+        shutil.chown(theirs, OTHER)
+
+        def serve() -> list[Any]:
+            # What this process knows of a temporary folder is not the other's.
+            tempfile.tempdir = "/tmp"
+            with embedded_server(theirs, SMALL) as address:
+                mode = mode_of(Path(address.socket_dir))
+                names = ask(address, "SELECT sys_name FROM pg_ident_file_mappings")
+                return [*ask(address, "SELECT 1"), oct(mode), *names]
+
+        assert as_other(serve) == repr([1, "0o700", OTHER])
+        assert {each.owner() for each in theirs.rglob("*")} == {OTHER}
