@@ -34,7 +34,6 @@ _logger = logging.getLogger(__name__)
 _request_logger = logging.getLogger("facette.request")
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_TARGET_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_PIPELINED = 16
 # The parser is fed with no more at once, so that a head is noticed to be too large soon.
@@ -120,14 +119,13 @@ class _Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that reads no more than it should, waits no longer than it should, and can be
-    brought to its end between two requests.
+    """A connection that can be brought to its end between two requests, with bounds on both.
 
-    A head has at most `MAX_HEAD_BYTES`, its request target `MAX_TARGET_BYTES`, and `MAX_HEADERS`
-    lines. Behind a request that is not answered yet at most `MAX_PIPELINED` wait, and what they
-    have in common is no more than one head may have. Trailers of a chunked body count with the
-    head, and are dropped. What is beyond that, or is no HTTP, is answered with an error in the
-    place where its answer would have stood, and the connection is closed.
+    A head has at most `MAX_HEAD_BYTES` and `MAX_HEADERS`. Behind a request that is not answered yet
+    at most `MAX_PIPELINED` wait, and what they have in common is no more than one head may have.
+    Trailers of a chunked body count with the head, and are dropped. What is beyond that, or is no
+    HTTP, is answered with an error in the place where its answer would have stood, and the
+    connection is closed.
     """
 
     server_state: ConnectionState
@@ -262,8 +260,6 @@ class Connection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
         super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._stop_parsing(_too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers += 1
@@ -449,8 +445,7 @@ _REASONS: dict[type[FacetteError], str] = {
 
 def _too_large() -> FacetteError:
     return HeadTooLargeError(
-        f"The head of a request may have {MAX_HEAD_BYTES} bytes, {MAX_TARGET_BYTES} of them in its "
-        f"first line, and {MAX_HEADERS} headers."
+        f"The head of a request may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers."
     )
 
 
