@@ -38,7 +38,7 @@ MAX_HEADERS = 100
 MAX_PIPELINED = 16
 # The parser is fed with no more at once, so that a head is noticed to be too large soon.
 _PIECE_BYTES = 16 * 1024
-# How long a caller may leave its answers unread while more of them wait.
+# How long a caller may take none of the answers that wait for it.
 _UNREAD_S = 60.0
 # What a refused caller still sends is thrown away for this long: closing the connection at once
 # would reset it, and lose the answer.
@@ -145,6 +145,7 @@ class Connection(HttpToolsProtocol):
         self._refusal: FacetteError | None = None
         self._head_due = math.inf
         self._read_due = math.inf
+        self._unread_bytes = 0
         self._close_due = math.inf
 
     @property
@@ -183,10 +184,11 @@ class Connection(HttpToolsProtocol):
             now: `time.monotonic()`.
         """
         if self.transport.is_closing() and self._read_due == math.inf:
-            self._read_due = now + _UNREAD_S  # what was answered is still on its way
+            self._expect_reading(now)  # what was answered is still on its way
         if now >= self._read_due:
-            self.server_state.note_refusal("unread")
-            self.transport.abort()
+            self._give_up_unread(now)
+        elif self.transport.is_closing():
+            return
         elif now >= self._close_due:
             self.transport.close()
         elif now >= self._head_due:
@@ -237,7 +239,7 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._read_due = time.monotonic() + _UNREAD_S
+        self._expect_reading(time.monotonic())
         self.places.wait(self)
 
     def resume_writing(self) -> None:
@@ -331,6 +333,18 @@ class Connection(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _expect_reading(self, now: float) -> None:
+        """Give the caller its time to take some of what is answered."""
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._read_due = now + _UNREAD_S
+
+    def _give_up_unread(self, now: float) -> None:
+        if self.transport.get_write_buffer_size() < self._unread_bytes:
+            self._expect_reading(now)  # it reads, if slowly
+            return
+        self.server_state.note_refusal("unread")
+        self.transport.abort()
 
     def _expect(self, seconds: float) -> None:
         """Give what has begun to come so long from now, unless it has its time already."""
