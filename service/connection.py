@@ -34,12 +34,11 @@ _logger = logging.getLogger(__name__)
 _request_logger = logging.getLogger("facette.request")
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_TARGET_BYTES = 16 * 1024
 MAX_HEADERS = 100
 MAX_PIPELINED = 16
 # The parser is fed with no more at once, so that a head is noticed to be too large soon.
 _PIECE_BYTES = 16 * 1024
-# How long a caller may leave its answers unread while more of them wait.
+# How long a caller may take none of the answers that wait for it.
 _UNREAD_S = 60.0
 # What a refused caller still sends is thrown away for this long: closing the connection at once
 # would reset it, and lose the answer.
@@ -120,14 +119,13 @@ class _Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that reads no more than it should, waits no longer than it should, and can be
-    brought to its end between two requests.
+    """A connection that can be brought to its end between two requests, with bounds on both.
 
-    A head has at most `MAX_HEAD_BYTES`, its request target `MAX_TARGET_BYTES`, and `MAX_HEADERS`
-    lines. Behind a request that is not answered yet at most `MAX_PIPELINED` wait, and what they
-    have in common is no more than one head may have. Trailers of a chunked body count with the
-    head, and are dropped. What is beyond that, or is no HTTP, is answered with an error in the
-    place where its answer would have stood, and the connection is closed.
+    A head has at most `MAX_HEAD_BYTES` and `MAX_HEADERS`. Behind a request that is not answered yet
+    at most `MAX_PIPELINED` wait, and what they have in common is no more than one head may have.
+    Trailers of a chunked body count with the head, and are dropped. What is beyond that, or is no
+    HTTP, is answered with an error in the place where its answer would have stood, and the
+    connection is closed.
     """
 
     server_state: ConnectionState
@@ -147,6 +145,7 @@ class Connection(HttpToolsProtocol):
         self._refusal: FacetteError | None = None
         self._head_due = math.inf
         self._read_due = math.inf
+        self._unread_bytes = 0
         self._close_due = math.inf
 
     @property
@@ -185,10 +184,11 @@ class Connection(HttpToolsProtocol):
             now: `time.monotonic()`.
         """
         if self.transport.is_closing() and self._read_due == math.inf:
-            self._read_due = now + _UNREAD_S  # what was answered is still on its way
+            self._expect_reading(now)  # what was answered is still on its way
         if now >= self._read_due:
-            self.server_state.note_refusal("unread")
-            self.transport.abort()
+            self._give_up_unread(now)
+        elif self.transport.is_closing():
+            return
         elif now >= self._close_due:
             self.transport.close()
         elif now >= self._head_due:
@@ -239,7 +239,7 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._read_due = time.monotonic() + _UNREAD_S
+        self._expect_reading(time.monotonic())
         self.places.wait(self)
 
     def resume_writing(self) -> None:
@@ -262,8 +262,6 @@ class Connection(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
         super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._stop_parsing(_too_large())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers += 1
@@ -335,6 +333,18 @@ class Connection(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _expect_reading(self, now: float) -> None:
+        """Give the caller its time to take some of what is answered."""
+        self._unread_bytes = self.transport.get_write_buffer_size()
+        self._read_due = now + _UNREAD_S
+
+    def _give_up_unread(self, now: float) -> None:
+        if self.transport.get_write_buffer_size() < self._unread_bytes:
+            self._expect_reading(now)  # it reads, if slowly
+            return
+        self.server_state.note_refusal("unread")
+        self.transport.abort()
 
     def _expect(self, seconds: float) -> None:
         """Give what has begun to come so long from now, unless it has its time already."""
@@ -449,8 +459,7 @@ _REASONS: dict[type[FacetteError], str] = {
 
 def _too_large() -> FacetteError:
     return HeadTooLargeError(
-        f"The head of a request may have {MAX_HEAD_BYTES} bytes, {MAX_TARGET_BYTES} of them in its "
-        f"first line, and {MAX_HEADERS} headers."
+        f"The head of a request may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers."
     )
 
 

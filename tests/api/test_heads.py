@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from bench.server import ServiceProcess
-from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, MAX_TARGET_BYTES
+from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
 from tests.api.helpers import assert_error_body, metric, wait_until
 
 LINE = b"GET /healthz HTTP/1.1\r\n"
@@ -147,7 +147,7 @@ def test_one_header_of_thirty_megabytes_is_refused(service: ServiceProcess) -> N
     assert_refused(service, found, 431, "head_too_large")
 
 
-@pytest.mark.parametrize("length", [MAX_TARGET_BYTES, 30 << 20])
+@pytest.mark.parametrize("length", [MAX_HEAD_BYTES, 30 << 20])
 def test_a_long_target_is_refused(service: ServiceProcess, length: int) -> None:
     found = exchange(service, b"GET /" + b"a" * length + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     assert_refused(service, found, 431, "head_too_large")

@@ -71,7 +71,7 @@ async def served(app: App) -> AsyncIterator[tuple[House, Callable[[], Awaitable[
     finally:
         for caller in callers:
             caller.close()
-        for connection in house.opened:
+        for connection in list(house.state.connections):
             connection.transport.abort()
         server.close()
         await until(lambda: not house.state.connections and not house.state.tasks)
@@ -87,6 +87,11 @@ class Caller:
     async def send(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self._connection, data)
 
+    async def read(self, size: int) -> None:
+        while size > 0:
+            data = await asyncio.get_running_loop().sock_recv(self._connection, min(size, 1 << 16))
+            size -= len(data)
+
     async def read_to_end(self) -> bytes:
         loop = asyncio.get_running_loop()
         found = bytearray()
@@ -100,6 +105,14 @@ async def until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline, "it never happened"
         await asyncio.sleep(0.005)
+
+
+def is_gone_after_long(house: House) -> bool:
+    """Whether the first connection is given up; each time its caller's time is over."""
+    connection = house.opened[0]
+    if house.state.connections:
+        connection.expire(connection._read_due)
+    return not house.state.connections
 
 
 async def answer(send: Send, body: bytes, *headers: tuple[bytes, bytes]) -> None:
@@ -128,9 +141,31 @@ async def test_answers_that_nobody_reads_are_given_up() -> None:
         (connection,) = house.opened
         connection.expire(time.monotonic())
         assert not connection.transport.is_closing()
-        connection.expire(connection._read_due)
-        await until(lambda: not house.state.connections)
+        await until(lambda: is_gone_after_long(house))
         assert house.refusals("unread") == 1
+
+
+async def test_an_answer_that_is_read_slowly_is_given_to_its_end() -> None:
+    size = 64 << 20
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await answer(send, bytes(size), (b"connection", b"close"))
+
+    async with served(large) as (house, call):
+        caller = await call()
+        await caller.send(request("/"))
+        await until(lambda: bool(house.opened) and house.opened[0]._read_due < math.inf)
+        (connection,) = house.opened
+        for _ in range(3):
+            waiting = connection.transport.get_write_buffer_size()
+            await caller.read(8 << 20)
+            await until(
+                lambda waiting=waiting: connection.transport.get_write_buffer_size() < waiting
+            )
+            connection.expire(connection._read_due)
+            assert house.state.connections
+        assert len(await caller.read_to_end()) > size - 3 * (8 << 20) - 1000
+        assert house.refusals("unread") == 0
 
 
 async def test_a_closed_connection_whose_last_answer_is_not_read_is_given_up() -> None:
@@ -144,8 +179,8 @@ async def test_a_closed_connection_whose_last_answer_is_not_read_is_given_up() -
         (connection,) = house.opened
         connection.expire(time.monotonic())
         assert house.state.connections
-        connection.expire(math.inf)
-        await until(lambda: not house.state.connections)
+        await until(lambda: is_gone_after_long(house))
+        assert house.refusals("unread") == 1
 
 
 async def test_a_request_that_is_answered_leaves_nothing_behind() -> None:
