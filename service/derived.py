@@ -10,6 +10,7 @@ from service.analysis.stages import StageSettings
 from service.config import Config, MatchConfig, VectorIndexConfig
 from service.domain.matching import MatchRule
 from service.places import PlaceLimits
+from service.runtime.capacity import usable_memory_bytes
 from service.runtime.catalogue import COMPATIBLE_NAME, DEFAULT_NAME
 from service.runtime.cpu import usable_cores
 from service.runtime.manifest import EmbeddingFacts
@@ -24,6 +25,7 @@ from service.vision.cascade import CascadeSettings
 
 # A request needs one connection, and /readyz must not wait for it.
 _FEWEST_CONNECTIONS = 2
+_MIB = 1 << 20
 # What stays free of a process's file descriptors, for files and the database: a quarter of them,
 # and these.
 _DESCRIPTORS_KEPT = 128
@@ -72,6 +74,9 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         max_photos=share(inference.max_photos_in_work, config)
         if inference.max_photos_in_work
         else 3 * workers,
+        max_decoded_bytes=share(
+            inference.max_decoded_mb * _MIB or usable_memory_bytes() // 4, config
+        ),
         screen=inference.screen == "auto",
         workers=workers,
         stages={

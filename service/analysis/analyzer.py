@@ -35,7 +35,7 @@ from service.runtime.sessions import SessionSettings, open_sessions
 from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings
 from service.vision.crop import cut_face, resize_face
-from service.vision.decode import DecodedPhoto, blank_png, decode
+from service.vision.decode import DecodedPhoto, blank_png, decode, read_header
 from service.vision.quality import face_quality
 from service.vision.resample import summed_area_table
 from service.vision.views import View
@@ -43,6 +43,10 @@ from service.vision.views import View
 _QUIET_S = 1.0
 # A larger file is not cheap to decode, whatever it holds.
 _MAX_CHEAP_BYTES = 1 << 18
+# A pixel's bytes while faces are looked for: itself, its sums, and those of a coarser table.
+_BYTES_KEPT = 3 + 12 + 3
+# Of a photo with more pixels, eight million, the copies are given back to the system at once.
+_LARGE_BYTES = 3 * 8_000_000
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
 
@@ -54,8 +58,10 @@ class AnalysisSettings:
     compatible: find what facenet-pytorch finds, by one look at each photo.
     max_detections: at most so many faces a photo, the most probable ones.
     max_pixels: largest width x height that is decoded.
-    max_photos: photos in work at once; the bytes of others are not even read, so that memory is
-        bounded by this number of decoded photos. One tenant gets all but one of them.
+    max_photos: photos in work at once, so that those begun are soon done. One tenant gets all but
+        one of them.
+    max_decoded_bytes: what the photos in work may take decoded, all together; one tenant gets
+        three quarters of it. A photo that is larger alone is in work alone.
     screen: whether cells for P-Net are chosen by its eight-bit screen where that runs.
     workers: threads that run the stages.
     stages: how batches are formed, by the name of the network.
@@ -69,6 +75,7 @@ class AnalysisSettings:
     max_detections: int
     max_pixels: int
     max_photos: int
+    max_decoded_bytes: int
     screen: bool
     workers: int
     stages: Mapping[str, StageSettings]
@@ -149,7 +156,13 @@ class Analyzer:
         self._unused.set()
         self._in_work = 0
         self._tidying: asyncio.TimerHandle | None = None
-        self._places = Gate(settings.max_photos, max(1, settings.max_photos - 1))
+        self._places = Gate(
+            settings.max_photos,
+            max(1, settings.max_photos - 1),
+            room=settings.max_decoded_bytes,
+        )
+        # Files that wait for a place are in memory only while their headers are looked at.
+        self._readers = Gate(settings.workers)
         self._pool = WorkerPool(settings.workers)
         stages = StageFactory(self._pool, settings.stages, settings.latency_objective_s, metrics)
         # The order of the pipeline: what is nearest to its end goes first.
@@ -171,6 +184,8 @@ class Analyzer:
         self._cropper = stages.make("crop", self._crop)
         self._resizer = stages.make("resize", self._resize)
         self._embedder = FaceEmbedder(sessions["embedder"], stages, space)
+        # Made last, it goes first: it takes next to no time, and work to begin with depends on it.
+        self._measurer = stages.make("measure", self._measure)
 
     @property
     def embedding(self) -> EmbeddingFacts:
@@ -186,12 +201,12 @@ class Analyzer:
     ) -> AnalyzedPhoto:
         """Find and embed the faces of a photo, largest first; `hashed` asks for its phash, too.
 
-        Times the stages queue (until a place is free), decode, detect and embed.
+        Times the stages queue (until a place and memory are free), decode, detect and embed.
 
         Raises:
             InputError: the bytes are no usable photo.
         """
-        async with self._place(clock, ticket):
+        async with self._place(read, clock, ticket):
             photo = await self._open(read, clock, ticket, hashed=hashed)
             kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("embed"):
@@ -207,7 +222,7 @@ class Analyzer:
         Raises:
             InputError: the bytes are no usable photo.
         """
-        async with self._place(clock, ticket):
+        async with self._place(read, clock, ticket):
             photo = await self._open(read, clock, ticket, hashed=False)
             kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("detect"):
@@ -231,8 +246,9 @@ class Analyzer:
                 with clock.stage("embed"):
                     (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
                     return embedding
-        async with self._place(clock, ticket):
-            crop = await self._face_alone(data, clock, ticket)
+        del data  # while it waits for a place it need not be held
+        async with self._place(read, clock, ticket):
+            crop = await self._face_alone(read, clock, ticket)
             with clock.stage("embed"):
                 (embedding,) = await self._embedder.embed([crop], ticket)
                 return embedding
@@ -243,6 +259,7 @@ class Analyzer:
         if self._tidying is not None:
             self._tidying.cancel()
         await self._unused.wait()
+        await self._measurer.drain()
         await self._decoder.drain()
         await self._detector.drain()
         await self._cropper.drain()
@@ -265,10 +282,14 @@ class Analyzer:
                 self._unused.set()
 
     @asynccontextmanager
-    async def _place(self, clock: StageClock, ticket: Ticket) -> AsyncIterator[None]:
+    async def _place(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+    ) -> AsyncIterator[None]:
+        """A place among the photos in work; the file is read again once there is one."""
         with self._in_use(ticket):
             with clock.stage("queue"):
-                await self._places.enter(ticket)
+                size = await self._decoded_bytes(read, ticket)
+                await self._places.enter(ticket, size)
             self._in_work += 1
             self._metrics.photos_in_work.inc()
             try:
@@ -277,11 +298,20 @@ class Analyzer:
                 self._pool.expect(ticket)
                 yield
             finally:
-                self._places.leave(ticket)
+                self._places.leave(ticket, size)
                 self._metrics.photos_in_work.dec()
                 self._in_work -= 1
                 if not self._in_work:
                     self._tidy_up_later()
+
+    async def _decoded_bytes(self, read: PhotoSource, ticket: Ticket) -> int:
+        """How much memory a photo takes, by its header."""
+        await self._readers.enter(ticket)
+        try:
+            return await self._measurer.submit(await read(), ticket)
+        finally:
+            self._readers.leave(ticket)
+            self._pool.no_more(ticket)  # for now: it may have to wait
 
     async def _open(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool
@@ -299,12 +329,12 @@ class Analyzer:
             return self._select(found.faces), found.turned
 
     async def _face_alone(
-        self, data: bytes, clock: StageClock, ticket: Ticket
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket
     ) -> NDArray[np.uint8]:
         """What the network sees of an image that shows one face."""
         aligns, size = self.embedding.crop.kind == "landmarks", self.embedding.crop.size
         with clock.stage("decode"):
-            encoded = _EncodedPhoto(data, hashed=False, searched=aligns)
+            encoded = _EncodedPhoto(await read(), hashed=False, searched=aligns)
             photo = await self._decoder.submit(encoded, ticket)
         pixels = photo.decoded.pixels
         if aligns and pixels.shape[:2] != (size, size):
@@ -363,11 +393,21 @@ class Analyzer:
             return []
         return await self._cropper.submit(_CropRequest(pixels, detections, turned, cuts), ticket)
 
+    def _measure(self, batch: Sequence[bytes]) -> list[int]:
+        return [self._measure_photo(data) for data in batch]
+
+    def _measure_photo(self, data: bytes) -> int:
+        header = read_header(data, self._settings.max_pixels)
+        kept = header.width * header.height * _BYTES_KEPT
+        return max(header.decoding_bytes, kept) + len(data)
+
     def _open_photos(self, batch: Sequence[_EncodedPhoto]) -> list[_OpenedPhoto]:
         return [self._open_photo(photo) for photo in batch]
 
     def _open_photo(self, photo: _EncodedPhoto) -> _OpenedPhoto:
         decoded = decode(photo.data, self._settings.max_pixels, hashed=photo.hashed)
+        if decoded.pixels.size > _LARGE_BYTES:
+            release_free_memory()  # else each worker keeps what decoding took, for the next time
         return _OpenedPhoto(
             decoded, summed_area_table(decoded.pixels) if photo.searched else _NO_TABLE
         )

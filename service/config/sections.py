@@ -239,8 +239,16 @@ class InferenceConfig(Section):
     max_photos_in_work: int = Field(
         0,
         ge=0,
-        description="photos held decoded at once, which bounds memory; 0 = three for each worker. "
-        "One tenant gets all but one of them",
+        description="photos in work at once, so that those begun are soon done; 0 = three for each "
+        "worker. One tenant gets all but one of them",
+    )
+    max_decoded_mb: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        description="memory, in MB, that the photos in work may take decoded, all together; 0 = a "
+        "quarter of the memory that the service may use. One tenant gets three quarters of it. A "
+        "photo that needs more than all of it is in work alone",
     )
     latency_objective_ms: float = Field(
         0.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 import warnings
 from dataclasses import dataclass
 
@@ -32,8 +33,18 @@ _UPRIGHT = {
 # A JPEG with more pictures behind the first (many phones write them) has a name of its own.
 _SAME_FORMAT = {"mpo": "jpeg"}
 _JPEG_FORMATS = {"JPEG", "MPO"}
+# TIFF 6.0, section 15, and the number that marks a file as BigTIFF.
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_TIFF_NUMBERS = {3: "H", 4: "L"}
+_BIG_TIFF = 43
 _MAY_TURN = (b"Exif\0", b"rientation")
 _PLAIN_COLORS = {"YCbCr", "Gray", "RGB"}
+# A pixel's bytes while an image is decoded, as measured: its picture, and copies of it on the way
+# to RGB and to the hash. More where transparency is laid over white, more than 8 bits are shifted,
+# or libwebp keeps a canvas of its own.
+_PLAIN_MODES = {"RGB", "L", "1", "P", "YCbCr", "CMYK"}
+_PLAIN_BYTES = 16
+_OTHER_BYTES = 32
 _SIXTEEN_BIT_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
 # Pillow's own bomb check knows only one fixed limit and warns below it; ours is stricter, is the
@@ -58,6 +69,15 @@ class DecodedPhoto:
     format: str
 
 
+@dataclass(frozen=True, slots=True)
+class PhotoHeader:
+    """Width and height in pixels as stored, and the memory that decoding takes at most."""
+
+    width: int
+    height: int
+    decoding_bytes: int
+
+
 def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto:
     """Decode the first frame of an image and turn it upright by its EXIF orientation.
 
@@ -73,22 +93,7 @@ def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto
         ImageTooLargeError: more pixels than `max_pixels`.
         CorruptImageError: it ends early or does not decode.
     """
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise UnsupportedImageError(
-            "The file is not a JPEG, PNG, WebP, BMP, TIFF or GIF image."
-        ) from None
-    except MemoryError:
-        raise
-    except Exception as error:  # a hostile header can raise nearly anything in a decoder
-        raise _corrupt(error) from error
-    with image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageTooLargeError(width, height, max_pixels)
-        if min(width, height) < 1:
-            raise CorruptImageError("The image has no pixels.")
+    with _opened(data, max_pixels) as image:
         try:
             pixels, phash = _decode(image, data, hashed=hashed)
         except (MemoryError, UnsupportedImageError):
@@ -97,6 +102,26 @@ def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto
             raise _corrupt(error) from error
         name = (image.format or "").lower()
         return DecodedPhoto(pixels, phash, _SAME_FORMAT.get(name, name))
+
+
+def read_header(data: bytes, max_pixels: int) -> PhotoHeader:
+    """What an image's header says, which is what `decode` believes.
+
+    Raises:
+        UnsupportedImageError, ImageTooLargeError, CorruptImageError: as `decode` does.
+    """
+    with _opened(data, max_pixels) as image:
+        try:
+            is_plain = (
+                image.mode in _PLAIN_MODES
+                and image.format != "WEBP"
+                and not image.has_transparency_data
+            )
+        except Exception as error:
+            raise _corrupt(error) from error
+        (width, height), (tile_width, tile_height) = image.size, _tile_size(image, data)
+        each = _PLAIN_BYTES if is_plain else _OTHER_BYTES
+        return PhotoHeader(width, height, max(width * height, tile_width * tile_height) * each)
 
 
 def decode_pixels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
@@ -126,6 +151,59 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     except ValueError:
         return None
     return (width, height) if colorspace in _PLAIN_COLORS else None
+
+
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    """The image with its header read, and none of its pixels decoded."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnsupportedImageError(
+            "The file is not a JPEG, PNG, WebP, BMP, TIFF or GIF image."
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a hostile header can raise nearly anything in a decoder
+        raise _corrupt(error) from error
+    for width, height in (image.size, _tile_size(image, data)):
+        if width * height > max_pixels:
+            raise ImageTooLargeError(width, height, max_pixels)
+    if min(image.size) < 1:
+        raise CorruptImageError("The image has no pixels.")
+    return image
+
+
+def _tile_size(image: Image.Image, data: bytes) -> tuple[int, int]:
+    """Width and height of a TIFF file's tiles; 0 and 0 where there are none.
+
+    libtiff takes memory for a whole tile, however small the picture in it is. All entries are read,
+    by TIFF 6.0 and BigTIFF, and the largest counts: libtiff and Pillow do not heed the same of two.
+
+    Raises:
+        CorruptImageError: an entry is not what writers make it.
+    """
+    if image.format != "TIFF":
+        return 0, 0
+    found = {_TILE_WIDTH: 0, _TILE_LENGTH: 0}
+    try:
+        order = "<" if data[:2] == b"II" else ">"
+        if struct.unpack_from(f"{order}H", data, 2) == (_BIG_TIFF,):
+            (start,) = struct.unpack_from(f"{order}Q", data, 8)
+            (count,) = struct.unpack_from(f"{order}Q", data, start)
+            entry, start = struct.Struct(f"{order}HHQ8s"), start + 8
+        else:
+            (start,) = struct.unpack_from(f"{order}L", data, 4)
+            (count,) = struct.unpack_from(f"{order}H", data, start)
+            entry, start = struct.Struct(f"{order}HHL4s"), start + 2
+        for place in range(start, start + count * entry.size, entry.size):
+            tag, kind, values, value = entry.unpack_from(data, place)
+            if tag in found:
+                code = _TIFF_NUMBERS[kind] if values == 1 else ""
+                (number,) = struct.unpack_from(order + code, value)
+                found[tag] = max(found[tag], number)
+    except (struct.error, KeyError, ValueError) as error:
+        raise _corrupt(error) from error
+    return found[_TILE_WIDTH], found[_TILE_LENGTH]
 
 
 def blank_png(side: int) -> bytes:

@@ -14,7 +14,9 @@ from service.config import (
     load_config,
     render_example,
 )
+from service.derived import analysis_settings
 from service.domain.errors import ConfigError
+from service.runtime.capacity import usable_memory_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = '[auth]\ntoken = "a-long-enough-token"\n'
@@ -384,3 +386,13 @@ def test_secret_of_the_bucket_is_not_shown(path: Path) -> None:
     config = load(path, TOKEN + '[blobs]\nsecret_access_key = "s3cret-of-the-bucket"\n')
     assert config.blobs.secret_access_key == "s3cret-of-the-bucket"
     assert "s3cret-of-the-bucket" not in repr(config) + str(config.blobs)
+
+
+def test_memory_for_decoded_photos_is_shared_by_the_processes(path: Path) -> None:
+    given = load(path, TOKEN + "[inference]\nmax_decoded_mb = 300\n[server]\nprocesses = 3\n")
+    assert analysis_settings(given).max_decoded_bytes == 100 * 2**20
+
+
+def test_memory_for_decoded_photos_is_a_quarter_unless_it_is_given(path: Path) -> None:
+    settings = analysis_settings(load(path, TOKEN))
+    assert settings.max_decoded_bytes == usable_memory_bytes() // 4

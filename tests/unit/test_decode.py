@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import imagehash
@@ -19,7 +22,7 @@ from PIL import Image, ImageFile
 
 from service.domain.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
 from service.vision import decode as module
-from service.vision.decode import decode, decode_pixels, plain_jpeg_size
+from service.vision.decode import decode, decode_pixels, plain_jpeg_size, read_header
 
 # The tests' filter (every warning is an error) goes before the one that the module sets.
 MODULE_FILTER = r"ignore::UserWarning:PIL\."
@@ -503,3 +506,110 @@ def test_pixels_alone_are_those_of_the_whole_decoder(mode: str, exif: bytes) -> 
     assert expected.shape[:2] == ((30, 40) if exif else (40, 30))
     with pytest.raises(ImageTooLargeError):
         decode_pixels(data, 100)
+
+
+# Names of formats with a mode, and what to save them with.
+KINDS: dict[str, tuple[str, str, dict[str, object]]] = {
+    "jpeg": ("JPEG", "RGB", {}),
+    "progressive jpeg": ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
+    "turned jpeg": ("JPEG", "RGB", {"exif": exif_orientation(6)}),
+    "cmyk jpeg": ("JPEG", "CMYK", {}),
+    "png": ("PNG", "RGB", {}),
+    "png with alpha": ("PNG", "RGBA", {}),
+    "grey png with alpha": ("PNG", "LA", {}),
+    "png with one colour transparent": ("PNG", "RGB", {"transparency": (1, 2, 3)}),
+    "16-bit png": ("PNG", "I;16", {}),
+    "black and white png": ("PNG", "1", {}),
+    "webp": ("WEBP", "RGB", {}),
+    "webp with alpha": ("WEBP", "RGBA", {"lossless": True}),
+    "bmp": ("BMP", "RGB", {}),
+    "tiff": ("TIFF", "RGB", {"compression": "tiff_adobe_deflate"}),
+    "cmyk tiff": ("TIFF", "CMYK", {"compression": "tiff_adobe_deflate"}),
+    "32-bit tiff": ("TIFF", "I", {}),
+    "gif": ("GIF", "P", {}),
+}
+SIDE = 2000
+# A process of its own: its memory's peak is that of one image.
+PEAK = """
+import sys
+from pathlib import Path
+from service.vision.decode import blank_png, decode, read_header
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+
+data = Path(sys.argv[1]).read_bytes()
+decode(blank_png(64), 10**9)
+before = peak()
+decode(data, 10**9)
+print(peak() - before, read_header(data, 10**9).decoding_bytes)
+"""
+SLACK_BYTES = 8 << 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decoding_takes_no_more_memory_than_the_header_says(kind: str, tmp_path: Path) -> None:
+    form, mode, options = KINDS[kind]
+    picture = Image.fromarray(np.tile(blocks(25, 25), (SIDE // 400, SIDE // 400, 1)))
+    file = tmp_path / "image"
+    file.write_bytes(save(in_mode(picture, mode), form, **options))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True
+    )
+    taken, announced = map(int, done.stdout.split())
+    assert taken <= announced + SLACK_BYTES
+
+
+def in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) << 8)
+    return picture.convert(mode)
+
+
+def tiled_tiff(side: int, *tiles: tuple[int, int]) -> bytes:
+    """A grey picture in one tile; tiles: type and value of each entry that says its size."""
+    (_, size), *_ = tiles
+    body = zlib.compress(bytes(size * size), 9)
+    entries = [(256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
+    entries += [(tag, *tile) for tag in (322, 323) for tile in tiles]
+    data_at = 8 + 2 + 12 * (len(entries) + 2) + 4
+    entries += [(324, 4, data_at), (325, 4, len(body))]
+    # In this order of bytes a short number is at the front of its four bytes.
+    rows = b"".join(struct.pack("<HHLL", tag, kind, 1, value) for tag, kind, value in entries)
+    return struct.pack("<2sHLH", b"II", 42, 8, len(entries)) + rows + bytes(4) + body
+
+
+def test_the_tile_of_a_small_picture_counts_as_what_it_takes() -> None:
+    small = tiled_tiff(64, (4, 64))
+    assert decode(small, ENOUGH).pixels.shape == (64, 64, 3)
+    assert read_header(small, ENOUGH).decoding_bytes < 64 * 64 * 64
+    large = tiled_tiff(64, (4, 4096))
+    assert len(large) < 100_000
+    assert read_header(large, 1 << 24).decoding_bytes >= 1 << 24
+    for each in (decode, read_header):
+        with pytest.raises(ImageTooLargeError):
+            each(large, ENOUGH)
+
+
+@pytest.mark.parametrize(
+    "tiles",
+    [[(4, 64), (4, 4096)], [(4, 4096), (4, 64)], [(3, 64), (17, 4096)], [(17, 4096), (4, 64)]],
+)
+def test_no_second_entry_hides_a_large_tile(tiles: list[tuple[int, int]]) -> None:
+    with pytest.raises((ImageTooLargeError, CorruptImageError)):
+        decode(tiled_tiff(64, *tiles), ENOUGH)
+
+
+@pytest.mark.parametrize("cut", range(8, 60, 4))
+def test_a_tiff_header_that_ends_early_is_refused(cut: int) -> None:
+    with pytest.raises((UnsupportedImageError, CorruptImageError)):
+        read_header(tiled_tiff(64, (4, 64))[:cut], ENOUGH)
+
+
+def test_a_header_is_refused_like_its_image() -> None:
+    with pytest.raises(UnsupportedImageError):
+        read_header(b"no image", ENOUGH)
+    with pytest.raises(ImageTooLargeError):
+        read_header(save(noise(8, 8), "PNG"), 63)
+    assert read_header(save(noise(8, 9), "PNG"), 72).width == 9
