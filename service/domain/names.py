@@ -1,9 +1,9 @@
 """Which texts may name something: tenants, and every other id that a caller gives.
 
-One rule for query strings, forms, archives and the command line. It leaves out what nobody sees in a
-name, and all spellings of a letter but one, so that a name is not taken for another. A name outside
-the rule is refused and never changed: a gateway that lets callers through by the name they send
-would otherwise check another name than the one that is served.
+One rule for query strings, forms, archives and the command line. It leaves out what nobody sees in
+a name, and all spellings of a letter but one, so that a name is not taken for another. A name
+outside the rule is refused and never changed: a gateway that lets callers through by the name they
+send would otherwise check another name than the one that is served.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INVISIBLE: Final = (
 """Ranges of a regular expression's class: control characters, separators of lines, and Unicode's
 Default_Ignorable_Code_Point, which has the bidirectional and the zero-width ones."""
 
-# Halves of surrogate pairs are what is left of bytes that are no UTF-8; no text to be stored has any.
+# Halves of surrogate pairs are what is left of bytes that are no UTF-8; no stored text has any.
 _FORBIDDEN: Final = re.compile(rf"[{INVISIBLE}\ud800-\udfff]")
 
 
