@@ -148,7 +148,8 @@ async def check_rows(
     if strange := await health.tenants_with_strange_ids(connection, tenant_id):
         report.wrong(
             "rows",
-            f"{len(strange)} tenants have ids that no caller can give: {', '.join(strange[:3])}",
+            f"{len(strange)} tenants have ids that no caller can give: "
+            f"{', '.join(map(repr, strange[:3]))}",
             "as the owner of the tables: DELETE FROM tenant WHERE tenant_id = ...",
         )
     try:

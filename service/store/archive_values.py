@@ -55,7 +55,9 @@ def time(column: bytes) -> datetime:
     if match is None:
         raise ValueError("a time is none")
     *whole, fraction = match.groups(default=b"")
-    found = datetime(*map(int, whole), int(fraction.ljust(6, b"0")), UTC)
+    year, month, day, hour, minute, second = map(int, whole)
+    microsecond = int(fraction.ljust(6, b"0"))
+    found = datetime(year, month, day, hour, minute, second, microsecond, UTC)
     if not _FIRST_YEAR <= found.year < _YEAR_AFTER_LAST:
         raise ValueError("a time is centuries away")
     return found

@@ -9,17 +9,18 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from service.domain.types import TenantId
-from service.store.blob_names import folder_of
+from service.store.blob_names import folder_of, is_ours
 from service.store.statements import SQL
 from service.usecases.ports import BlobStore
 
 _AT_ONCE = 5000
 _EXAMPLES = 3
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many there are of something, and the keys of a few."""
+    """How many there are of something, and the keys of a few, to be shown."""
 
     count: int
     examples: tuple[str, ...]
@@ -30,8 +31,8 @@ class BlobAudit:
     """What was found: all blobs, and those that differ from what the rows say.
 
     missing: named by a row, and not there. resized: of another size than their rows say.
-    orphans: named by no row, and older than the grace. strays: keys in rows that are not those of
-    the image in its tenant's folder, as text to be shown.
+    orphans: named by no row, and older than the grace. strays: named by rows, and not the keys of
+    their images in their tenants' folders.
     """
 
     blobs: int
@@ -125,5 +126,10 @@ async def _confirmed(
         if await still(row):
             count += 1
             if len(examples) < _EXAMPLES:
-                examples.append(row["key"])
+                examples.append(_shown(row["key"]))
     return Found(count, tuple(examples))
+
+
+def _shown(key: str) -> str:
+    """A key that is no blob's may hold anything, and be of any length."""
+    return key if is_ours(key) else repr(key[:_LONGEST_SHOWN])

@@ -111,7 +111,7 @@ async def dangling_rows(
 async def tenants_with_strange_ids(
     connection: asyncpg.Connection, tenant_id: TenantId | None
 ) -> tuple[str, ...]:
-    """Ids of tenants, all or this one, that no caller can give: quoted, and cut where long."""
+    """Ids of tenants, all or this one, that no caller can give, cut where they are long."""
     return await _names(connection, "tenants_with_strange_ids", tenant_id)
 
 

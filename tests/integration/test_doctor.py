@@ -382,6 +382,7 @@ async def test_tenant_that_no_caller_can_name_is_found_and_goes_as_it_says(
     assert check == "rows"
     assert "1 tenants have ids that no caller can give" in text
     assert len(text) < 300
+    assert text.isprintable()
     await patient.owner.execute("DELETE FROM tenant WHERE tenant_id = $1", name)
     assert await patient.wrong() == []
 

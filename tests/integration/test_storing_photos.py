@@ -18,6 +18,7 @@ from service.domain.types import (
     NewImage,
     TenantId,
 )
+from service.store.blob_names import image_key
 from service.store.database import Database
 from service.store.repository import Repository
 from service.store.search import SearchSettings
@@ -37,7 +38,8 @@ async def store(
 ) -> tuple[ImageId, list[NewFace], list[ClusterId]]:
     """A photo of so many people, half of whom are new."""
     analyzed = replace(photo(*map(person, range(count))), turned=turned)
-    image = NewImage(ImageId(str(uuid4())), "a/b.jpg", "a" * 64, analyzed, 9)
+    image_id = ImageId(str(uuid4()))
+    image = NewImage(image_id, image_key(TENANT, image_id, "jpg"), "a" * 64, analyzed, 9)
     clusters = [ClusterId(str(uuid4())) for _ in range(count)]
     faces = [
         NewFace(

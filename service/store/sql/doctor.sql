@@ -203,9 +203,8 @@ CREATE TEMPORARY TABLE listed_blob (
 ANALYZE listed_blob
 
 -- name: images_with_stray_keys
--- Of a tenant ($1), with keys that are not those of service/store/blob_names.py. Quoted and cut, since
--- they may hold anything.
-SELECT left(quote_literal(blob_key), 120) AS key FROM image
+-- Of a tenant ($1), with keys that are not those of service/store/blob_names.py.
+SELECT blob_key AS key FROM image
 WHERE ($1::text IS NULL OR tenant_id = $1)
   AND NOT (
     left(blob_key, 70)
@@ -215,7 +214,7 @@ WHERE ($1::text IS NULL OR tenant_id = $1)
 
 -- name: tenants_with_strange_ids
 -- Those that no caller can name: migration 9 lets none come, and leaves those that were there.
-SELECT left(quote_literal(tenant_id), 120) AS name FROM tenant
+SELECT left(tenant_id, 80) AS name FROM tenant
 WHERE NOT (
     char_length(tenant_id) BETWEEN 1 AND 128 AND btrim(tenant_id) <> ''
     AND tenant_id !~ '[\u0001-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]'
