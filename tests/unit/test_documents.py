@@ -54,7 +54,10 @@ from service.runtime.manifest import EmbeddingFacts, FaceCrop
 from service.runtime.matching import match_rule
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "models/README.md")
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
+    *("docs/matching.md", "docs/security.md", "models/README.md"),
+)
 SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
 # Raised while the service starts or the command line runs, when no request is open, or after the
