@@ -106,6 +106,29 @@ def vectors(service: ConfiguredService) -> Counter[str]:
     return asyncio.run(ask())
 
 
+async def hold_up_writing(service: ConfiguredService) -> asyncpg.Connection:
+    """Let no vector be written in a database that is about to be started, until it is stopped."""
+    while True:
+        try:
+            if (address := running_server(service.data_dir)) is not None:
+                connection = await asyncpg.connect(
+                    host=address.socket_dir,
+                    port=address.port,
+                    user=address.user,
+                    database=address.dbname,
+                )
+                break
+        except (OSError, asyncpg.CannotConnectNowError):
+            pass  # it is only just starting
+        await asyncio.sleep(0.01)
+    await connection.execute("BEGIN; LOCK TABLE face_vector IN SHARE MODE")
+    return connection
+
+
+async def end_connection(connection: asyncpg.Connection) -> None:
+    connection.terminate()
+
+
 def space_of(models: Path) -> str:
     manifest = json.loads((models / MANIFEST_NAME).read_text(encoding="utf-8"))
     return str(manifest["models"]["embedder"]["embeddings"][0]["space"])
@@ -233,9 +256,12 @@ def test_stopped_command_says_that_it_goes_on_and_stops_the_database_it_started(
             assert insert(client, crowd).status_code == 200
     assert live.stop() == 0
     command = Command(live)
-    assert command.line().startswith("embedding: 0 of 96 faces")
-    command.process.send_signal(how)
-    _, errors = command.end()
+    with asyncio.Runner() as runner:
+        connection = runner.run(hold_up_writing(live))
+        assert command.line().startswith("embedding: 0 of 96 faces")
+        command.process.send_signal(how)
+        _, errors = command.end()
+        runner.run(end_connection(connection))
     assert command.process.returncode == 128 + how
     assert "the same command goes on from here" in errors
     assert "Traceback" not in errors

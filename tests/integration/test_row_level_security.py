@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -248,6 +251,7 @@ async def _login(
     """A login without privileges that owns the database's schema."""
     name = f"login_{uuid4().hex}"
     await admin.execute(f"CREATE ROLE {name} LOGIN")
+    await _let_in(admin, replace(settings, user=name))
     await admin.execute(f"ALTER SCHEMA public OWNER TO {name}")
     await admin.execute("CREATE EXTENSION vector")
     try:
@@ -256,6 +260,23 @@ async def _login(
         await admin.execute(f"REASSIGN OWNED BY {name} TO {settings.user}")
         await admin.execute(f"DROP OWNED BY {name}")
         await admin.execute(f"DROP ROLE {name}")
+
+
+async def _let_in(admin: asyncpg.Connection, settings: DatabaseSettings) -> None:
+    """Let this process's account be a login: an embedded server lets it be the superuser alone."""
+    users = Path(await admin.fetchval("SHOW ident_file"))
+    account = pwd.getpwuid(os.geteuid()).pw_name
+    known = await asyncio.to_thread(users.read_text)
+    await asyncio.to_thread(users.write_text, f'{known}facette "{account}" {settings.user}\n')
+    await admin.execute("SELECT pg_reload_conf()")
+    while True:
+        try:
+            connection = await _connect(settings)
+        except asyncpg.InvalidAuthorizationSpecificationError:
+            await asyncio.sleep(0.01)  # the server reads the file when it comes to it
+        else:
+            await connection.close()
+            return
 
 
 async def test_a_login_without_privileges_is_told_what_an_administrator_has_to_do(

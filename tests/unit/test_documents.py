@@ -79,7 +79,7 @@ VARIABLES = {
 }
 # What a document may name that is no setting: the file's place, and the pattern of all names.
 OTHER_VARIABLES = {CONFIG_PATH_VARIABLE, "FACETTE_SECTION_KEY"}
-FILE_SUFFIXES = {"toml", "py", "md", "yml", "json", "csv", "onnx", "pt", "sql", "svg"}
+FILE_SUFFIXES = {"toml", "conf", "py", "md", "yml", "json", "csv", "onnx", "pt", "sql", "svg"}
 
 
 def text_of(name: str) -> str:
