@@ -11,16 +11,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import history, http, tables
-from bench.machine import describe
-from bench.result import Effort, Result
+from bench.common.machine import describe
+from bench.common.result import Effort, Result
+from bench.http import options as http
+from bench.report import history, tables
 from service.runtime.manifest import MANIFEST_NAME
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
-_BENCHES = ("embed", "detect", "analyze", "insert", "scaling")
+_BENCHES = ("embed", "detect", "analyze", "scaling")
 # They take minutes for what seldom changes, so `all` leaves them out.
 _BY_NAME = ("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search")
+_MODULES = {
+    "embed": "bench.inprocess.embed",
+    "detect": "bench.inprocess.detect",
+    "analyze": "bench.inprocess.analyze",
+    "scaling": "bench.inprocess.scaling",
+    "max_side": "bench.inprocess.max_side",
+    "accuracy": "bench.accuracy.accuracy",
+    "soak": "bench.http.soak",
+    "kills": "bench.drills.kills",
+    "peers": "bench.peers",
+    "search": "bench.search.search",
+    **http.MODULES,
+}
 _ROUNDS = 7
 _KILLS = 55
 
@@ -29,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one bench, or all; `accuracy` and `max_side` need the reference photos."""
     options = _options(argv)
     if options.bench == "report":
-        from bench import report
+        from bench.report import page as report
 
         report.write(history.read(options.history))
     elif options.record:
@@ -114,7 +128,7 @@ def _run(names: Sequence[str], effort: Effort, path: Path, document: Path | None
     for name in names:
         print(f"{name}:", flush=True)
         # A bench is imported when it runs: a report needs neither PyTorch nor the models.
-        result: Result = asyncio.run(importlib.import_module(f"bench.{name}").run(effort))
+        result: Result = asyncio.run(importlib.import_module(_MODULES[name]).run(effort))
         results[name] = history.record(name, result, describe(), quick=effort.quick)
         history.append(path, results[name])
         _print(results[name])
@@ -125,13 +139,13 @@ def _run(names: Sequence[str], effort: Effort, path: Path, document: Path | None
 
 
 def _measure_url(options: argparse.Namespace) -> None:
-    found = importlib.import_module("bench.http_any").measure(options)
+    found = importlib.import_module("bench.http.any").measure(options)
     if options.json is not None:
         _write(options.json, {**describe(), **found})
 
 
 def _record() -> None:
-    population = importlib.import_module("bench.population")
+    population = importlib.import_module("bench.accuracy.population")
     for models in (MODELS, MODELS / "sface"):
         if (models / MANIFEST_NAME).is_file():
             for path in asyncio.run(population.record(models)):

@@ -11,8 +11,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detect import pyramid
-from bench.harness import (
+from bench.common.harness import (
     MODELS,
     by_callers,
     by_threads,
@@ -22,10 +21,11 @@ from bench.harness import (
     running_analyzer,
     sessions,
 )
-from bench.measure import interleave, percentile
-from bench.photos import LONG_SIDE, Photo, load, source
-from bench.result import Effort, Result
-from bench.server import ServiceProcess
+from bench.common.measure import interleave, percentile
+from bench.common.photos import LONG_SIDE, Photo, load, source
+from bench.common.result import Effort, Result
+from bench.common.server import ServiceProcess
+from bench.inprocess.detect import pyramid
 from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto
 from service.telemetry import StageClock

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export.signature import Signature
-from export.verify import Reference
+from export.graphs.signature import Signature
+from export.verification.verify import Reference
 from service.runtime.manifest import EmbeddingFacts, Precision, Source
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from export import centre, convert, curves, facts, fold, networks, weights
+from export import centre, curves, facts
 from export.centre import Centre
 from export.embedder import Embedder, unit
+from export.graphs import convert, fold, networks, weights
+from export.graphs.signature import FACENET, FACENET_CENTRED
 from export.recipe import WeightsChoice
-from export.samples import Pixels
-from export.signature import FACENET, FACENET_CENTRED
-from export.verify import Outputs, Reference, reference
+from export.verification.samples import Pixels
+from export.verification.verify import Outputs, Reference, reference
 from service.runtime.manifest import EmbeddingFacts, FaceCrop
 
 # Of the default cut, where no centre says otherwise. Of 1.0 to 1.4, this and 1.3 came out best.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+from export.graphs.signature import Signature, StageName
+from export.graphs.weights import Weights
 from export.recipe import WeightsChoice, versions
-from export.signature import Signature, StageName
-from export.verify import TOLERANCE
-from export.weights import Weights
+from export.verification.verify import TOLERANCE
 from service.runtime.manifest import EmbeddingFacts, ModelSpec, Precision, Source, Verification
 
 _FACENET_PYTORCH = "https://github.com/timesler/facenet-pytorch"

@@ -7,28 +7,18 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from export import (
-    calibration,
-    convert,
-    faces,
-    facts,
-    fold_mtcnn,
-    networks,
-    photos,
-    publish,
-    samples,
-    screen,
-    variants,
-    verify,
-)
+from export import facts, publish
 from export.embedder import Embedder
 from export.facenet import FaceNet
-from export.faces import FaceSet
-from export.photos import Album
+from export.graphs import convert, fold_mtcnn, networks
+from export.graphs.signature import STAGES, Signature, StageName
+from export.precisions import calibration, screen, variants
 from export.recipe import WeightsChoice, fingerprint, versions
-from export.samples import Samples
 from export.sface import SFace
-from export.signature import STAGES, Signature, StageName
+from export.verification import faces, photos, samples, verify
+from export.verification.faces import FaceSet
+from export.verification.photos import Album
+from export.verification.samples import Samples
 from service.runtime.manifest import (
     EmbeddingFacts,
     Manifest,

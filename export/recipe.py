@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -117,16 +118,27 @@ def fingerprint(choice: WeightsChoice) -> str:
     """
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    kinds = ("*.py", *RECORDS)
-    sources = [path for kind in kinds for path in sorted(folder.glob(kind))]
+    records = [path for pattern in RECORDS for path in sorted(folder.glob(pattern))]
     # The screen's kernel reads what the export lays out for it.
     kernel = Path(contract.__file__).parents[1] / "vision" / "screen.py"
-    for path in [*sources, Path(contract.__file__), kernel]:
-        content = path.read_bytes()
+    for path in [*sorted(folder.rglob("*.py")), Path(contract.__file__), kernel, *records]:
+        content = _statements(path) if path.suffix == ".py" else path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)
     digest.update(json.dumps([choice.identity, versions()], sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _statements(path: Path) -> bytes:
+    """What a module does: its syntax tree without docstrings, which no comment is part of."""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return ast.dump(tree).encode()
 
 
 def is_fresh(models_dir: Path, choice: WeightsChoice) -> bool:

@@ -13,14 +13,15 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from export import convert, curves, facts
+from export import curves, facts
 from export.embedder import Embedder, unit
-from export.fold import UnitLength
-from export.fold_mtcnn import SplitPReLU
-from export.samples import Pixels
-from export.sface_file import MEAN, SHA256, Layer, Layers, read, weights_path
-from export.signature import SFACE
-from export.verify import Outputs, Reference
+from export.graphs import convert
+from export.graphs.fold import UnitLength
+from export.graphs.fold_mtcnn import SplitPReLU
+from export.graphs.sface_file import MEAN, SHA256, Layer, Layers, read, weights_path
+from export.graphs.signature import SFACE
+from export.verification.samples import Pixels
+from export.verification.verify import Outputs, Reference
 from service.runtime.manifest import FaceCrop
 
 _WEIGHTS = f"mobilenet-v1/sface-2021dec/{SHA256[:12]}"

@@ -16,7 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from service import __version__
-from service.app import Service
+from service.app.service import Service
+from service.app.settings import database_settings
+from service.commands.archives import run_export, run_import
+from service.commands.doctor import run_doctor
+from service.commands.reembed import ReembedOptions, reembed
 from service.config import (
     CONFIG_PATH_VARIABLE,
     ENVIRONMENT_PREFIX,
@@ -24,17 +28,13 @@ from service.config import (
     load_config,
     render_example,
 )
-from service.derived import database_settings
 from service.domain.errors import ConfigError, FacetteError
 from service.domain.names import NAME_RULE, is_name
 from service.domain.types import TenantId
-from service.ops.archives import run_export, run_import
-from service.ops.doctor import run_doctor
-from service.reembedding import ReembedOptions, reembed
-from service.runtime.descriptors import raise_descriptor_limit
-from service.server import Server
-from service.store.database import Database
-from service.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
+from service.machine.descriptors import raise_descriptor_limit
+from service.process.server import Server
+from service.process.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
+from service.store.database.database import Database
 from service.telemetry import configure_logging
 
 _SWITCH_INTERVAL_S = 1e-4

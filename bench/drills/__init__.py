@@ -6,14 +6,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from bench import tables
+from bench.common.harness import default_settings, describe, sessions
+from bench.common.photos import load
+from bench.common.result import Effort, Result
 from bench.drills import interruptions
 from bench.drills.callers import CONNECTIONS
 from bench.drills.hangups import hangups
-from bench.photos import load
-from bench.result import Effort
+from bench.report import tables
 
 _LONG_SIDE = 320
 _PHOTOS = 8
@@ -40,8 +40,8 @@ _NOTES = (
 )
 
 
-async def run(effort: Effort) -> dict[str, Any]:
-    """Run every drill: `ratios`, of which 1 is wanted, `details` and `notes`."""
+async def run(effort: Effort) -> Result:
+    """Run every drill; 1 is wanted of each ratio."""
     repetitions = 1 if effort.quick else 2 * effort.rounds
     photos = [photo.jpeg for photo in load(_LONG_SIDE, _PHOTOS)]
     with _folder() as folder:
@@ -55,20 +55,25 @@ async def run(effort: Effort) -> dict[str, Any]:
     with _folder() as folder:
         gone = await hangups(folder, photos, _CLIENTS // 5 if effort.quick else _CLIENTS)
     drills = [each.document() for each in (sigterm, reload, fast, immediate)]
-    return {
-        "ratios": {
+    settings = default_settings()
+    return Result(
+        unit="",
+        rates={},
+        compared={},
+        other_ratios={
             "sigterm_kept": sigterm.tally.kept,
             "reload_kept": reload.tally.kept,
             "restart_kept": min(fast.tally.kept, immediate.tally.kept),
             "disconnects_left_nothing": float(gone["left_nothing"]),
         },
-        "details": {
+        details={
             "drills": drills,
             "disconnects": gone,
             "tables": {"drills": tables.drills(drills), "disconnects": tables.disconnects(gone)},
         },
-        "notes": _NOTES,
-    }
+        configuration=describe(settings, sessions(settings)),
+        notes=_NOTES,
+    )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.server import TOKEN, ServiceProcess
+from bench.common.server import TOKEN, ServiceProcess
 
 CONNECTIONS = 16
 INSERT = "/insert-image"

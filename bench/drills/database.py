@@ -12,9 +12,9 @@ from typing import Literal
 import asyncpg
 import psutil
 
-from bench.server import ServiceProcess
-from service.store.embedded_account import ServerAccount
-from service.store.embedded_cluster import programs
+from bench.common.server import ServiceProcess
+from service.store.embedded.account import ServerAccount
+from service.store.embedded.cluster import programs
 
 Mode = Literal["fast", "immediate"]
 """fast: ends transactions, then stops. immediate: stops as a crash does, and recovers at start."""

@@ -17,11 +17,11 @@ from uuid import uuid4
 
 import numpy as np
 
+from bench.common.harness import MODELS, default_settings
+from bench.common.server import TOKEN, ServiceProcess
 from bench.drills import database
 from bench.drills.callers import DETECT, EMBED, INSERT, ask, marked
-from bench.harness import MODELS, default_settings
-from bench.http_service import Scrape, by_label, scrape
-from bench.server import TOKEN, ServiceProcess
+from bench.http.service import Scrape, by_label, scrape
 
 # Everybody is let in, so that there is work for all of them when they go.
 _ROOM = {

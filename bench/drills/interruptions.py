@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import psutil
 
+from bench.common.harness import MODELS
+from bench.common.server import ServiceProcess
 from bench.drills import database
 from bench.drills.callers import Load, under_load
 from bench.drills.verdict import Tally, judge, reference
-from bench.harness import MODELS
-from bench.http_service import scrape
-from bench.server import ServiceProcess
+from bench.http.service import scrape
 
 _QUIET = {"FACETTE_SERVER_LOG_LEVEL": "warning"}
 _REFUSED = ("stopping", "overloaded")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.result import Effort, Result
+    from bench.common.result import Effort, Result
 
 
 async def run(effort: Effort) -> Result:

@@ -7,13 +7,13 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from bench.harness import MODELS, default_settings, describe, sessions
+from bench.common.harness import MODELS, default_settings, describe, sessions
+from bench.common.photos import crop_files
+from bench.common.result import Effort, Result
 from bench.peers.contestants import installed_peers
 from bench.peers.process import serve_facette, serve_peer
 from bench.peers.rounds import FACETTE, Durations, Open, Rounds
 from bench.peers.summary import summarize
-from bench.photos import crop_files
-from bench.result import Effort, Result
 from service.runtime.choice import files_by_precision
 
 _CROPS = 16

@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import psutil
 
-from bench.harness import MODELS
+from bench.common.harness import MODELS
+from bench.common.server import TOKEN, ServiceProcess
 from bench.load import Call
 from bench.peers.contestants import CHECKOUT, MAX_BATCH_SIZE, Peer, raw_body
-from bench.server import TOKEN, ServiceProcess
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import simplejpeg
 
-from bench.harness import Pixels
+from bench.common.harness import Pixels
+from bench.common.measure import Samples
 from bench.load import Outcome, Phase
 from bench.load import run as run_load
-from bench.measure import Samples
 from bench.peers.contestants import MAX_BATCH_SIZE
 from bench.peers.process import Served
 from service.runtime.sessions import ModelSession

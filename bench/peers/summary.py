@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bench.measure import Samples, ratio
+from bench.common.measure import Samples, ratio
+from bench.common.result import Result
 from bench.peers.contestants import MAX_BATCH_SIZE, Peer
 from bench.peers.rounds import ANSWER_TIMEOUT_S, CONNECTIONS, FACETTE, LOAD, Findings, Turn
-from bench.result import Result
 
 _ONE_PERCENT = 0.01
 _RAW = f"raw session, calls of {MAX_BATCH_SIZE}"

@@ -29,8 +29,8 @@ from service.domain.types import (
     FaceQuality,
     PhotoSource,
 )
+from service.machine.memory import release_free_memory
 from service.runtime.manifest import EmbeddingFacts, load_manifest
-from service.runtime.memory import release_free_memory
 from service.runtime.sessions import SessionSettings, open_sessions
 from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.domain.errors import ModelError
-from service.runtime.cpu import cpu_flags
+from service.machine.cpu import cpu_flags
 from service.runtime.manifest import Manifest, check_file
 from service.runtime.sessions import ModelSession
 from service.vision.pyramid import CELL_SIZE, STRIDE, Cells, Level, Tile, find_cells

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response, routing_error
-from service.api.lifespan import run_lifespan
 from service.api.params import is_image
 from service.domain.errors import (
     BodyTooLargeError,
@@ -232,3 +231,24 @@ class _Exchange:
             discarded += len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body", False):
                 return
+
+
+async def run_lifespan(
+    running: AbstractAsyncContextManager[None], receive: Receive, send: Send
+) -> None:
+    """Enter `running` when the server starts, leave it when the server stops.
+
+    Errors that name their own remedy reach the server as a message; others pass through.
+    """
+    await receive()
+    try:
+        await running.__aenter__()
+    except FacetteError as error:
+        await send({"type": "lifespan.startup.failed", "message": error.message})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    try:
+        await receive()
+    finally:
+        await running.__aexit__(None, None, None)
+    await send({"type": "lifespan.shutdown.complete"})

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.api.params import MAX_PAGE, Parameters
 from service.api.render import Json, detection, quality
-from service.api.work import ticket_for
+from service.api.tickets import ticket_for
 from service.domain.types import (
     ClusterId,
     FaceId,

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.api import legacy, ops, v1
+from service.api import legacy, v1
+from service.api import operations as ops
 from service.api.auth import TokenGuard
-from service.api.call import Call
 from service.api.door import Door
-from service.api.params import Parameters, parameters
+from service.api.params import Call, Parameters, parameters
 from service.batching import Admission
 from service.telemetry import Metrics
 from service.usecases.curate import Curate

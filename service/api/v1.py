@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from service.api.params import Parameters
 from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes, quality
-from service.api.work import ticket_for
+from service.api.tickets import ticket_for
 from service.domain.types import ClusterId, Embedding
 from service.telemetry import StageClock
 

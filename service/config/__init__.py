@@ -7,8 +7,7 @@ A setting `key` of `[section]` can be overridden by the environment variable
 
 from service.config.example import render_example
 from service.config.loading import CONFIG_PATH_VARIABLE, ENVIRONMENT_PREFIX, load_config
-from service.config.sections import SECTIONS, AuthConfig, Config
-from service.config.storage import MatchConfig, VectorIndexConfig
+from service.config.sections import SECTIONS, AuthConfig, Config, MatchConfig, VectorIndexConfig
 
 __all__ = [
     "CONFIG_PATH_VARIABLE",

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.hard_photos import (
+from bench.accuracy.hard_photos import (
     LOOK_ALIKES,
     SIDES,
     Pixels,
@@ -22,9 +22,9 @@ from bench.hard_photos import (
     orders_that_join,
     read,
 )
-from bench.harness import MODELS, default_settings, running_analyzer
-from bench.parity import iou, load_reference
-from bench.photos import source
+from bench.accuracy.parity import iou, load_reference
+from bench.common.harness import MODELS, default_settings, running_analyzer
+from bench.common.photos import source
 from service.analysis.analyzer import Analyzer
 from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto, Box

@@ -8,9 +8,8 @@ import statistics
 import numpy as np
 import pytest
 
-from bench.harness import MODELS
-from bench.joining import Clustering, join_one_by_one, judge
-from bench.people import (
+from bench.accuracy.joining import Clustering, join_one_by_one, judge
+from bench.accuracy.people import (
     LabelledFace,
     Labels,
     Vectors,
@@ -20,7 +19,8 @@ from bench.people import (
     people_folder,
     photo_paths,
 )
-from bench.population import pairs_of
+from bench.accuracy.population import pairs_of
+from bench.common.harness import MODELS
 from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings

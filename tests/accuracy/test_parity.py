@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.parity import analyze_folder, compare, load_reference, pair_distances, summarize
+from bench.accuracy.parity import analyze_folder, compare, load_reference, pair_distances, summarize
 from service.domain.types import AnalyzedPhoto
 from service.runtime.manifest import load_manifest
 

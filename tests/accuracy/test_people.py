@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from bench.parity import load_reference
-from bench.server import ServiceProcess
+from bench.accuracy.parity import load_reference
+from bench.common.server import ServiceProcess
 
 
 async def _insert_all(

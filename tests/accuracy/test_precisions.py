@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.parity import ReferenceFace, load_reference
+from bench.accuracy.parity import ReferenceFace, load_reference
 from service.domain.types import FacePlace
 from service.runtime.manifest import EmbeddingFacts, Precision, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
 from service.vision.crop import cut_face
 from service.vision.decode import decode
-from tests.processor import EXACT_INT8, OFFERED, needs_exact_int8
+from tests.support.processor import EXACT_INT8, OFFERED, needs_exact_int8
 
 pytestmark = pytest.mark.xdist_group("accuracy")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.api.helpers import Photos, encode
+from tests.support.calls import Photos, encode
 
 
 @pytest.fixture(scope="session")

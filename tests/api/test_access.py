@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from bench.server import TOKEN, ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import TOKEN, ServiceProcess
+from tests.support.calls import (
     GUARDED,
     assert_error,
     call,

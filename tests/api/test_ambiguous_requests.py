@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     GUARDED,
     OF_TENANTS,
     Photos,

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     Photos,
     assert_error,
     call,

@@ -8,8 +8,8 @@ import random
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     Photos,
     change,
     insert,

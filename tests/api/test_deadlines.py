@@ -9,8 +9,8 @@ from contextlib import ExitStack, suppress
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     Photos,
     assert_error,
     decode,

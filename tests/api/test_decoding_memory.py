@@ -11,9 +11,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from bench.server import ServiceProcess
-from tests.api.helpers import Photos, encode, metric, send_raw
+from bench.common.server import ServiceProcess
 from tests.conftest import open_folder
+from tests.support.calls import Photos, encode, metric, send_raw
 
 pytestmark = pytest.mark.xdist_group("decoding memory")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     Photos,
     assert_error,
     call,

@@ -7,7 +7,7 @@ import imagehash
 import pytest
 from PIL import Image
 
-from tests.api.helpers import Photos, decode, encode, insert, only_face, read
+from tests.support.calls import Photos, decode, encode, insert, only_face, read
 
 # EXIF orientation: how the stored picture has to be turned to lie as that orientation says.
 STORED_AS = {

@@ -8,8 +8,8 @@ import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.server import TOKEN, ServiceProcess
-from tests.api.helpers import GUARDED, Photos, assert_error_body, send, stored
+from bench.common.server import TOKEN, ServiceProcess
+from tests.support.calls import GUARDED, Photos, assert_error_body, send, stored
 
 # The service outlives the examples, and how long one takes is no property of it.
 FRUGAL = settings(

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from service.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
-from tests.api.helpers import assert_error_body, metric, wait_until
+from bench.common.server import ServiceProcess
+from service.process.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED
+from tests.support.calls import assert_error_body, metric, wait_until
 
 LINE = b"GET /healthz HTTP/1.1\r\n"
 ASK = LINE + b"Host: x\r\n\r\n"

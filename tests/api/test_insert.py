@@ -8,8 +8,8 @@ import httpx
 import pytest
 from PIL import ImageFilter
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     Photos,
     decode,
     encode,

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.conftest import open_folder
+from tests.support.calls import (
     Photos,
     assert_error,
     assert_error_body,
@@ -25,7 +26,6 @@ from tests.api.helpers import (
     stored,
     wait_until,
 )
-from tests.conftest import open_folder
 
 pytestmark = pytest.mark.xdist_group("limits")
 

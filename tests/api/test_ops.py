@@ -7,9 +7,9 @@ import re
 import httpx
 import pytest
 
-from bench.server import TOKEN, ServiceProcess
+from bench.common.server import TOKEN, ServiceProcess
 from service import __version__
-from tests.api.helpers import (
+from tests.support.calls import (
     Photos,
     call,
     change,

@@ -18,9 +18,10 @@ import httpx
 import psutil
 import pytest
 
-from bench.server import ServiceProcess
-from service.store.embedded_settings import EmbeddedSettings, parameters
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from service.store.embedded.settings import EmbeddedSettings, parameters
+from tests.conftest import open_folder
+from tests.support.calls import (
     Photos,
     assert_error,
     insert,
@@ -30,7 +31,6 @@ from tests.api.helpers import (
     stored,
     uploads,
 )
-from tests.conftest import open_folder
 
 pytestmark = pytest.mark.xdist_group("outage")
 
@@ -153,7 +153,7 @@ def test_what_was_acknowledged_is_there_afterwards(
 
 def start_database(process: ServiceProcess) -> None:
     """Start it the way the service does, and leave it running."""
-    from service.store.embedded_cluster import Cluster
+    from service.store.embedded.cluster import Cluster
 
     cluster = Cluster.prepare(cluster_of(process), parameters(EmbeddedSettings()))
     assert cluster.start(threading.Event())

@@ -7,8 +7,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.support.calls import (
     BY_ID,
     GUARDED,
     OF_TENANTS,

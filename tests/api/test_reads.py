@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.api.helpers import (
+from tests.support.calls import (
     BY_ID,
     Photos,
     call,

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.hard_photos import distance as matched_distance
+from bench.accuracy.hard_photos import distance as matched_distance
 from service.runtime.manifest import load_manifest
 from service.runtime.matching import match_rule
-from tests.api.helpers import (
+from tests.support.calls import (
     Photos,
     assert_error,
     decode,

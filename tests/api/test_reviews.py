@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from tests.api.helpers import (
+from tests.support.calls import (
     Photos,
     assert_error,
     call,

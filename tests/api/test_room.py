@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.server import ServiceProcess
-from tests.api.helpers import (
+from bench.common.server import ServiceProcess
+from tests.conftest import open_folder
+from tests.support.calls import (
     Photos,
     assert_error,
     assert_error_body,
@@ -23,7 +24,6 @@ from tests.api.helpers import (
     started_request,
     wait_until,
 )
-from tests.conftest import open_folder
 
 pytestmark = pytest.mark.xdist_group("room")
 

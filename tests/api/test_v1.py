@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from bench.server import ServiceProcess
-from tests.api.helpers import Photos, assert_error, decode, encode, insert, metric, stored
+from bench.common.server import ServiceProcess
+from tests.support.calls import Photos, assert_error, decode, encode, insert, metric, stored
 
 JPEG = {"content-type": "image/jpeg"}
 

@@ -1,6 +1,6 @@
 -- A tenant's rows on their way into an archive and out of one, on a connection of the tables'
 -- owner, who becomes the service's role to store them. What each part of an archive holds is
--- described in service/store/archive_format.py.
+-- described in service/store/archive/format.py.
 
 -- name: use_archive_settings
 -- For this transaction: times and numbers are written alike by every server, and exactly.

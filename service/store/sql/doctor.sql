@@ -203,7 +203,7 @@ CREATE TEMPORARY TABLE listed_blob (
 ANALYZE listed_blob
 
 -- name: images_with_stray_keys
--- Of a tenant ($1), with keys that are not those of service/store/blob_names.py.
+-- Of a tenant ($1), with keys that are not those of service/store/blob/names.py.
 SELECT blob_key AS key FROM image
 WHERE ($1::text IS NULL OR tenant_id = $1)
   AND NOT (

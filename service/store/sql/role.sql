@@ -1,5 +1,5 @@
 -- The role that the service works as, and what it may do. `facette_service` is written out here
--- and in service/store/role.py: a role's name cannot be a parameter.
+-- and in service/store/database/role.py: a role's name cannot be a parameter.
 
 -- name: service_role_exists
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'facette_service')

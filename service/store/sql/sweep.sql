@@ -9,7 +9,7 @@ SELECT pg_try_advisory_lock($1)
 SELECT database_id FROM database_identity
 
 -- name: tenants_of_folders
--- The folder of a tenant in the blob store, as service/store/blob_names.py computes it.
+-- The folder of a tenant in the blob store, as service/store/blob/names.py computes it.
 SELECT folder, tenant_id
 FROM tenant, left(encode(sha256(convert_to(tenant_id, 'UTF8')), 'hex'), 32) AS folder
 WHERE folder = ANY($1::text[])

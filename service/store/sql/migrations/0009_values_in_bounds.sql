@@ -33,7 +33,7 @@ ALTER TABLE tenant
         AND tenant_id !~ '[\u0001-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]'
     ) NOT VALID;
 
--- An image's blob is its own, in the folder of its tenant: see service/store/blob_names.py.
+-- An image's blob is its own, in the folder of its tenant: see service/store/blob/names.py.
 UPDATE image SET format = 'unknown' WHERE format !~ '^[a-z0-9]{1,16}$';
 ALTER TABLE image
     ADD CONSTRAINT image_created_at_check
@@ -91,7 +91,7 @@ WHERE (array_ndims(area) = 1 AND array_lower(area, 1) = 1
        AND 0 <= ALL (area) AND area[3] > 0 AND area[4] > 0) IS NOT TRUE;
 UPDATE face SET distance = NULL WHERE NOT distance BETWEEN '-1e9'::real AND '1e9'::real;
 
--- What service/store/quality.py writes, and reads without asking.
+-- What service/store/face/quality.py writes, and reads without asking.
 CREATE FUNCTION are_quality_facts(facts jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN jsonb_typeof(facts) = 'object' THEN

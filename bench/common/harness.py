@@ -1,0 +1,159 @@
+"""What the in-process benches share: the models, and work spread over callers or threads."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.analysis.analyzer import AnalysisSettings, Analyzer
+from service.analysis.detector import CascadeDetector
+from service.analysis.finder import FaceFinder
+from service.analysis.scan import open_screen
+from service.analysis.stages import StageFactory
+from service.app.settings import analysis_settings
+from service.batching import WorkerPool, free_ticket
+from service.config import AuthConfig, Config
+from service.domain.types import Detection
+from service.runtime.manifest import ModelName, load_manifest
+from service.runtime.sessions import ModelSession, open_sessions
+from service.telemetry import Metrics
+from service.vision.resample import summed_area_table
+from service.vision.views import View
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+
+T = TypeVar("T")
+Pixels = NDArray[np.uint8]
+Sessions = Mapping[ModelName, ModelSession]
+
+
+def default_settings() -> AnalysisSettings:
+    """The analyzer's settings of an untouched configuration on this machine."""
+    return analysis_settings(Config(auth=AuthConfig(token="unused-here")))  # noqa: S106
+
+
+def sessions(settings: AnalysisSettings) -> dict[ModelName, ModelSession]:
+    """The models as the service opens them."""
+    return open_sessions(MODELS, load_manifest(MODELS), settings.sessions)
+
+
+def describe(settings: AnalysisSettings, models: Sessions) -> dict[str, Any]:
+    """The settings, and what the models run on and in which precision."""
+    return {
+        "settings": dataclasses.asdict(settings),
+        "models": {
+            name: {
+                "file": session.spec.file,
+                "provider": session.placement.provider,
+                "precision": session.placement.precision,
+            }
+            for name, session in models.items()
+        },
+    }
+
+
+def compatible_settings() -> AnalysisSettings:
+    """The same for detection.compatible."""
+    return dataclasses.replace(default_settings(), compatible=True)
+
+
+@asynccontextmanager
+async def running_analyzer(
+    settings: AnalysisSettings, models: Path = MODELS, space: str | None = None
+) -> AsyncIterator[Analyzer]:
+    """A warm analyzer for the time of the block; of the default space unless another is named.
+
+    In compatible mode that is facenet-pytorch's.
+    """
+    if space is None and settings.compatible:
+        space = load_manifest(models).models["embedder"].embeddings[-1].space
+    analyzer = await asyncio.to_thread(Analyzer, models, settings, Metrics(), space)
+    await analyzer.warm_up()
+    try:
+        yield analyzer
+    finally:
+        await analyzer.aclose()
+
+
+@asynccontextmanager
+async def running_detector(
+    settings: AnalysisSettings, models: Sessions
+) -> AsyncIterator[Callable[[Pixels], Awaitable[Sequence[Detection]]]]:
+    """Detection from pixels, uint8 [height, width, 3] RGB, for the time of the block.
+
+    The summed-area table is a stage of its own in the same pool, as it is in the analyzer.
+    """
+    pool = WorkerPool(settings.workers)
+    stages = StageFactory(pool, settings.stages, settings.latency_objective_s)
+    preparer = stages.make("prepare", _tables)
+    detector = CascadeDetector(
+        models["pnet"],
+        models["rnet"],
+        models["onet"],
+        settings.cascade,
+        stages=stages,
+        screen=(
+            open_screen(MODELS, load_manifest(MODELS), models["pnet"]) if settings.screen else None
+        ),
+    )
+
+    finder = FaceFinder(
+        detector,
+        settings.cascade,
+        min_confidence=settings.min_confidence,
+        compatible=settings.compatible,
+    )
+
+    async def detect(pixels: Pixels) -> Sequence[Detection]:
+        found = await finder.find(await preparer.submit(pixels), free_ticket())
+        return found.faces
+
+    try:
+        yield detect
+    finally:
+        await preparer.drain()
+        await detector.drain()
+        await pool.aclose()
+
+
+def prepare(pixels: Pixels) -> View:
+    """What the cascade looks at, from uint8 [height, width, 3] RGB."""
+    return View.of(summed_area_table(pixels))
+
+
+def _tables(photos: Sequence[Pixels]) -> list[NDArray[np.uint32]]:
+    return [summed_area_table(pixels) for pixels in photos]
+
+
+async def by_callers(
+    items: Sequence[T], act: Callable[[T], Awaitable[object]], callers: int
+) -> int:
+    """Let `callers` coroutines work through the items; returns how many there were."""
+    waiting = iter(items)
+
+    async def caller() -> None:
+        for item in waiting:
+            await act(item)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(caller())
+    return len(items)
+
+
+async def by_threads(items: Sequence[T], act: Callable[[T], object], threads: int) -> int:
+    """Let `threads` threads work through the items; returns how many there were."""
+
+    def run() -> int:
+        with ThreadPoolExecutor(threads) as executor:
+            return len(list(executor.map(act, items)))
+
+    return await asyncio.to_thread(run)

@@ -1,0 +1,93 @@
+"""What a figure depends on: processor, versions, commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from service.machine.cpu import usable_cores
+
+_PACKAGES = (
+    "facette",
+    "numpy",
+    "numba",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "opencv-python-headless",
+    "torch",
+    "facenet-pytorch",
+)
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8")
+# What figures come from, without what the benches write: a checkout that differs from its commit
+# elsewhere still measures that commit.
+_MEASURED = (
+    "service",
+    "export",
+    "bench",
+    "pyproject.toml",
+    ":(exclude)bench/history.jsonl",
+    ":(exclude)bench/README.md",
+    ":(exclude)bench/plots",
+    ":(exclude)bench/results",
+)
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def describe() -> dict[str, object]:
+    """When, on which commit, on what machine, with which versions."""
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": {
+            "processor": _cpu_field("model name") or platform.processor(),
+            "flags": [flag for flag in _FLAGS if flag in _cpu_field("flags").split()],
+            "usable_cores": usable_cores(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: found for name in _PACKAGES if (found := _version(name))},
+        },
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_field(name: str) -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def _commit() -> str:
+    """The commit's short name, `-dirty` behind it where what is measured differs from it."""
+    name = _git("rev-parse", "--short", "HEAD")
+    if not name:
+        return "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_MEASURED)
+    return f"{name}-dirty" if changed else name
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        cwd=_CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result.stdout.strip()

@@ -1,0 +1,170 @@
+"""Settings of the parts, derived from the configuration, the machine and the other processes."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from service.analysis.analyzer import AnalysisSettings
+from service.analysis.stages import StageSettings
+from service.config import Config, MatchConfig, VectorIndexConfig
+from service.domain.matching import MatchRule
+from service.machine.cpu import usable_cores
+from service.machine.memory import usable_memory_bytes
+from service.process.places import PlaceLimits
+from service.runtime.catalogue import COMPATIBLE_NAME, DEFAULT_NAME
+from service.runtime.manifest import EmbeddingFacts
+from service.runtime.matching import match_rule
+from service.runtime.sessions import SessionSettings
+from service.store.blob.opening import S3Settings
+from service.store.database.database import DatabaseSettings
+from service.store.embedded.server import embedded_server
+from service.store.embedded.settings import EmbeddedSettings
+from service.store.face.indexer import IndexSettings
+from service.vision.cascade import CascadeSettings
+
+# A request needs one connection, and /readyz must not wait for it.
+_FEWEST_CONNECTIONS = 2
+_MIB = 1 << 20
+# What stays free of a process's file descriptors, for files and the database: a quarter of them,
+# and these.
+_DESCRIPTORS_KEPT = 128
+_FEWEST_PLACES = 16
+
+
+def place_limits(config: Config, descriptors: int) -> PlaceLimits:
+    """How many connections one process may have open.
+
+    Args:
+        descriptors: files that it may have open, connections included.
+    """
+    server = config.server
+    granted = descriptors - descriptors // 4 - _DESCRIPTORS_KEPT
+    total = max(_FEWEST_PLACES, min(share(server.max_connections, config), granted))
+    of_one = total - total // 4
+    if server.max_connections_per_address:
+        of_one = min(share(server.max_connections_per_address, config), total)
+    return PlaceLimits(total, of_one)
+
+
+def analysis_settings(config: Config) -> AnalysisSettings:
+    """The analyzer's settings, with what is left to the machine filled in."""
+    detection, inference = config.detection, config.inference
+    workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
+    stages = {
+        "rnet": config.stage_rnet,
+        "onet": config.stage_onet,
+        "embedder": config.stage_embedder,
+    }
+    return AnalysisSettings(
+        cascade=CascadeSettings(
+            detection.min_face_size,
+            detection.thresholds,
+            detection.factor,
+            detection.max_side,
+            detection.max_candidates,
+        ),
+        sessions=SessionSettings(
+            inference.provider, inference.precision, workers, inference.intra_op_threads
+        ),
+        min_confidence=detection.min_confidence,
+        compatible=detection.compatible,
+        max_detections=detection.max_detections,
+        max_pixels=config.images.max_pixels,
+        max_photos=share(inference.max_photos_in_work, config)
+        if inference.max_photos_in_work
+        else 3 * workers,
+        max_decoded_bytes=share(
+            inference.max_decoded_mb * _MIB or usable_memory_bytes() // 4, config
+        ),
+        screen=inference.screen == "auto",
+        workers=workers,
+        stages={
+            name: StageSettings(
+                stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
+            )
+            for name, stage in stages.items()
+        },
+        latency_objective_s=inference.latency_objective_ms / 1e3,
+    )
+
+
+def rule_of(match: MatchConfig, facts: EmbeddingFacts) -> MatchRule:
+    """By which rule faces join clusters.
+
+    Raises:
+        ModelError: a rate is asked for that the manifest does not know.
+    """
+    return match_rule(
+        facts,
+        max_distance=match.max_distance,
+        max_fmr=match.max_fmr,
+        max_wrong_joins=match.max_wrong_joins,
+    )
+
+
+def first_model(config: Config) -> str:
+    """The name of the model set that a new database begins with."""
+    if not config.detection.compatible:
+        return config.inference.model
+    if config.inference.model == DEFAULT_NAME:
+        return COMPATIBLE_NAME
+    return f"{config.inference.model}-{COMPATIBLE_NAME}"
+
+
+def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
+    """Where the database is; without a configured one the embedded server runs with the stack."""
+    pool = config.database_pool
+    connections = min(
+        pool.max_connections, max(_FEWEST_CONNECTIONS, share(pool.max_connections, config))
+    )
+    limits = (connections, pool.acquire_timeout_s, pool.statement_timeout_s)
+    if config.database is not None:
+        server = config.database
+        return DatabaseSettings(
+            server.host, server.port, server.dbname, server.user, server.password, *limits
+        )
+    embedded = EmbeddedSettings(
+        config.embedded_database.shared_buffers_mb,
+        config.embedded_database.max_wal_size_mb,
+        connections * config.server.processes,
+    )
+    address = stack.enter_context(embedded_server(config.paths.data_dir, embedded))
+    return DatabaseSettings(
+        address.socket_dir, address.port, address.dbname, address.user, "", *limits
+    )
+
+
+def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSettings:
+    """When a tenant has an HNSW index, and how it is built."""
+    return IndexSettings(
+        exact_max_faces=match.exact_search_max_faces,
+        max_waiting=index.max_waiting_faces,
+        m=index.hnsw_m,
+        ef_construction=index.hnsw_ef_construction,
+        build_memory_mb=index.build_memory_mb,
+        build_workers=index.build_workers,
+        interval_s=index.check_interval_s,
+    )
+
+
+def blob_place(config: Config) -> Path | S3Settings:
+    """The folder that the bytes of photos go into, or how to reach their bucket."""
+    blobs = config.blobs
+    if not blobs.url:
+        return config.paths.upload_dir
+    return S3Settings(
+        blobs.url,
+        blobs.endpoint,
+        blobs.region,
+        blobs.access_key_id,
+        blobs.secret_access_key,
+        blobs.allow_http,
+        blobs.connect_timeout_s,
+        blobs.timeout_s,
+    )
+
+
+def share(total: int, config: Config) -> int:
+    """What one of the service's processes gets of a number that is meant for all of them."""
+    return max(1, total // config.server.processes)

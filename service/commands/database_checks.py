@@ -1,0 +1,199 @@
+"""What the doctor makes of the database: schema, isolation of tenants, indexes, dangling rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import asyncpg
+
+from service.commands.report import Report, Verdict
+from service.config import Config
+from service.domain.errors import ModelError
+from service.domain.types import ModelSpace, TenantId
+from service.runtime.manifest import load_manifest
+from service.store.database.active_model import active_model
+from service.store.database.role import SERVICE_ROLE
+from service.store.face import health
+from service.store.face.indexer import vector_indexes, vector_sets
+
+_RESTART = "start the service again, which puts it right"
+_DANGLING = {
+    "images_without_tenant": "images whose tenant is not there",
+    "clusters_without_tenant": "clusters whose tenant is not there",
+    "clusters_without_face": "clusters that no face belongs to",
+    "faces_without_image": "faces whose image is not there",
+    "faces_without_cluster": "faces whose cluster is not there",
+    "reviews_without_cluster": "reviews whose cluster is not there",
+    "vectors_without_face": "vectors whose face is not there",
+    "sums_without_cluster": "sums of vectors whose cluster is not there",
+}
+_SUMS = {
+    "missing": "clusters lack the sum of their vectors",
+    "of_nothing": "clusters have a sum of vectors that they do not have",
+    "wrong": "clusters have another sum than that of their vectors",
+    "tenants": "tenants have another number of clusters than is written down for them",
+    "vectors": "vectors say otherwise than their faces whether others are matched against them",
+}
+
+
+async def check_schema(report: Report, connection: asyncpg.Connection) -> bool:
+    """Versions and migrations; returns whether the rest can be looked at."""
+    postgresql, pgvector = await health.versions(connection)
+    having = f"pgvector {pgvector}" if pgvector else "no pgvector"
+    report.ok("database", f"PostgreSQL {postgresql} with {having} answers")
+    state = await health.migration_state(connection)
+    if state.is_current:
+        report.ok("migrations", f"all {state.newest} are applied")
+    if state.unknown:
+        report.wrong(
+            "migrations",
+            f"{_numbers(state.unknown)} in the database are unknown to this release",
+            "use the release that made them, or a newer one",
+        )
+    if state.edited:
+        report.wrong(
+            "migrations",
+            f"{_numbers(state.edited)} in the database differ from this release's",
+            "use the release that made them; migrations never change once they are released",
+        )
+    if state.missing:
+        report.wrong("migrations", f"{_numbers(state.missing)} are missing", "facette migrate")
+    return state.is_current
+
+
+async def check_isolation(report: Report, connection: asyncpg.Connection) -> None:
+    """Whether row-level security keeps the service's role to one tenant."""
+    before = len(report.findings)
+    found = await health.isolation(connection)
+    if not found.role_exists:
+        report.wrong("isolation", f"there is no database role {SERVICE_ROLE}", _RESTART)
+    elif not found.can_become:
+        report.wrong(
+            "isolation", f"the login cannot become the role {SERVICE_ROLE}", f"grant it: {_RESTART}"
+        )
+    if found.role_bypasses:
+        report.wrong(
+            "isolation",
+            f"row-level security does not bind {SERVICE_ROLE}",
+            "take SUPERUSER, BYPASSRLS and the ownership of tables from it",
+        )
+    for tables, says, advice in (
+        (found.lacking, f"{SERVICE_ROLE} lacks privileges on", _RESTART),
+        (
+            found.unprotected,
+            "row-level security is off for",
+            "ALTER TABLE ... ENABLE ROW LEVEL SECURITY",
+        ),
+        (
+            found.other_policies,
+            "the policies are not the migrations' for",
+            "compare with docs/schema.sql, which has one policy own_tenant for each table",
+        ),
+        (
+            found.shows_rows,
+            "a tenant that does not exist sees rows of",
+            "compare the policies with docs/schema.sql",
+        ),
+    ):
+        if tables:
+            report.wrong("isolation", f"{says} {', '.join(tables)}", advice)
+    report.ok_unless_found("isolation", before, "tenants are kept apart by row-level security")
+
+
+async def check_indexes(
+    report: Report, connection: asyncpg.Connection, config: Config, tenant_id: TenantId | None
+) -> None:
+    """Whether large tenants have whole vector indexes, and nobody else has one."""
+    before = len(report.findings)
+    largest = config.match.exact_search_max_faces
+    looked_at = f"a running service looks at it every {config.vector_index.check_interval_s:g} s"
+    sets = {each.index_name: each for each in await vector_sets(connection, largest // 2)}
+    indexes = {each.name: each for each in await vector_indexes(connection)}
+    building = await health.indexes_being_built(connection)
+    if tenant_id is not None:
+        sets = {name: each for name, each in sets.items() if each.tenant_id == tenant_id}
+        own = await health.indexes_of_tenant(connection, tenant_id)
+        indexes = {name: each for name, each in indexes.items() if name in own}
+    for name, vectors in sets.items():
+        if name in indexes or vectors.indexed + vectors.waiting <= largest:
+            continue
+        text = (
+            f"tenant {vectors.tenant_id!r} has {vectors.indexed + vectors.waiting} faces of "
+            f"{vectors.space} and no index: searches compare all of them"
+        )
+        report.wrong("indexes", text, f"{looked_at}; its log says why it could not be built")
+    for name, index in indexes.items():
+        of = f"of tenant {sets[name].tenant_id!r} " if name in sets else ""
+        if name in building:
+            report.note("indexes", f"{name} {of}is being built; searches are exact meanwhile")
+        elif not index.is_valid:
+            text = f"{name} {of}is broken, and nobody builds it"
+            report.wrong("indexes", text, f"{looked_at}, and builds it anew")
+        elif name not in sets:
+            text = f"{name} is left of a tenant that is gone or small"
+            report.wrong("indexes", text, f"{looked_at}, and drops it")
+    report.ok_unless_found(
+        "indexes", before, f"{len(indexes)} vector indexes, all valid and of use"
+    )
+
+
+async def check_rows(
+    report: Report, connection: asyncpg.Connection, config: Config, tenant_id: TenantId | None
+) -> None:
+    """Whether every row has what it belongs to, and every face its vector."""
+    before = len(report.findings)
+    for kind, count in (await health.dangling_rows(connection, tenant_id)).items():
+        if count:
+            report.wrong("rows", f"{count} {_DANGLING[kind]}", "restore the database from a backup")
+    if strange := await health.tenants_with_strange_ids(connection, tenant_id):
+        report.wrong(
+            "rows",
+            f"{len(strange)} tenants have ids that no caller can give: "
+            f"{', '.join(map(repr, strange[:3]))}",
+            "as the owner of the tables: DELETE FROM tenant WHERE tenant_id = ...",
+        )
+    try:
+        load_manifest(config.paths.models_dir)
+    except ModelError as error:
+        report.wrong("models", error.message, "facette export")
+    model = await active_model(connection)
+    space = model.space if model else ModelSpace("")
+    without_any, without_this = await health.faces_without_vector(connection, tenant_id, space)
+    if without_any:
+        report.wrong(
+            "rows",
+            f"{without_any} faces have no vector: no photo will match them",
+            "restore the database from a backup, or delete their photos and insert them again",
+        )
+    if model and without_this > without_any:
+        report.note(
+            "rows",
+            f"{without_this - without_any} faces have no vector of the model that is served "
+            f"({space}), only of others: no photo will match them",
+            f"facette reembed --model {model.name}",
+        )
+    report.ok_unless_found("rows", before, "every row has what it belongs to")
+
+
+async def check_sums(
+    report: Report, connection: asyncpg.Connection, tenant_id: TenantId | None
+) -> None:
+    """Whether the sums and counts by which faces are matched are those of the vectors."""
+    if any(each.check == "rows" and each.verdict is Verdict.WRONG for each in report.findings):
+        report.note("sums", "they were not looked at, since rows are missing")
+        return
+    before = len(report.findings)
+    of_whom = await health.quoted(connection, tenant_id)
+    for kind, count in asdict(await health.sums(connection, tenant_id)).items():
+        if count:
+            report.wrong(
+                "sums",
+                f"{count} {_SUMS[kind]}",
+                f"as the owner of the tables: SELECT recount_clusters({of_whom}), which makes all "
+                "of them anew while inserts wait",
+            )
+    report.ok_unless_found("sums", before, "sums and counts are those of the vectors")
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,155 @@
+"""The command `facette reembed`: the parts of the service that it needs, and what it prints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+
+from service.analysis.stored_faces import StoredFaceEmbedder
+from service.app.settings import blob_place, index_settings
+from service.commands.place import database_of
+from service.config import Config
+from service.domain.types import ModelSpace
+from service.runtime.catalogue import ModelSet, named_model_set
+from service.runtime.sessions import SessionSettings
+from service.store.blob.opening import open_blob_store
+from service.store.database.active_model import ActiveModel
+from service.store.database.database import Database
+from service.store.face.indexer import Indexer
+from service.store.face.vectors import open_vectors
+from service.usecases.reembed import Progress, Reembed
+
+_EVERY_S = 5.0
+_LOWEST_PRIORITY = 19
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedOptions:
+    """What the command was asked for.
+
+    model: name of a model set. leave_lost: change over although some faces have no usable image.
+    keep_old: do not delete the vectors of other models. as_json: progress as JSON lines.
+    """
+
+    model: str
+    leave_lost: bool
+    keep_old: bool
+    as_json: bool
+
+
+def reembed(config: Config, options: ReembedOptions) -> int:
+    """Embed all stored faces by another model and change over; returns the exit status.
+
+    That is 0, or where a signal stopped it 128 and the signal's number.
+
+    Raises:
+        ConfigError, ModelError: the model or the database cannot be had.
+        LostFacesError: some faces cannot be embedded, and nothing was changed over.
+        StoreUnavailableError: the database or the blob store went away; what was done is kept.
+    """
+    models = named_model_set(config.paths.models_dir, options.model)
+    try:
+        asyncio.run(_run(config, options, models))
+    except (KeyboardInterrupt, asyncio.CancelledError) as stop:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        return 128 + number
+    return 0
+
+
+async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> None:
+    model = ActiveModel(ModelSpace(models.space), models.name)
+    # As Ctrl-C does: an embedded server that was started for the command is stopped with it.
+    if (task := asyncio.current_task()) is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    async with AsyncExitStack() as stack:
+        settings = await stack.enter_async_context(database_of(config))
+        database = await Database.open(settings)
+        stack.push_async_callback(database.close)
+        blobs = await open_blob_store(blob_place(config))
+        _step_back()
+        inference = config.inference
+        embedder = await asyncio.to_thread(
+            StoredFaceEmbedder,
+            models.folder,
+            SessionSettings(inference.provider, inference.precision),
+            models.space,
+        )
+        vectors = await stack.enter_async_context(open_vectors(database, model))
+        work = Reembed(
+            vectors,
+            blobs,
+            embedder,
+            Indexer(database, index_settings(config.match, config.vector_index)).round,
+            leave_lost=options.leave_lost,
+            keep_old=options.keep_old,
+            on_progress=_Report(model, as_json=options.as_json),
+        )
+        await work()
+
+
+def _step_back() -> None:
+    """Let everybody else on the machine go first; threads that are started later do the same."""
+    os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
+
+
+class _Report:
+    """Prints a line at each change of the phase, and every few seconds."""
+
+    def __init__(self, model: ActiveModel, *, as_json: bool) -> None:
+        self._model = model
+        self._as_json = as_json
+        self._began = self._printed = time.monotonic()
+        self._phase = ""
+        self._first_line_of_work = True
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        # The first batch is told at once: it says that all is well.
+        first = self._first_line_of_work and progress.added > 0
+        if progress.phase == self._phase and now - self._printed < _EVERY_S and not first:
+            return
+        self._first_line_of_work = self._first_line_of_work and not first
+        self._phase, self._printed = progress.phase, now
+        rate = progress.added / max(now - self._began, 1e-3)
+        left_s = (progress.faces - progress.embedded - progress.lost) / rate if rate else None
+        if self._as_json:
+            print(json.dumps(self._facts(progress, rate, left_s)), flush=True)
+        else:
+            print(self._line(progress, rate, left_s), flush=True)
+
+    def _facts(self, progress: Progress, rate: float, left_s: float | None) -> dict[str, object]:
+        return {
+            "model": self._model.name,
+            "space": self._model.space,
+            **asdict(progress),
+            "faces_per_s": round(rate, 1),
+            "seconds_left": None if left_s is None else round(max(0.0, left_s)),
+        }
+
+    def _line(self, progress: Progress, rate: float, left_s: float | None) -> str:
+        if progress.phase == "deleting":
+            return f"deleting: {progress.deleted:,} old vectors are gone"
+        if progress.phase == "done":
+            kept = f"{progress.deleted:,} old vectors deleted"
+            return (
+                f"done: faces are searched by {self._model.name} ({self._model.space}); "
+                f"{progress.added:,} were embedded, {progress.lost:,} could not be, {kept}"
+            )
+        text = f"{progress.phase}: {progress.embedded:,} of {progress.faces:,} faces"
+        if progress.phase == "embedding" and left_s is not None:
+            text += f", {rate:.0f} faces/s, {_duration(left_s)} left"
+        return text + (f", {progress.lost:,} cannot be embedded" if progress.lost else "")
+
+
+def _duration(seconds: float) -> str:
+    whole = round(max(0.0, seconds))
+    if whole < 120:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 7200 else f"{whole / 3600:.1f} h"

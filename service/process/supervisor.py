@@ -1,0 +1,284 @@
+"""Several serving processes on one port: started, watched, replaced, and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import service
+from service.app.settings import database_settings
+from service.config import Config
+from service.domain.errors import ConfigError
+from service.process.hangup import Hangup
+from service.runtime.manifest import load_manifest
+from service.store.database.database import Database
+from service.telemetry import configure_logging, forget_process
+
+_logger = logging.getLogger(__name__)
+
+# A process that ends again within this time is replaced after a pause, each twice the former.
+_STEADY_S = 30.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+# What a process needs beyond its limits to close its models and its connections.
+_CLOSING_S = 15.0
+_READY = b"+"
+# Where prometheus_client keeps the numbers of several processes.
+SHARED_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(eq=False, slots=True)
+class _Child:
+    process: asyncio.subprocess.Process
+    started_at: float
+    ready_at: float | None = None
+
+
+class Supervisor:
+    """Runs `server.processes` serving processes that share their listening sockets.
+
+    It starts the embedded database, if there is one, and migrates; the processes find its address
+    in their environment. It holds no model and answers no request itself.
+
+    Args:
+        listeners: the listening socket, and that of the operations port, if there is one.
+        command: what starts one process; file descriptors are appended: the listening socket, a
+            pipe that closes when the supervisor dies, one to say "ready" through, and the other
+            listening socket.
+        load: reads the configuration again.
+        on_ready: called once, when every process is ready.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: Sequence[socket.socket],
+        command: Sequence[str],
+        load: Callable[[], Config],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._listeners = listeners
+        self._command = command
+        self._load = load
+        self._on_ready = on_ready
+        self._hangup = Hangup()
+        self._children: set[_Child] = set()
+        self._reloaded_at = 0.0
+        self._announced = False
+        self._failed = False
+
+    async def run(self) -> int:
+        """Serve until a signal; returns the exit status.
+
+        Raises:
+            ConfigError, ModelError: nothing can be served with this configuration.
+        """
+        self._stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop_or_kill)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        load_manifest(self._config.paths.models_dir)  # said once here, not by every process
+        async with AsyncExitStack() as stack:
+            settings = database_settings(self._config, stack)
+            await (await Database.open(settings)).close()
+            self._metrics_dir = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="facette-metrics-")
+            )
+            alive, self._life = os.pipe()
+            stack.callback(os.close, alive)
+            stack.callback(os.close, self._life)
+            environment = self._environment(
+                FACETTE_SERVER_PROCESSES=str(self._config.server.processes),
+                FACETTE_DATABASE_HOST=settings.host,
+                FACETTE_DATABASE_PORT=str(settings.port),
+                FACETTE_DATABASE_DBNAME=settings.dbname,
+                FACETTE_DATABASE_USER=settings.user,
+                FACETTE_DATABASE_PASSWORD=settings.password,
+                **{SHARED_METRICS_DIR: self._metrics_dir},
+            )
+            keepers = [
+                asyncio.create_task(self._keep(environment, alive))
+                for _ in range(self._config.server.processes)
+            ]
+            await self._stop.wait()
+            await self._stop_all(keepers)
+        _logger.info("stopped")
+        return 2 if self._failed else 0
+
+    def _environment(self, **settings: str) -> Mapping[str, str]:
+        """This process's environment with `settings`, and with the package where it is here."""
+        root = str(Path(service.__file__).parents[1])
+        path = [*filter(None, [os.environ.get("PYTHONPATH")]), root]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **settings}
+
+    async def _keep(self, environment: Mapping[str, str], alive: int) -> None:
+        """Keep one process running until all should stop."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._stop.is_set():
+            child = await self._run_child(environment, alive)
+            if self._stop.is_set():
+                return
+            ready_at = child.ready_at
+            fields = {"pid": child.process.pid, "status": _status(child.process)}
+            if ready_at is None and not (self._announced and self._serving()):
+                _logger.error(
+                    "a process ended while it started: giving up", extra={"fields": fields}
+                )
+                self._failed = True
+                self._stop.set()
+                return
+            if ready_at is not None and time.monotonic() - ready_at >= _STEADY_S:
+                pause_s = _FIRST_PAUSE_S
+            _logger.error(
+                "a process ended and is replaced",
+                extra={"fields": {**fields, "pause_s": pause_s}},
+            )
+            try:
+                await asyncio.wait_for(self._stop.wait(), pause_s)
+            except TimeoutError:
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _run_child(self, environment: Mapping[str, str], alive: int) -> _Child:
+        """Start a process and return when it has ended."""
+        told, tell = os.pipe()
+        try:
+            main, *others = (listener.fileno() for listener in self._listeners)
+            inherited = (main, alive, tell, *others)
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *map(str, inherited),
+                pass_fds=inherited,
+                env=environment,
+                # A terminal's Ctrl-C reaches the supervisor alone, which passes it on in order.
+                process_group=0,
+            )
+        except BaseException:
+            os.close(told)
+            raise
+        finally:
+            os.close(tell)
+        child = _Child(process, time.monotonic())
+        self._children.add(child)
+        try:
+            if self._stop.is_set():
+                process.terminate()
+            elif await _read_byte(told) == _READY:
+                self._note_ready(child)
+            await process.wait()
+        finally:
+            self._children.discard(child)
+            os.close(told)
+            forget_process(process.pid, self._metrics_dir)
+        return child
+
+    def _note_ready(self, child: _Child) -> None:
+        child.ready_at = time.monotonic()
+        _logger.info("process ready", extra={"fields": {"pid": child.process.pid}})
+        if self._reloaded_at > child.started_at:  # it may have read the configuration before
+            child.process.send_signal(signal.SIGHUP)
+        if not self._announced and self._serving() == self._config.server.processes:
+            self._announced = True
+            self._on_ready()
+
+    def _serving(self) -> int:
+        return sum(child.ready_at is not None for child in self._children)
+
+    def _hang_up(self) -> None:
+        if self._hangup.means_stop():
+            self._stop_or_kill()
+            return
+        try:
+            read = self._load()
+        except ConfigError:
+            pass  # each process reads it as well, says what is wrong and counts it
+        else:
+            self._config = self._config.model_copy(
+                update={
+                    "server": self._config.server.model_copy(
+                        update={
+                            "shutdown_delay_s": read.server.shutdown_delay_s,
+                            "shutdown_timeout_s": read.server.shutdown_timeout_s,
+                        }
+                    )
+                }
+            )
+            configure_logging(read.server.log_level, as_json=read.server.log_json)
+        self._reloaded_at = time.monotonic()
+        for child in self._children:
+            if child.ready_at is not None:
+                child.process.send_signal(signal.SIGHUP)
+
+    def _stop_or_kill(self) -> None:
+        if not self._stop.is_set():
+            self._stop.set()
+            return
+        _logger.warning("stopping at once")
+        self._failed = True
+        for child in self._children:
+            child.process.kill()
+
+    async def _stop_all(self, keepers: Sequence[asyncio.Task[None]]) -> None:
+        # Connections must not be taken for a socket that nobody accepts from any more.
+        for listener in self._listeners:
+            listener.close()
+        for child in self._children:
+            child.process.terminate()
+        limits = self._config.server
+        limit_s = limits.shutdown_delay_s + limits.shutdown_timeout_s + _CLOSING_S
+        _, late = await asyncio.wait(keepers, timeout=limit_s)
+        if late:
+            _logger.error("processes did not stop in time", extra={"fields": {"count": len(late)}})
+            self._failed = True
+            for child in self._children:
+                child.process.kill()
+        await asyncio.gather(*keepers)
+
+
+def say_ready(tell: int) -> None:
+    """Tell the supervisor, from a process that it started, that requests are answered."""
+    os.write(tell, _READY)
+    os.close(tell)
+
+
+def child_command(config_path: Path) -> list[str]:
+    """What starts one serving process; the working folder's packages are not looked at."""
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "service.cli",
+        "--config",
+        str(config_path),
+        "serve-process",
+    ]
+
+
+def _status(process: asyncio.subprocess.Process) -> str:
+    code = process.returncode
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return str(code)
+
+
+async def _read_byte(pipe: int) -> bytes:
+    """The next byte of a pipe; nothing when its last writer has gone."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(pipe, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(pipe)
+    return os.read(pipe, 1)

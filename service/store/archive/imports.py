@@ -1,0 +1,204 @@
+"""Brings a tenant in: everything that its archive holds, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import asyncpg
+
+from service.domain.errors import ArchiveError, TenantExistsError
+from service.domain.names import NAME_RULE, is_name
+from service.domain.types import ImageId, TenantId
+from service.store.archive.file import read_archive
+from service.store.archive.format import (
+    HEAD,
+    MANIFEST,
+    MOST_PARTS,
+    PARTS,
+    Counts,
+    Head,
+    Part,
+    PartName,
+    PhotoName,
+    largest_entry,
+    parse_head,
+    parse_name,
+    render_manifest,
+)
+from service.store.archive.photos import PhotosIn
+from service.store.archive.rows import RowsIn
+from service.store.archive.values import time
+from service.store.blob.index import SWEEP_TURN_KEY
+from service.store.database.migrations import load_migrations
+from service.store.database.statements import SQL
+from service.usecases.ports import BlobStore
+
+_KINDS = list(PARTS)
+_LARGEST_PHOTO = 25 * 2**20
+_LONGEST_REASON = 200
+
+
+async def import_tenant(
+    connection: asyncpg.Connection,
+    path: Path,
+    blobs: BlobStore,
+    *,
+    rename: TenantId | None = None,
+    keep_photos: bool = True,
+    largest_photo_bytes: int = _LARGEST_PHOTO,
+) -> tuple[TenantId, Counts]:
+    """Store the tenant of an archive, in one transaction.
+
+    Its ids and times are kept. Faces and reviews are numbered anew in their order. Vectors are in
+    no index yet. Photos get new names, those of the tenant here.
+
+    Sweeps wait meanwhile: for so long the photos are named by no row that others can see.
+
+    All of it is stored as the service's role, in a transaction of the one tenant: whatever is in
+    the archive, row-level security keeps it out of the others.
+
+    Args:
+        connection: of the tables' owner, with the vector types registered.
+        rename: what the tenant is called here; None for its own name.
+        keep_photos: store the photos of the archive; else they are only checked.
+        largest_photo_bytes: what the service here takes.
+
+    Raises:
+        ArchiveError: the archive cannot be read, or is not whole; nothing was stored.
+        TenantExistsError: there is such a tenant.
+        StoreUnavailableError: the database or the blob store does not answer.
+    """
+    entries = _entries(path, largest_photo_bytes)
+    head = parse_head(next(entries)[1], newest_schema=load_migrations()[-1].number)
+    tenant_id = rename or TenantId(head.tenant_id)
+    if not is_name(tenant_id):
+        raise ArchiveError(
+            f"the archive's tenant id must have {NAME_RULE}: import it under another with --as"
+        )
+    try:
+        created_at = time(head.created_at.encode())
+    except ValueError as error:
+        raise ArchiveError(f"the head of the archive is damaged: {error}") from error
+    async with _transaction(connection):
+        await connection.execute(SQL["hold_off_sweeps"], SWEEP_TURN_KEY)
+        for kind in ("photos", *PARTS):
+            await connection.execute(SQL[f"make_room_for_{kind}"])
+        await connection.execute(SQL["grant_room_for_archive"])
+        await connection.execute(SQL["use_tenant"], tenant_id)
+        await connection.execute(SQL["become_service_role"])
+        made = await connection.fetchval(SQL["insert_tenant_of_archive"], tenant_id, created_at)
+        if made is None:
+            raise TenantExistsError(tenant_id)
+        async with PhotosIn(connection, blobs, tenant_id, keep=keep_photos) as photos:
+            rows = RowsIn(
+                connection,
+                tenant_id,
+                head,
+                lambda image_id, suffix: blobs.key(tenant_id, ImageId(image_id), suffix),
+            )
+            counts = await _take_in(entries, head, photos, rows)
+            await photos.check()
+            await rows.finish()
+            await _check_counts(connection, tenant_id, counts)
+    return tenant_id, counts
+
+
+async def _take_in(
+    entries: Iterator[tuple[str, bytes]], head: Head, photos: PhotosIn, rows: RowsIn
+) -> Counts:
+    """Store entry by entry, and compare with the manifest at the end."""
+    parts: list[Part] = []
+    last = PartName("", 0)
+    for name, data in entries:
+        if name == MANIFEST:
+            with _refusals("its photos"):
+                photo_count = await photos.finish()
+            counts = Counts(photos=photo_count, **_rows_by_kind(parts))
+            _check_manifest(data, head, counts, parts)
+            if (extra := next(entries, None)) is not None:
+                raise ArchiveError(f"the archive goes on after its manifest, with {extra[0]!r}")
+            return counts
+        entry = parse_name(name)
+        with _refusals(name):
+            if isinstance(entry, PhotoName):
+                if parts:
+                    raise ArchiveError(f"the archive holds {name!r} behind the rows")
+                await photos.put(entry, data)
+                continue
+            _check_order(last, entry)
+            last = entry
+            if len(parts) == MOST_PARTS:
+                raise ArchiveError(f"the archive has more than {MOST_PARTS} pieces of rows")
+            count = await rows.copy(entry.kind, data)
+        parts.append(Part(name, count, len(data), hashlib.sha256(data).hexdigest()))
+    raise ArchiveError("the archive has no manifest at its end: it was cut off")
+
+
+def _entries(path: Path, largest_photo_bytes: int) -> Iterator[tuple[str, bytes]]:
+    entries = read_archive(path, lambda name: largest_entry(name, largest_photo_bytes))
+    first = next(entries, None)
+    if first is None or first[0] != HEAD:
+        raise ArchiveError("the file is no archive of a tenant")
+    yield first
+    yield from entries
+
+
+def _check_order(last: PartName, found: PartName) -> None:
+    follows = found.kind == last.kind and found.number == last.number + 1
+    begins = found.number == 1 and (
+        not last.kind or _KINDS.index(found.kind) > _KINDS.index(last.kind)
+    )
+    if not (follows or begins):
+        raise ArchiveError("the pieces of the archive are not in their order, or one is missing")
+
+
+def _check_manifest(data: bytes, head: Head, counts: Counts, parts: list[Part]) -> None:
+    """Byte for byte: to parse a manifest that anybody wrote could take gigabytes."""
+    if data != render_manifest(head, counts, parts):
+        raise ArchiveError("the archive is damaged: it is not what its manifest says")
+
+
+async def _check_counts(
+    connection: asyncpg.Connection, tenant_id: TenantId, counts: Counts
+) -> None:
+    """Compare with what the tenant sees of itself by now."""
+    stored = dict(await connection.fetchrow(SQL["rows_by_kind"], tenant_id))
+    if {kind: stored[kind] for kind in _KINDS} != {kind: getattr(counts, kind) for kind in _KINDS}:
+        raise ArchiveError("not everything in the archive could be stored as the tenant's own")
+
+
+def _rows_by_kind(parts: list[Part]) -> dict[str, int]:
+    rows = dict.fromkeys(_KINDS, 0)
+    for part in parts:
+        rows[part.name.removeprefix("rows/").partition("-")[0]] += part.rows
+    return rows
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """What the database says of rows that do not fit is the archive's fault."""
+    try:
+        yield
+    except (
+        asyncpg.DataError,
+        asyncpg.IntegrityConstraintViolationError,
+        asyncpg.ProgramLimitExceededError,
+    ) as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise ArchiveError(f"the archive is damaged in {name}: {reason}") from error
+
+
+@asynccontextmanager
+async def _transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await transaction.rollback()
+        raise
+    await transaction.commit()

@@ -1,0 +1,284 @@
+"""Image bytes in a bucket of an S3-compatible store, named as in a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
+from obstore.store import S3Store
+
+from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
+from service.domain.types import ImageId, StoredBlob, TenantId
+from service.store.blob.names import (
+    OWNER_MARK,
+    UNFINISHED,
+    check_key,
+    image_key,
+    is_ours,
+    marked_owner,
+    owner_mark,
+)
+from service.store.blob.opening import S3Settings
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+_logger = logging.getLogger(__name__)
+
+# What one request of S3's can list or delete.
+_AT_ONCE = 1000
+# A refused or dropped connection is tried again at once; what lasts is the caller's to repeat.
+_RETRIES = 3
+_LONGEST_PAUSE_S = 1.0
+# The client reports a missing object or bucket as FileNotFoundError, and a bad value as ValueError.
+_FAILURES = (BaseError, OSError, ValueError)
+
+
+class S3BlobStore:
+    """Blobs as objects: `<prefix>/<tenant's folder>/<image>.<format>`.
+
+    An object is there as a whole or not at all, and durable once its writing was answered. The
+    client works in threads of its own; the event loop only waits. A key may come from a row that
+    somebody else wrote: one that is no blob's names nothing, and is not removed.
+    """
+
+    def __init__(self, client: S3Store) -> None:
+        self._client = client
+
+    @classmethod
+    async def open(cls, settings: S3Settings) -> S3BlobStore:
+        """Write, look at and remove one small object, to see that the settings are right.
+
+        Raises:
+            ConfigError: they are not, or the store does not answer; it names the setting.
+        """
+        store = cls(_client(settings))
+        try:
+            await store._stamp()
+        except FileNotFoundError:
+            raise ConfigError(f"blobs.url: there is no bucket {_bucket(settings)[0]}") from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise ConfigError(
+                "blobs.access_key_id, blobs.secret_access_key: they do not open "
+                f"{settings.url} for reading, writing and deleting: {_brief(error)}"
+            ) from None
+        except _FAILURES as error:
+            raise ConfigError(
+                f"blobs.endpoint, blobs.region: {settings.url} cannot be used: {_brief(error)}"
+            ) from None
+        return store
+
+    def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
+        """Where the bytes of an image lie; the suffix is that of its format."""
+        return image_key(tenant_id, image_id, suffix)
+
+    async def put(self, key: str, data: bytes) -> str:
+        """Write a blob so that it is durable once this returns its SHA-256 in hex.
+
+        Raises:
+            ValueError: the key is no blob's.
+            StoreUnavailableError: the store does not take it. It may be there all the same.
+        """
+        check_key(key)
+        with _translated("written"):
+            await self._client.put_async(key, data, use_multipart=False)
+        return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+
+    async def get(self, key: str) -> bytes:
+        """Read a blob.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreUnavailableError: the store does not answer.
+        """
+        if not is_ours(key):
+            raise NotFoundError("image")
+        return await self._read(key)
+
+    async def delete(self, keys: Iterable[str]) -> list[str]:
+        """Remove blobs; returns the keys that may not be removed (a missing one is gone).
+
+        Where some of a request's keys fail, all of them count: which went is not known.
+        """
+        failed: list[str] = []
+        wanted: list[str] = []
+        for key in keys:
+            (wanted if is_ours(key) else failed).append(key)
+        if failed:
+            _logger.error("%d keys are no blobs', the first is %r", len(failed), failed[0])
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            try:
+                await self._client.delete_async(some)
+            except _FAILURES as error:
+                _logger.error("%d blobs not removed: %s", len(some), _brief(error))
+                failed += some
+        return failed
+
+    async def find(self, key: str) -> StoredBlob | None:
+        """What is known of a blob; None where there is none.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        if not is_ours(key):
+            return None
+        try:
+            with _translated("found", FileNotFoundError):
+                return _blob(await self._client.head_async(key))
+        except FileNotFoundError:
+            return None
+
+    async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
+        """Every blob and everything unfinished, in no order; never an object of somebody else.
+
+        Args:
+            folder: a tenant's, for those of this tenant alone.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        with _translated("listed"):
+            async for some in self._client.list(folder, chunk_size=_AT_ONCE):
+                for each in some:
+                    if is_ours(each["path"]):
+                        yield _blob(each)
+
+    async def now(self) -> datetime:
+        """The time by the store's clock, which stamps the objects.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        with _translated("written"):
+            return await self._stamp()
+
+    async def owner(self) -> str | None:
+        """The id of the database that the blobs belong to; None where no mark says it.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        try:
+            return marked_owner(await self._read(OWNER_MARK))
+        except NotFoundError:
+            return None
+
+    async def claim(self, database_id: str) -> None:
+        """Mark the prefix as a database's, unless there is a mark already.
+
+        Raises:
+            StoreUnavailableError: the store does not take it.
+        """
+        mark = owner_mark(database_id)
+        with _translated("written"):
+            try:
+                await self._client.put_async(OWNER_MARK, mark, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return
+            except NotSupportedError:  # a store that knows no conditions
+                if await self.owner() is None:
+                    await self._client.put_async(OWNER_MARK, mark, use_multipart=False)
+
+    async def _read(self, key: str) -> bytes:
+        try:
+            with _translated("read", FileNotFoundError):
+                return bytes(await (await self._client.get_async(key)).bytes_async())
+        except FileNotFoundError:
+            raise NotFoundError("image") from None
+
+    async def _stamp(self) -> datetime:
+        key = f"{UNFINISHED}{uuid4().hex}"
+        await self._client.put_async(key, b"", use_multipart=False)
+        stamped = (await self._client.head_async(key))["last_modified"]
+        await self._client.delete_async([key])
+        return stamped
+
+
+def _blob(facts: ObjectMeta) -> StoredBlob:
+    return StoredBlob(facts["path"], facts["last_modified"], facts["size"])
+
+
+def _client(settings: S3Settings) -> S3Store:
+    if settings.endpoint:
+        parts = urlsplit(settings.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError("blobs.endpoint: it must be like https://host or http://host:port")
+        if parts.scheme == "http" and not settings.allow_http:
+            raise ConfigError(
+                "blobs.allow_http: blobs.endpoint begins with http://, so photos would travel "
+                "unencrypted; true allows that"
+            )
+    if bool(settings.access_key_id) != bool(settings.secret_access_key):
+        raise ConfigError("blobs.access_key_id, blobs.secret_access_key: set both or none")
+    # What is left out here, the client takes from the AWS_ variables of the environment.
+    given: S3Config = {}
+    if settings.endpoint:
+        given["endpoint"] = settings.endpoint
+    if settings.region:
+        given["region"] = settings.region
+    if settings.access_key_id:
+        given["access_key_id"] = settings.access_key_id
+        given["secret_access_key"] = settings.secret_access_key
+    bucket, prefix = _bucket(settings)
+    timeout = timedelta(seconds=settings.timeout_s)
+    options: ClientConfig = {
+        "allow_http": settings.allow_http,
+        "connect_timeout": timedelta(seconds=settings.connect_timeout_s),
+        "timeout": timeout,
+    }
+    retries: RetryConfig = {
+        "max_retries": _RETRIES,
+        "retry_timeout": timeout,
+        "backoff": {"max_backoff": timedelta(seconds=_LONGEST_PAUSE_S)},
+    }
+    try:
+        return S3Store(
+            bucket,
+            prefix=prefix or None,
+            config=given,
+            client_options=options,
+            retry_config=retries,
+        )
+    except _FAILURES as error:
+        raise ConfigError(f"[blobs]: {_brief(error)}") from None
+
+
+def _bucket(settings: S3Settings) -> tuple[str, str]:
+    """Bucket and prefix; the prefix is empty where there is none."""
+    bucket, _, prefix = settings.url.removeprefix("s3://").partition("/")
+    return bucket, prefix.strip("/")
+
+
+def _brief(error: Exception) -> str:
+    """The client's own sentence, without the pages of what it was made of."""
+    text = str(error).partition("\n")[0].strip()
+    return text[:300] or type(error).__name__
+
+
+@contextmanager
+def _translated(done: str, *but: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except but:
+        raise
+    except _FAILURES as error:
+        _logger.error("blob not %s: %s", done, _brief(error))
+        raise StoreUnavailableError(
+            "The image store does not answer at the moment; try again shortly."
+        ) from error

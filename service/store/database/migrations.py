@@ -1,0 +1,112 @@
+"""Brings a database to the newest schema: numbered files, forward only, each applied once.
+
+The role that the service works as belongs to the server and not to the schema, so it is looked
+after at every start: a database may have been restored on another server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+import asyncpg
+
+from service.domain.errors import ConfigError
+from service.store.database.role import prepare_service_role
+
+_logger = logging.getLogger(__name__)
+
+# Any constant that nothing else in the database uses: the spelling of "facette" in hexadecimal.
+_LOCK_KEY = 0x66616365747465
+_FILE_NAME = re.compile(r"^(\d{4})_(\w+)\.sql$")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file; `sha256` tells an edited one from the one that was applied."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def load_migrations() -> list[Migration]:
+    """The package's migrations in order.
+
+    Raises:
+        ValueError: a file name is not `NNNN_name.sql`, or a number is missing.
+    """
+    found = []
+    for resource in files("service.store").joinpath("sql", "migrations").iterdir():
+        match = _FILE_NAME.match(resource.name)
+        if match is None:
+            raise ValueError(f"not a migration's file name: {resource.name}")
+        found.append(Migration(int(match[1]), match[2], resource.read_text(encoding="utf-8")))
+    found.sort(key=lambda migration: migration.number)
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise ValueError("migrations are not numbered 1, 2, 3 ...")
+    return found
+
+
+async def migrate(connection: asyncpg.Connection) -> list[int]:
+    """Apply what is missing and return the numbers applied now.
+
+    Several services may start at once: an advisory lock lets one of them do the work while the
+    others wait and then find nothing left to do.
+
+    Raises:
+        ConfigError: the database was changed by another release, or does not let tenants be kept
+            apart.
+    """
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
+    try:
+        applied = await _apply_missing(connection)
+        await prepare_service_role(connection)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+    return applied
+
+
+async def _apply_missing(connection: asyncpg.Connection) -> list[int]:
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS migration ("
+        " number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
+        " applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    rows = await connection.fetch("SELECT number, sha256 FROM migration")
+    applied = {row["number"]: row["sha256"] for row in rows}
+    known = load_migrations()
+    if unknown := sorted(set(applied) - {migration.number for migration in known}):
+        raise ConfigError(
+            f"the database has migration {unknown[-1]}, which this release does not know: "
+            "use the release that made it, or a newer one"
+        )
+    done = []
+    for migration in known:
+        if migration.number in applied:
+            if applied[migration.number] != migration.sha256:
+                raise ConfigError(
+                    f"migration {migration.number} in the database differs from this release's"
+                )
+            continue
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO migration (number, name, sha256) VALUES ($1, $2, $3)",
+                migration.number,
+                migration.name,
+                migration.sha256,
+            )
+        _logger.info(
+            "migration applied",
+            extra={"fields": {"number": migration.number, "migration": migration.name}},
+        )
+        done.append(migration.number)
+    return done

@@ -1,0 +1,48 @@
+"""The database role that the service works as: it sees one tenant at a time and cannot see more."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from service.domain.errors import ConfigError
+from service.store.database.statements import SQL
+
+SERVICE_ROLE = "facette_service"
+
+
+async def prepare_service_role(connection: asyncpg.Connection) -> None:
+    """Make sure that the login can become the role, and the role can do its work and no more.
+
+    The login owns the tables, so row-level security does not bind it; the role owns nothing.
+
+    Raises:
+        ConfigError: the login may not create the role or become it, or policies would not bind it.
+    """
+    try:
+        if not await connection.fetchval(SQL["service_role_exists"]):
+            await _create(connection)
+        if await connection.fetch(SQL["service_role_lacks"]):
+            await connection.execute(SQL["grant_to_service_role"])
+            await connection.execute(SQL["grant_reading_models"])
+        async with connection.transaction():
+            await connection.execute(SQL["become_service_role"])
+    except asyncpg.InsufficientPrivilegeError:
+        login = await connection.fetchval(SQL["login"])
+        raise ConfigError(
+            f"the database login {login} can neither create nor become the role {SERVICE_ROLE}, "
+            "which keeps tenants apart; let an administrator run once: "
+            f"CREATE ROLE {SERVICE_ROLE} NOLOGIN NOINHERIT; GRANT {SERVICE_ROLE} TO {login};"
+        ) from None
+    if await connection.fetchval(SQL["service_role_bypasses"]):
+        raise ConfigError(
+            f"the database role {SERVICE_ROLE} must not be a superuser, have BYPASSRLS or own "
+            "tables: row-level security would not bind it"
+        )
+
+
+async def _create(connection: asyncpg.Connection) -> None:
+    try:
+        await connection.execute(SQL["create_service_role"])
+    except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        return  # by a service on another database of the server, at the same moment
+    await connection.execute(SQL["grant_service_role"])

@@ -1,0 +1,55 @@
+"""Loads the named SQL statements that lie in `sql/`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+
+_NAME = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
+
+
+def parse_statements(text: str) -> dict[str, str]:
+    """Statements of one file: each begins after a line `-- name: <name>`.
+
+    Raises:
+        ValueError: a name stands twice, or a name has no statement.
+    """
+    parts = _NAME.split(text)[1:]
+    statements: dict[str, str] = {}
+    for name, body in zip(parts[::2], parts[1::2], strict=True):
+        statement = "\n".join(
+            line for line in body.splitlines() if not line.lstrip().startswith("--")
+        ).strip()
+        if name in statements or not statement:
+            raise ValueError(f"SQL statement {name} is empty or defined twice")
+        statements[name] = statement
+    return statements
+
+
+def load_statements() -> Mapping[str, str]:
+    """Every named statement of the package."""
+    statements: dict[str, str] = {}
+    for resource in sorted(files("service.store").joinpath("sql").iterdir(), key=lambda r: r.name):
+        if resource.name.endswith(".sql"):
+            for name, statement in parse_statements(resource.read_text(encoding="utf-8")).items():
+                if name in statements:
+                    raise ValueError(f"SQL statement {name} is defined twice")
+                statements[name] = statement
+    return MappingProxyType(statements)
+
+
+SQL = load_statements()
+
+
+@lru_cache(maxsize=64)
+def with_dimension(name: str, dimension: int) -> str:
+    """A statement that casts vectors to their dimension: `{dimension}` stands for it in the text.
+
+    An index is over vectors cast to the dimension of their space, and is used by statements that
+    cast them alike, by a literal. The connection keeps what it prepared by the text, which is the
+    same one each time.
+    """
+    return SQL[name].replace("{dimension}", str(int(dimension)))

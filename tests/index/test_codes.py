@@ -1,0 +1,135 @@
+"""Binary codes: which faces they say are worth comparing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.common.crowd import FACENET, SFACE, Crowd, crowd
+from service.index import codes as module
+from service.index.codes import FaceCodes, code_of
+
+EVERYBODY = 10**9
+
+
+@pytest.fixture(scope="module", params=[FACENET, SFACE], ids=["512 numbers", "128 numbers"])
+def people(request: pytest.FixtureRequest) -> Crowd:
+    return crowd(6000, seed=1, spread=request.param)
+
+
+def numbered(numbers: np.ndarray) -> np.ndarray:
+    """Numbers as ids of faces."""
+    ids = np.zeros((len(numbers), 2), np.int64)
+    ids[:, 0] = numbers
+    return ids.view("V16")[:, 0]
+
+
+def numbers_of(ids: np.ndarray) -> list[int]:
+    return sorted(ids.view(np.int64).reshape(-1, 2)[:, 0].tolist())
+
+
+def codes_of(faces: np.ndarray) -> np.ndarray:
+    return np.stack([code_of(face) for face in faces])
+
+
+def by_clusters(people: Crowd) -> FaceCodes:
+    """All faces, held as they are after they were read: those of a person together."""
+    order = np.argsort(people.person_of, kind="stable")
+    codes = FaceCodes()
+    codes.add(numbered(order), codes_of(people.faces[order]), people.person_of[order])
+    return codes
+
+
+def one_by_one(people: Crowd) -> FaceCodes:
+    """The same faces as they come, in parts of different sizes."""
+    codes, start = FaceCodes(), 0
+    for size in (1, 2, 5, 100, 3000, EVERYBODY):
+        part = np.arange(start, min(start + size, len(people.faces)))
+        codes.add(numbered(part), codes_of(people.faces[part]))
+        start += size
+    return codes
+
+
+def test_a_code_is_the_signs_of_the_stored_vector() -> None:
+    embedding = np.zeros(512, np.float32)
+    embedding[[0, 9, 511]] = 0.5
+    embedding[1] = -0.5
+    embedding[2] = 1e-9  # nothing at half precision
+    (bits,) = np.nonzero(np.unpackbits(code_of(embedding).view(np.uint8)))
+    assert bits.tolist() == [0, 9, 511]
+
+
+@pytest.mark.parametrize("dimension", [64, 100, 128, 256, 512, 1024])
+def test_codes_differ_by_the_angle_whatever_the_dimension(dimension: int) -> None:
+    rng = np.random.default_rng(5)
+    one, noise = rng.standard_normal((2, 300, dimension)) / np.sqrt(dimension)
+    for strength in (0.1, 0.5, 1.0, 20.0):
+        other = one + strength * noise
+        cosine = (one * other).sum(axis=1)
+        cosine /= np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        bits = np.bitwise_count(codes_of(one) ^ codes_of(other)).sum(axis=1)
+        off = bits / 512 - np.arccos(cosine) / np.pi
+        assert abs(off.mean()) < 0.005
+        assert off.std() < 0.03  # of 512 independent ones it would be 0.022
+
+
+def test_codes_of_one_face_are_the_same_alone_and_among_others(people: Crowd) -> None:
+    together = module.codes_of(people.faces[:100].astype(np.float16))
+    assert (together == codes_of(people.faces[:100])).all()
+
+
+@pytest.mark.parametrize("held", [by_clusters, one_by_one])
+def test_every_face_is_held_once_wherever_it_lies(held, people: Crowd) -> None:
+    codes = held(people)
+    assert len(codes) == len(people.faces)
+    found = codes.nearest(code_of(people.faces[0]), EVERYBODY, EVERYBODY)
+    assert numbers_of(found) == list(range(len(people.faces)))
+
+
+@pytest.mark.parametrize("held", [by_clusters, one_by_one])
+def test_of_all_codes_the_nearest_are_found(held, people: Crowd) -> None:
+    codes = held(people)
+    all_codes = codes_of(people.faces)
+    for query in people.more_faces(20, np.random.default_rng(1)):
+        differing = np.bitwise_count(all_codes ^ code_of(query)).sum(axis=1)
+        limit = np.sort(differing)[9]  # those as far away as the tenth come with it
+        found = codes.nearest(code_of(query), EVERYBODY, 10)
+        assert numbers_of(found) == np.flatnonzero(differing <= limit).tolist()
+
+
+@pytest.mark.parametrize("held", [by_clusters, one_by_one])
+def test_a_new_face_finds_its_person_where_few_codes_lead(held, people: Crowd) -> None:
+    codes = held(people)
+    assert codes.leaders < len(people.faces) / 3
+    queries = people.more_faces(200, np.random.default_rng(2))
+    nearest = np.argmax(queries @ people.faces.T, axis=1)
+    found = [numbers_of(codes.nearest(code_of(query), 32, 32)) for query in queries]
+    assert all(32 <= len(faces) < 64 for faces in found)
+    hits = [number in faces for number, faces in zip(nearest.tolist(), found, strict=True)]
+    assert np.mean(hits) >= 0.99
+
+
+def test_faces_far_from_each_other_in_one_cluster_all_lead() -> None:
+    strangers = np.random.default_rng(3).standard_normal((3000, 512)).astype(np.float32)
+    codes = FaceCodes()
+    codes.add(numbered(np.arange(3000)), codes_of(strangers), np.zeros(3000, np.int64))
+    assert codes.leaders == 3000
+
+
+def test_many_faces_of_one_person_have_one_that_leads() -> None:
+    rng = np.random.default_rng(4)
+    face = rng.standard_normal(512)
+    faces = (face + 0.1 * rng.standard_normal((3000, 512))).astype(np.float32)
+    codes = FaceCodes()
+    codes.add(numbered(np.arange(3000)), codes_of(faces))
+    assert codes.leaders == 1
+    assert len(codes.nearest(code_of(faces[0]), 1, EVERYBODY)) == 3000
+
+
+def test_nothing_is_found_among_no_faces() -> None:
+    assert len(FaceCodes().nearest(np.zeros(8, np.uint64), 32, 32)) == 0
+
+
+def test_the_memory_of_what_is_held_is_told(people: Crowd) -> None:
+    codes = by_clusters(people)
+    assert codes.size_bytes == (64 + 16 + 4) * len(people.faces) + (4 + 32 + 4) * codes.leaders

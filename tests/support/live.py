@@ -1,0 +1,127 @@
+"""A service with its settings in a file, and callers that keep it busy while something happens."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from bench.common.server import TOKEN, ServiceProcess
+
+WAIT_S = 60.0
+
+
+class ConfiguredService(ServiceProcess):
+    """A service that reads its token from config.toml, so that a reload can change it."""
+
+    def __init__(
+        self, folder: Path, models: Path, environment: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(folder, models, environment)
+        del self._environment["FACETTE_AUTH_TOKEN"]
+        self.configure()
+
+    def configure(self, settings: str = "", *, token: str = TOKEN) -> None:
+        """Write the file: the token, and further sections."""
+        text = f'[auth]\ntoken = "{token}"\n{settings}'
+        (self.folder / "config.toml").write_text(text, encoding="utf-8")
+
+    def hang_up(self, says: str, times: int = 1) -> str:
+        """Send SIGHUP and wait for new log lines that hold `says`; returns the new lines."""
+        before = len(self.log)
+        psutil.Process(self.pid).send_signal(signal.SIGHUP)
+        wait_until(lambda: self.log[before:].count(says) >= times)
+        return self.log[before:]
+
+    def metric(self, name: str) -> float:
+        """A sample of /metrics, 0 where there is none."""
+        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; fail when it does not come to."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.05)
+
+
+def postgres_of(service: ServiceProcess) -> list[psutil.Process]:
+    """The processes of its embedded database that are named after the folder."""
+    folder = str(service.data_dir / "postgres")
+    return [
+        each
+        for each in psutil.process_iter(["name", "cmdline"])
+        if each.info["name"] == "postgres" and folder in (each.info["cmdline"] or [])
+    ]
+
+
+def end(service: ServiceProcess) -> None:
+    """Leave nothing of it, whatever state a failed test left it in."""
+    service.kill()
+    for each in postgres_of(service):
+        each.kill()
+
+
+def insert(client: httpx.Client, photo: bytes, tenant: str = "t") -> httpx.Response:
+    return client.post("/insert-image", data={"tenant_id": tenant}, files={"image": photo})
+
+
+class Callers:
+    """What callers got: the answers by status, and the failures by the name of the exception."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[int] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.last: list[httpx.Response] = []
+        self.enough = threading.Event()
+
+    @property
+    def answered(self) -> int:
+        return self.answers.total()
+
+    def call(self, client: httpx.Client, ask: Callable[[httpx.Client], httpx.Response]) -> None:
+        """Ask again and again, until it is enough or nobody listens any more."""
+        answer: httpx.Response | None = None
+        while not self.enough.is_set():
+            try:
+                answer = ask(client)
+            except httpx.TransportError as error:
+                self.failures[type(error).__name__] += 1
+                break
+            self.answers[answer.status_code] += 1
+        if answer is not None:
+            self.last.append(answer)
+
+
+@contextmanager
+def busy(
+    service: ServiceProcess, ask: Callable[[httpx.Client], httpx.Response], callers: int
+) -> Iterator[Callers]:
+    """Callers on connections of their own for the time of the block; every one was answered."""
+    found = Callers()
+    clients = [service.client() for _ in range(callers)]
+    with ThreadPoolExecutor(callers) as executor:
+        running: list[Future[None]] = [
+            executor.submit(found.call, client, ask) for client in clients
+        ]
+        try:
+            wait_until(lambda: found.answered + found.failures.total() >= 2 * callers)
+            yield found
+        finally:
+            found.enough.set()
+    for client in clients:
+        client.close()
+    for each in running:
+        each.result()
