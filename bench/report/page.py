@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.accuracy import operating
-from bench.report import plots, tables
+from bench.report import operating, plots, tables
 from bench.report.history import Record, latest, measured
 
 BENCH = Path(__file__).resolve().parents[1]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.responses import Response
 
 from service.api.params import MAX_PAGE, Parameters
 from service.api.render import Json, detection, quality
+from service.api.services import ApiServices
 from service.api.tickets import ticket_for
 from service.domain.types import (
     ClusterId,
@@ -22,9 +23,6 @@ from service.domain.types import (
     StoredFace,
 )
 from service.telemetry import StageClock
-
-if TYPE_CHECKING:
-    from service.api.routes import ApiServices
 
 _NEW_CLUSTER = "new"
 

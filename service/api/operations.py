@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.api.render import Json
-
-if TYPE_CHECKING:
-    from service.api.routes import ApiServices
+from service.api.services import ApiServices
 
 
 async def healthz(api: ApiServices) -> Response:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 
 from starlette.requests import Request
@@ -14,37 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import legacy, v1
 from service.api import operations as ops
-from service.api.auth import TokenGuard
-from service.api.door import Door
 from service.api.params import Call, Parameters, parameters
-from service.batching import Admission
-from service.telemetry import Metrics
-from service.usecases.curate import Curate
-from service.usecases.ingest import IngestPhoto
-from service.usecases.recognize import Recognize
-
-
-@dataclass(frozen=True, slots=True)
-class ApiServices:
-    """What handlers reach."""
-
-    ingest: IngestPhoto
-    recognize: Recognize
-    curate: Curate
-    guard: TokenGuard
-    door: Door
-    admission: Admission
-    metrics: Metrics
-    upload_timeout_s: float
-    request_timeout_s: float
-    ready: Callable[[], Awaitable[None]]
-    exposition: Callable[[], Awaitable[bytes]]
-
+from service.api.services import ApiServices, Lease
 
 Handler = Callable[[ApiServices, Parameters], Awaitable[Response]]
 OpenHandler = Callable[[ApiServices], Awaitable[Response]]
-Lease = Callable[[], AbstractContextManager[ApiServices]]
-"""Gives the services of the moment, which stay usable for as long as they are held."""
 
 
 def build_routes(lease: Lease) -> list[Route]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from starlette.types import Receive
 
 from service.api.params import Parameters
+from service.api.services import ApiServices
 from service.batching import Ticket
-
-if TYPE_CHECKING:
-    from service.api.routes import ApiServices
 
 
 @asynccontextmanager

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.responses import Response
 
 from service.api.params import Parameters
 from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes, quality
+from service.api.services import ApiServices
 from service.api.tickets import ticket_for
 from service.domain.types import ClusterId, Embedding
 from service.telemetry import StageClock
-
-if TYPE_CHECKING:
-    from service.api.routes import ApiServices
 
 _INPUTS = ("photo", "crop")
 # Callers that name no tenant share a lane.

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.auth import TokenGuard
 from service.api.boundary import Boundary
 from service.api.door import Door
-from service.api.routes import ApiServices, build_routes, caller_routes, operations_routes
+from service.api.routes import build_routes, caller_routes, operations_routes
+from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
 from service.app.engines import Engine, Engines, ModelWatch, check_models
 from service.app.generations import Generations, Kept, Shared

@@ -11,12 +11,11 @@ from service.config import Config, MatchConfig, VectorIndexConfig
 from service.domain.matching import MatchRule
 from service.machine.cpu import usable_cores
 from service.machine.memory import usable_memory_bytes
-from service.process.places import PlaceLimits
 from service.runtime.catalogue import COMPATIBLE_NAME, DEFAULT_NAME
 from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
-from service.store.blob.opening import S3Settings
+from service.store.blob.names import S3Settings
 from service.store.database.database import DatabaseSettings
 from service.store.embedded.server import embedded_server
 from service.store.embedded.settings import EmbeddedSettings
@@ -26,25 +25,6 @@ from service.vision.cascade import CascadeSettings
 # A request needs one connection, and /readyz must not wait for it.
 _FEWEST_CONNECTIONS = 2
 _MIB = 1 << 20
-# What stays free of a process's file descriptors, for files and the database: a quarter of them,
-# and these.
-_DESCRIPTORS_KEPT = 128
-_FEWEST_PLACES = 16
-
-
-def place_limits(config: Config, descriptors: int) -> PlaceLimits:
-    """How many connections one process may have open.
-
-    Args:
-        descriptors: files that it may have open, connections included.
-    """
-    server = config.server
-    granted = descriptors - descriptors // 4 - _DESCRIPTORS_KEPT
-    total = max(_FEWEST_PLACES, min(share(server.max_connections, config), granted))
-    of_one = total - total // 4
-    if server.max_connections_per_address:
-        of_one = min(share(server.max_connections_per_address, config), total)
-    return PlaceLimits(total, of_one)
 
 
 def analysis_settings(config: Config) -> AnalysisSettings:

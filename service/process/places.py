@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Protocol
 
+from service.app.settings import share
+from service.config import Config
+
+# What stays free of a process's file descriptors, for files and the database: a quarter of them,
+# and these.
+_DESCRIPTORS_KEPT = 128
+_FEWEST_PLACES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class PlaceLimits:
@@ -15,6 +23,21 @@ class PlaceLimits:
 
     total: int
     of_one_address: int
+
+
+def place_limits(config: Config, descriptors: int) -> PlaceLimits:
+    """How many connections one process may have open.
+
+    Args:
+        descriptors: files that it may have open, connections included.
+    """
+    server = config.server
+    granted = descriptors - descriptors // 4 - _DESCRIPTORS_KEPT
+    total = max(_FEWEST_PLACES, min(share(server.max_connections, config), granted))
+    of_one = total - total // 4
+    if server.max_connections_per_address:
+        of_one = min(share(server.max_connections_per_address, config), total)
+    return PlaceLimits(total, of_one)
 
 
 class Guest(Protocol):

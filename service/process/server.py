@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from service.app.settings import place_limits, share
+from service.app.settings import share
 from service.machine.memory import settle_heap
 from service.process.connection import Connection, ConnectionState, OperationsConnection
 from service.process.hangup import Hangup
-from service.process.places import PlaceLimits, Places
+from service.process.places import PlaceLimits, Places, place_limits
 
 if TYPE_CHECKING:
     from service.app.service import Service

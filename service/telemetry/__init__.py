@@ -3,7 +3,8 @@
 from service.telemetry.clock import StageClock
 from service.telemetry.logs import LogFormatter, configure_logging
 from service.telemetry.metrics import Metrics, forget_process
-from service.telemetry.tracing import RequestSpan, Tracing, open_tracing
+from service.telemetry.opening import open_tracing
+from service.telemetry.tracing import RequestSpan, Tracing
 
 __all__ = [
     "LogFormatter",

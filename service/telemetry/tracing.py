@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import Final
 
-from service.domain.errors import ConfigError
-
 
 class RequestSpan:
     """The span of one request. This one, of a request that is not traced, records nothing."""
@@ -59,28 +57,3 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is left, for some ten seconds at most where nobody takes it. It blocks."""
-
-
-def open_tracing(endpoint: str, sample_ratio: float) -> Tracing:
-    """Tracing to a collector that takes OTLP over HTTP; an empty endpoint for none.
-
-    Args:
-        endpoint: URL, e.g. http://localhost:4318/v1/traces.
-        sample_ratio: share of the traces begun here that is kept, 0 to 1; in a trace begun
-            elsewhere the caller's decision holds.
-
-    Raises:
-        ConfigError: the extra facette[tracing] is not installed.
-    """
-    if not endpoint:
-        return Tracing.off()
-    try:
-        from service.telemetry.otlp import OtlpTracing
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("opentelemetry"):
-            raise
-        raise ConfigError(
-            "tracing.endpoint is set, but OpenTelemetry is not installed: "
-            "pip install 'facette[tracing]'"
-        ) from error
-    return OtlpTracing(endpoint, sample_ratio)

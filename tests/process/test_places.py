@@ -6,9 +6,8 @@ from collections import Counter
 
 import pytest
 
-from service.app.settings import place_limits
 from service.config import Config
-from service.process.places import PlaceLimits, Places, network_of
+from service.process.places import PlaceLimits, Places, network_of, place_limits
 
 
 class Guest:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from service.store.blob.opening import S3Settings
+from service.store.blob.names import S3Settings
 
 BUCKET = "photos"
 SECRET = "a-secret-of-the-tests"

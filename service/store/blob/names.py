@@ -1,9 +1,10 @@
-"""Names in the blob store: `<tenant's folder>/<image>.<format>`, unfinished files, the mark."""
+"""Names in the blob store: its place, keys `<tenant's folder>/<image>.<format>`, the mark."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from service.domain.types import ImageId, TenantId
@@ -18,6 +19,24 @@ _FOLDER = re.compile("[0-9a-f]{32}")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _IMAGE = re.compile(rf"({_FOLDER.pattern})/({_UUID})\.[a-z0-9]{{1,16}}")
 _UNFINISHED_KEY = re.compile(rf"(?:{_FOLDER.pattern}/)?{re.escape(UNFINISHED)}\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """How to reach a bucket.
+
+    url: s3://bucket or s3://bucket/prefix. endpoint: http(s)://host[:port]; empty for AWS.
+    access_key_id, secret_access_key: empty for what the environment or the machine's role gives.
+    """
+
+    url: str
+    endpoint: str
+    region: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    allow_http: bool
+    connect_timeout_s: float
+    timeout_s: float
 
 
 class ImageName(NamedTuple):

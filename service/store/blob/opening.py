@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.domain.errors import ConfigError
 from service.store.blob.folder import FolderBlobStore
+from service.store.blob.names import S3Settings
 from service.usecases.ports import BlobStore
-
-
-@dataclass(frozen=True, slots=True)
-class S3Settings:
-    """How to reach a bucket.
-
-    url: s3://bucket or s3://bucket/prefix. endpoint: http(s)://host[:port]; empty for AWS.
-    access_key_id, secret_access_key: empty for what the environment or the machine's role gives.
-    """
-
-    url: str
-    endpoint: str
-    region: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    allow_http: bool
-    connect_timeout_s: float
-    timeout_s: float
 
 
 async def open_blob_store(where: Path | S3Settings) -> BlobStore:

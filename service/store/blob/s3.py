@@ -26,13 +26,13 @@ from service.domain.types import ImageId, StoredBlob, TenantId
 from service.store.blob.names import (
     OWNER_MARK,
     UNFINISHED,
+    S3Settings,
     check_key,
     image_key,
     is_ours,
     marked_owner,
     owner_mark,
 )
-from service.store.blob.opening import S3Settings
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

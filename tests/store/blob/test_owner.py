@@ -17,8 +17,8 @@ from service.domain.errors import ForeignBlobsError
 from service.domain.types import ImageId, Swept, TenantId
 from service.store.blob.folder import FolderBlobStore
 from service.store.blob.index import DatabaseSweepTurns
-from service.store.blob.names import OWNER_MARK, is_ours
-from service.store.blob.opening import S3Settings, open_blob_store
+from service.store.blob.names import OWNER_MARK, S3Settings, is_ours
+from service.store.blob.opening import open_blob_store
 from service.store.database.database import Database, DatabaseSettings
 from service.usecases.ports import BlobStore
 from service.usecases.sweep import SweepBlobs, SweepSchedule

@@ -17,8 +17,8 @@ import pytest
 from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, TenantId
 from service.store.blob.folder import FolderBlobStore
-from service.store.blob.names import OWNER_MARK, folder_of, image_name, is_ours
-from service.store.blob.opening import S3Settings, open_blob_store
+from service.store.blob.names import OWNER_MARK, S3Settings, folder_of, image_name, is_ours
+from service.store.blob.opening import open_blob_store
 from service.store.blob.s3 import S3BlobStore
 from service.usecases.ports import BlobStore
 from tests.support.moto_server import BUCKET, SECRET, S3Server
