@@ -7,14 +7,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from export import facts, publish
-from export.embedder import Embedder
-from export.facenet import FaceNet
+from export import publish
+from export.embedders import facts
+from export.embedders.embedder import Embedder
+from export.embedders.facenet import FaceNet
+from export.embedders.sface import SFace
 from export.graphs import convert, fold_mtcnn, networks
 from export.graphs.signature import STAGES, Signature, StageName
 from export.precisions import calibration, screen, variants
 from export.recipe import WeightsChoice, fingerprint, versions
-from export.sface import SFace
 from export.verification import faces, photos, samples, verify
 from export.verification.faces import FaceSet
 from export.verification.photos import Album

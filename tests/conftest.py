@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,8 +18,7 @@ from service.store.database.database import Database, DatabaseSettings
 from service.store.database.migrations import migrate
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.folders import ROOT, open_folder
 
 
 def _packaged(package: str, path: str) -> Path:
@@ -55,19 +52,6 @@ def models_dir() -> Path:
     folder = ROOT / "models"
     assert (folder / "manifest.json").is_file(), "run `make export` first"
     return folder
-
-
-@contextmanager
-def open_folder(parent: Path | None = None) -> Iterator[Path]:
-    """A temporary folder outside pytest's own; parent: where temporary files lie, unless given.
-
-    As root, PostgreSQL runs as a user of its own; every pytest that starts closes the folder it
-    shares with the others to all users but its own, under the feet of a running database.
-    """
-    with tempfile.TemporaryDirectory(
-        prefix="facette-test-", dir=parent, ignore_cleanup_errors=True
-    ) as name:
-        yield Path(name)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export import records
-from export.curves import Curve
+from export.embedders import records
+from export.embedders.curves import Curve
 from service import __version__, cli
 from service.api import errors as api_errors
 from service.api import legacy

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 
 pytestmark = pytest.mark.xdist_group("life cycle")
 

@@ -1,0 +1,1 @@
+"""How well people are told apart, photo by photo and among thousands of people."""

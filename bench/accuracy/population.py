@@ -26,7 +26,7 @@ from bench.accuracy.people import (
     people_folder,
     photo_paths,
 )
-from export import centre, curves, records
+from export.embedders import centre, curves, records
 from service.domain.matching import Cohort
 from service.runtime.manifest import DistanceCurve, EmbeddingFacts, OperatingPoint
 from service.runtime.matching import false_match_curve, store_cohort

@@ -42,6 +42,7 @@ async def run(effort: Effort) -> Result:
     photos = load(LONG_SIDE, 4 if effort.quick else 24)
     found: list[tuple[Outcome, _Parts]] = []
     with running_service() as service:
+        idle_mb = service.resident_mb
         async with running_analyzer(settings) as analyzer:
 
             async def analyze(photo: Photo) -> AnalyzedPhoto:
@@ -73,6 +74,7 @@ async def run(effort: Effort) -> Result:
             rates = await interleave_rated(
                 {_HTTP: over_http, _IN_PROCESS: in_process}, effort.rounds
             )
+        after_mb = service.resident_mb
         configuration = describe_service(service, settings)
     measured = found[1:]  # without the warm-up
     shares = _shares(measured)
@@ -82,6 +84,10 @@ async def run(effort: Effort) -> Result:
         compared={"insert_http_vs_analysis": (_HTTP, _IN_PROCESS)},
         details={
             "latency_ms": {_HTTP: measured[-1][0].latency_ms},
+            "memory_mb": {
+                "the service's process, idle": round(idle_mb),
+                "the service's process, after the inserts": round(after_mb),
+            },
             "shares": shares,
             "tables": {"shares": _shares_table(shares), "stages": _stages_table(shares)},
         },

@@ -1,0 +1,1 @@
+"""Benches of the models and the analysis within one process."""

@@ -1,0 +1,1 @@
+"""The tracked history, and the pages, tables and plots rendered from it."""

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from bench.report.history import Record
 from bench.report.plots import INK, SERIES, STYLE
-from export import curves, records
-from export.curves import Curve
+from export.embedders import curves, records
+from export.embedders.curves import Curve
 from service.domain.matching import DistanceLimit
 from service.runtime.matching import false_match_curve
 

@@ -1,0 +1,1 @@
+"""The search for near faces, measured beside a plain index and exact search."""

@@ -1,0 +1,1 @@
+"""Weights, the networks that they fill, and their conversion to ONNX graphs."""

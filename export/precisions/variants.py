@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
-from export import facts
-from export.embedder import Embedder
+from export.embedders import facts
+from export.embedders.embedder import Embedder
 from export.errors import CalibrationError, ConversionError
 from export.precisions import calibration
 from export.precisions.half import to_half

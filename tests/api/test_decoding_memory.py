@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from bench.common.server import ServiceProcess
-from tests.conftest import open_folder
 from tests.support.calls import Photos, encode, metric, send_raw
+from tests.support.folders import open_folder
 
 pytestmark = pytest.mark.xdist_group("decoding memory")
 

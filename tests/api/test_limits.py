@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from bench.common.server import ServiceProcess
-from tests.conftest import open_folder
 from tests.support.calls import (
     Photos,
     assert_error,
@@ -26,6 +25,7 @@ from tests.support.calls import (
     stored,
     wait_until,
 )
+from tests.support.folders import open_folder
 
 pytestmark = pytest.mark.xdist_group("limits")
 

@@ -20,7 +20,6 @@ import pytest
 
 from bench.common.server import ServiceProcess
 from service.store.embedded.settings import EmbeddedSettings, parameters
-from tests.conftest import open_folder
 from tests.support.calls import (
     Photos,
     assert_error,
@@ -31,6 +30,7 @@ from tests.support.calls import (
     stored,
     uploads,
 )
+from tests.support.folders import open_folder
 
 pytestmark = pytest.mark.xdist_group("outage")
 

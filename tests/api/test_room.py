@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from bench.common.server import ServiceProcess
-from tests.conftest import open_folder
 from tests.support.calls import (
     Photos,
     assert_error,
@@ -24,6 +23,7 @@ from tests.support.calls import (
     started_request,
     wait_until,
 )
+from tests.support.folders import open_folder
 
 pytestmark = pytest.mark.xdist_group("room")
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.common.server import TOKEN
 from service.runtime.manifest import MANIFEST_NAME
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, busy, insert, wait_until
 
 pytestmark = pytest.mark.xdist_group("life cycle")

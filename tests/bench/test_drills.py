@@ -17,7 +17,7 @@ from bench.drills.callers import BROKEN, EMBED, INSERT, UNANSWERED, UNREACHED, A
 from bench.drills.database import Row, Stored
 from bench.drills.hangups import left_nothing
 from bench.drills.verdict import Reference, Tally, count
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 
 DRILLS = ("SIGTERM", "reload", "PostgreSQL restart -m fast", "PostgreSQL restart -m immediate")
 AMISS = (

@@ -27,7 +27,7 @@ from bench.drills.callers import (
 from bench.drills.database import Row, Stored
 from bench.drills.survival import Survey, survey
 from bench.drills.verdict import Reference
-from tests.conftest import ROOT, open_folder
+from tests.support.folders import ROOT, open_folder
 from tests.support.live import end
 
 FAULTS = ("lost", "undeleted", "halves", "unacknowledged")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert
 
 pytestmark = pytest.mark.xdist_group("archive commands")

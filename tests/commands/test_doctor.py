@@ -28,7 +28,7 @@ from service.store.blob.names import OWNER_MARK, folder_of, image_key
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.statements import SQL
 from service.store.face.indexer import Indexer, IndexSettings
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 
 LARGE, SMALL = TenantId(r"large; it's \one"), TenantId("small")

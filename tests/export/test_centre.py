@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
 
-from export import centre, curves, facenet
-from export.centre import Centre
+from export.embedders import centre, curves, facenet
+from export.embedders.centre import Centre
+from export.embedders.facenet import FaceNet
 from export.errors import RecordError
-from export.facenet import FaceNet
 from export.graphs import fold, weights
 from export.graphs.networks import inception_resnet_v1
 from export.recipe import parse_weights

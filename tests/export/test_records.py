@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from export import centre, curves, records
-from export.centre import Centre
-from export.curves import Curve
+from export.embedders import centre, curves, records
+from export.embedders.centre import Centre
+from export.embedders.curves import Curve
 from export.errors import RecordError
 from service.runtime.manifest import FaceCrop, load_manifest
 

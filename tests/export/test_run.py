@@ -11,8 +11,9 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from export import centre, curves, pipeline, publish, recipe
+from export import pipeline, publish, recipe
 from export.__main__ import _print_table, main
+from export.embedders import centre, curves
 from export.graphs import fold_mtcnn, networks
 from export.verification import verify
 from service.runtime.manifest import MANIFEST_NAME, Manifest, check_file, load_manifest

@@ -11,12 +11,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export import recipe, sface
+from export import recipe
+from export.embedders import sface
+from export.embedders.sface import SFace
 from export.errors import MissingExtraError, WeightsMismatchError
 from export.graphs import networks, sface_file
 from export.graphs.sface_file import Layer, Layers
 from export.graphs.signature import SFACE
-from export.sface import SFace
 from export.verification import faces, photos, verify
 
 

@@ -17,9 +17,9 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from export.embedder import Embedder
+from export.embedders.embedder import Embedder
+from export.embedders.facenet import FaceNet
 from export.errors import ConversionError
-from export.facenet import FaceNet
 from export.graphs.signature import FACENET_CENTRED
 from export.precisions import calibration, variants
 from export.precisions.activations import activations

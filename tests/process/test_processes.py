@@ -12,7 +12,7 @@ import pytest
 
 from bench.common.server import ServiceProcess
 from service.store.database.migrations import load_migrations
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, postgres_of, wait_until
 
 pytestmark = pytest.mark.xdist_group("life cycle")

@@ -17,8 +17,8 @@ import pytest
 
 from bench.common.server import TOKEN, ServiceProcess
 from service.machine.descriptors import raise_descriptor_limit
-from tests.conftest import open_folder
 from tests.support.calls import assert_error_body, metric
+from tests.support.folders import open_folder
 from tests.support.live import end, insert, wait_until
 
 pytestmark = pytest.mark.xdist_group("life cycle")

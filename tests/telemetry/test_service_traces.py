@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from bench.common.server import TOKEN, ServiceProcess
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.otlp_collector import Collector, running_collector
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

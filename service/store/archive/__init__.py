@@ -1,0 +1,1 @@
+"""A tenant as one file: written, read with suspicion, imported."""

@@ -1,0 +1,1 @@
+"""Images, faces and clusters: stored, matched, read, indexed."""

@@ -28,7 +28,6 @@ from service.store.blob.index import DatabaseSweepTurns
 from service.store.database.database import Database, DatabaseSettings
 from service.store.embedded.server import embedded_server
 from service.store.face.indexer import vector_sets
-from tests.conftest import open_folder
 from tests.support.analysed import files_below
 from tests.support.archive_house import (
     FACES,
@@ -39,6 +38,7 @@ from tests.support.archive_house import (
     fill,
     write,
 )
+from tests.support.folders import open_folder
 from tests.support.sums import are_exact
 
 

@@ -41,9 +41,9 @@ from service.store.archive.imports import import_tenant
 from service.store.blob.folder import FolderBlobStore
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.statements import SQL
-from tests.conftest import ROOT
 from tests.support.analysed import files_below
 from tests.support.archive_house import OTHER, House, entries, fill, write
+from tests.support.folders import ROOT
 
 MIB = 2**20
 VICTIM = TenantId("victim")

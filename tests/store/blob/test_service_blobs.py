@@ -14,7 +14,7 @@ from obstore.store import S3Store
 
 from service.domain.types import ImageId, TenantId
 from service.store.blob.names import OWNER_MARK, folder_of, image_key
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 from tests.support.moto_server import BUCKET, SECRET, S3Server
 

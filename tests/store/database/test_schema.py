@@ -10,7 +10,7 @@ import subprocess
 
 from service.store.database.database import Database, DatabaseSettings
 from service.store.embedded.cluster import programs
-from tests.conftest import ROOT
+from tests.support.folders import ROOT
 
 SCHEMA = ROOT / "docs" / "schema.sql"
 HEAD = "-- The schema, as the migrations in service/store/sql/migrations leave it (pg_dump 18).\n\n"

@@ -21,7 +21,7 @@ from service.domain.errors import ConfigError
 from service.store.embedded import watch as embedded_watch
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings, parameters
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 from tests.support.live import end, insert, postgres_of, wait_until
 
 pytestmark = pytest.mark.xdist_group("embedded")

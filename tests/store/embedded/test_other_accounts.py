@@ -27,7 +27,7 @@ from service.store.blob.folder import FolderBlobStore
 from service.store.embedded.account import ServerAccount
 from service.store.embedded.server import EmbeddedAddress, embedded_server, running_server
 from service.store.embedded.settings import EmbeddedSettings
-from tests.conftest import open_folder
+from tests.support.folders import open_folder
 
 pytestmark = [
     pytest.mark.xdist_group("embedded"),

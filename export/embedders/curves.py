@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from export import records
+from export.embedders import records
 from export.errors import RecordError
 from service.runtime.manifest import CohortSpec, DistanceCurve, EmbeddingFacts, FaceCrop
 
-FOLDER = Path(__file__).parent / "curves"
+FOLDER = Path(__file__).parents[1] / "curves"
 
 # Where a space has no curve. On the 300 labelled pairs over deepface's test photographs 0.60 to
 # 0.65 separates FaceNet's vectors; this keeps a margin towards strangers.

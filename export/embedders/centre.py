@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from export import records
+from export.embedders import records
 from export.errors import RecordError
 
-FOLDER = Path(__file__).parent / "centres"
+FOLDER = Path(__file__).parents[1] / "centres"
 
 _DIMENSION = 512
 _NUMBERS_A_LINE = 8

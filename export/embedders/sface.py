@@ -13,8 +13,8 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
-from export import curves, facts
-from export.embedder import Embedder, unit
+from export.embedders import curves, facts
+from export.embedders.embedder import Embedder, unit
 from export.graphs import convert
 from export.graphs.fold import UnitLength
 from export.graphs.fold_mtcnn import SplitPReLU

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from export import centre, curves, facts
-from export.centre import Centre
-from export.embedder import Embedder, unit
+from export.embedders import centre, curves, facts
+from export.embedders.centre import Centre
+from export.embedders.embedder import Embedder, unit
 from export.graphs import convert, fold, networks, weights
 from export.graphs.signature import FACENET, FACENET_CENTRED
 from export.recipe import WeightsChoice
