@@ -2,25 +2,29 @@
 # configuration file inside: every setting comes from the environment, as FACETTE_SECTION_KEY.
 
 # The models. This stage installs PyTorch, which is large; only /models leaves it.
-FROM python:3.11-slim AS models
+FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93 AS models
 WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1
 COPY pyproject.toml ./
+COPY requirements requirements
 COPY service/__init__.py service/
-# The dependencies alone, in a layer that stays valid until pyproject.toml changes.
-RUN touch README.md LICENSE && pip install --no-cache-dir '.[cpu,export]'
+# The dependencies alone, in a layer that stays valid until what is pinned changes.
+RUN touch README.md LICENSE && requirements/install python setup
 COPY service service
 COPY export export
 RUN python -m export --models-dir /models
 
 # The service in a virtual environment of its own.
-FROM python:3.11-slim AS build
+FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93 AS build
 WORKDIR /src
 RUN python -m venv /opt/facette
+ENV PIP_NO_CACHE_DIR=1
 COPY pyproject.toml README.md LICENSE ./
+COPY requirements requirements
 COPY service service
-RUN /opt/facette/bin/pip install --no-cache-dir '.[cpu,s3]'
+RUN requirements/install /opt/facette/bin/python serve
 
-FROM python:3.11-slim
+FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/facette --shell /usr/sbin/nologin facette \
     && install --directory --owner facette --group facette --mode 0750 \
         /var/lib/facette /var/lib/facette/uploads /var/cache/facette

@@ -7,13 +7,18 @@ PORT   ?= 8000
 MODEL  ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
+# Installs pinned packages, each checked by its hash; PyTorch from TORCH_INDEX first.
+INSTALL := requirements/install $(BIN)/python
+PINNED  := pyproject.toml requirements/install requirements/torch.txt requirements/torch-cuda.txt
+ifdef TORCH_INDEX
+export TORCH_INDEX
+endif
 
 # The folder that MODEL needs; default and compatible are in models/ itself.
 OTHER_MODEL := $(patsubst %-compatible,%,$(filter-out default compatible,$(MODEL)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench drill peers export clean
+.PHONY: help setup run test lint bench drill peers export lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -49,22 +54,34 @@ drill: setup $(VENV)/.installed-test ## kill service and PostgreSQL 55 times und
 peers: setup $(VENV)/.installed-test .venv-peers/.installed .venv-pytriton/.installed ## compare embedding over HTTP with other servers (some 25 minutes)
 	$(BIN)/python -m bench peers
 
+lock: .venv-tools/.installed ## pin every dependency anew, in requirements/
+	.venv-tools/bin/python requirements/refresh.py .venv-tools/bin/uv
+
+audit: .venv-tools/.installed ## ask the index's advisories about every pinned package
+	.venv-tools/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/test.txt \
+		--requirement requirements/torch.txt --requirement requirements/tools.txt
+
 clean: ## remove the environments and the exported models; data and config.toml stay
-	rm -rf $(VENV) .venv-peers .venv-pytriton models/*.onnx models/*.npz models/manifest.json
+	rm -rf $(VENV) .venv-peers .venv-pytriton .venv-tools models/*.onnx models/*.npz models/manifest.json
 	rm -f models/*/*.onnx models/*/*.npz models/*/manifest.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: $(PINNED) requirements/setup.txt | $(VENV)/bin/python
 	@echo "Installing Facette into $(VENV) (about two minutes the first time)"
-	@$(PIP) --editable '.[cpu,export,embedded]'
+	@$(INSTALL) setup --editable
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+$(VENV)/.installed-test: $(PINNED) requirements/test.txt $(VENV)/.installed
 	@echo "Installing what tests and benches need"
-	@$(PIP) --editable '.[cpu,export,embedded,s3,tracing,bench,test]'
+	@$(INSTALL) test --editable
+	@touch $@
+
+.venv-tools/.installed: requirements/tools.txt
+	@$(PYTHON) -m venv .venv-tools
+	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@
 
 .venv-peers/.installed: bench/peers/requirements.txt
