@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.drills.run_kills import ratios
 
 from bench.common.server import ServiceProcess
 from bench.drills import database
@@ -25,6 +24,7 @@ from bench.drills.callers import (
     delete,
 )
 from bench.drills.database import Row, Stored
+from bench.drills.kills import ratios
 from bench.drills.survival import Survey, survey
 from bench.drills.verdict import Reference
 from tests.support.folders import ROOT, open_folder

@@ -166,7 +166,7 @@ def test_page_is_rendered_between_its_markers_only() -> None:
 def test_page_shows_the_last_measurement_of_each_bench() -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.render_page(page, history.latest(history.read(history.PATH))) == page
-    for bench in ("embed", "detect", "analyze", "insert", "scaling", "max_side", "soak"):
+    for bench in ("embed", "detect", "analyze", "scaling", "max_side", "soak"):
         assert f"<!-- {bench}: written by" in page
 
 
