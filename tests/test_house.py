@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 from tests.support.house import DRAWN, ROOT, arrows, contract, drawing
@@ -45,3 +46,16 @@ def test_the_drawing_is_what_the_imports_say(package: str) -> None:
     drawn = re.search(rf"^## `{re.escape(package)}`\n.*?```text\n(.*?)```", text, re.M | re.S)
     assert drawn is not None
     assert drawn[1] == drawing(package)
+
+
+def test_of_the_benches_tests_use_what_is_common() -> None:
+    """Except those of the benches themselves, and of accuracy, which benches measure."""
+    graph = grimp.build_graph("tests", "bench", cache_dir=None)
+    used = {
+        (module, imported)
+        for module in graph.modules
+        if module.startswith("tests.") and not module.startswith(("tests.bench", "tests.accuracy"))
+        for imported in graph.find_modules_directly_imported_by(module)
+        if imported.startswith("bench.") and not imported.startswith("bench.common")
+    }
+    assert used == set()

@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from bench.common import database
 from bench.common.harness import MODELS, default_settings
 from bench.common.server import TOKEN, ServiceProcess
-from bench.drills import database
 from bench.drills.callers import DETECT, EMBED, INSERT, ask, marked
 from bench.http.service import Scrape, by_label, scrape
 

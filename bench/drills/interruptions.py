@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from bench.common import database
 from bench.common.harness import MODELS
 from bench.common.server import ServiceProcess
-from bench.drills import database
 from bench.drills.callers import Load, under_load
 from bench.drills.verdict import Tally, judge, reference
 from bench.http.service import scrape

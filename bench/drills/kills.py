@@ -15,11 +15,11 @@ import httpx
 import numpy as np
 import psutil
 
+from bench.common import database
 from bench.common.harness import MODELS, default_settings, describe, sessions
 from bench.common.photos import load
 from bench.common.result import Effort, Result
 from bench.common.server import ServiceProcess
-from bench.drills import database
 from bench.drills.callers import (
     CONNECTIONS,
     DELETE_FACE,

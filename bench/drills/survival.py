@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.common.database import Row, Stored
 from bench.drills.callers import DELETE_FACE, DELETE_IMAGE, INSERT, Asked
-from bench.drills.database import Row, Stored
 from bench.drills.verdict import Reference
 
 _ALLOWED = frozenset({"store_unavailable", "overloaded", "stopping"})

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.database import Stored, stored
 from bench.common.server import ServiceProcess
 from bench.drills.callers import (
     BROKEN,
@@ -22,7 +23,6 @@ from bench.drills.callers import (
     ask,
     embeddings_of,
 )
-from bench.drills.database import Stored, stored
 
 # Batches of other sizes round otherwise, and the text form has float32's digits.
 _SAME_COSINE = 0.999

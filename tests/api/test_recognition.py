@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.accuracy.hard_photos import distance as matched_distance
 from service.runtime.manifest import load_manifest
 from service.runtime.matching import match_rule
 from tests.support.calls import (
@@ -62,7 +61,8 @@ def test_embeddings_are_those_that_faces_are_matched_by(
     (one,), (other,) = (embed(client, photo)["faces"] for photo in (photos.astronaut, smaller))
     facts = load_manifest(models_dir).models["embedder"].embedding
     assert facts is not None
-    expected = matched_distance(match_rule(facts), vector(one), vector(other))
+    others = vector(other)[np.newaxis].astype(np.float64)
+    (expected,) = match_rule(facts).distances(vector(one), others, np.ones(1))
     assert expected == pytest.approx(matched["distance"], abs=ROUNDING)
 
 

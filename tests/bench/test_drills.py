@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
+from bench.common.database import Row, Stored
 from bench.drills.callers import BROKEN, EMBED, INSERT, UNANSWERED, UNREACHED, Asked, ask
-from bench.drills.database import Row, Stored
 from bench.drills.hangups import left_nothing
 from bench.drills.verdict import Reference, Tally, count
 from tests.support.folders import ROOT

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from bench.common import database
+from bench.common.database import Row, Stored
 from bench.common.server import ServiceProcess
-from bench.drills import database
 from bench.drills.callers import (
     DELETE_FACE,
     DELETE_IMAGE,
@@ -23,7 +24,6 @@ from bench.drills.callers import (
     ask,
     delete,
 )
-from bench.drills.database import Row, Stored
 from bench.drills.kills import ratios
 from bench.drills.survival import Survey, survey
 from bench.drills.verdict import Reference

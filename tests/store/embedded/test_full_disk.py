@@ -13,8 +13,8 @@ import asyncpg
 import httpx
 import pytest
 
+from bench.common import database
 from bench.common.server import ServiceProcess
-from bench.drills import database
 from tests.support.live import busy, end, insert, wait_until
 
 pytestmark = pytest.mark.xdist_group("full disk")
