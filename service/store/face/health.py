@@ -1,4 +1,4 @@
-"""Facts that tell whether a database is healthy: asked for, and not judged."""
+"""Facts about the health of a database, for `facette doctor` to judge."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from service.store.face.search import INDEX_PREFIX
 
 @dataclass(frozen=True, slots=True)
 class MigrationState:
-    """How a database's schema compares with this release's, by numbers of migrations.
+    """The migrations of a database compared with this release's, by their numbers.
 
-    missing: not applied yet. unknown: applied by another release. edited: applied with other text.
+    missing: not applied yet. unknown: not of this release. edited: applied with another text.
     """
 
     newest: int
@@ -28,15 +28,18 @@ class MigrationState:
 
     @property
     def is_current(self) -> bool:
-        """Whether this release can work with the schema as it is."""
+        """Whether this release can work with the schema."""
         return not (self.missing or self.unknown or self.edited)
 
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """What keeps tenants apart, and where it does not; names are of tables.
+    """The state of tenant isolation; the tuples hold names of tables.
 
-    role_exists, role_bypasses: of the role that the service works as.
+    role_exists, role_bypasses: whether the service's role exists, and bypasses row-level security.
+    can_become: whether the login can become that role. lacking: tables without its privileges.
+    unprotected: tables without row-level security. other_policies: tables with other policies than
+    the migrations make. shows_rows: tables that show rows to a tenant that does not exist.
     """
 
     role_exists: bool
@@ -49,13 +52,13 @@ class Isolation:
 
 
 async def versions(connection: asyncpg.Connection) -> tuple[str, str | None]:
-    """Of PostgreSQL, and of pgvector where the database has it."""
+    """The versions of PostgreSQL and of pgvector; None when the database lacks pgvector."""
     row = await connection.fetchrow(SQL["server_versions"])
     return row["postgresql"], row["pgvector"]
 
 
 async def migration_state(connection: asyncpg.Connection) -> MigrationState:
-    """Compare the migrations that were applied with those of this release."""
+    """Compare the applied migrations with those of this release."""
     applied: dict[int, str] = {}
     if await connection.fetchval(SQL["migration_table_exists"]):
         rows = await connection.fetch(SQL["applied_migrations"])
@@ -70,7 +73,7 @@ async def migration_state(connection: asyncpg.Connection) -> MigrationState:
 
 
 async def isolation(connection: asyncpg.Connection) -> Isolation:
-    """Look at the service's role and the policies, and try whether they hide what they should."""
+    """Read the service's role and the policies, and try whether they hide other tenants' rows."""
     role_exists = await connection.fetchval(SQL["service_role_exists"])
     can_become = role_exists and await connection.fetchval(SQL["login_can_become_service_role"])
     lacking = await _names(connection, "service_role_lacks") if role_exists else ()
@@ -92,43 +95,44 @@ async def isolation(connection: asyncpg.Connection) -> Isolation:
 
 
 async def indexes_being_built(connection: asyncpg.Connection) -> frozenset[str]:
-    """Names of indexes that somebody builds at the moment."""
+    """Names of the indexes that are being built now."""
     return frozenset(await _names(connection, "indexes_being_built"))
 
 
 async def indexes_of_tenant(connection: asyncpg.Connection, tenant_id: TenantId) -> tuple[str, ...]:
-    """Names of the HNSW indexes over a tenant's vectors, also those of a tenant that is gone."""
+    """Names of the HNSW indexes of a tenant, which may outlive the tenant."""
     return await _names(connection, "indexes_of_tenant", INDEX_PREFIX, tenant_id)
 
 
 async def dangling_rows(
     connection: asyncpg.Connection, tenant_id: TenantId | None
 ) -> dict[str, int]:
-    """How many rows lack what they belong to, by kind, of one tenant or of all."""
+    """The number of rows without their parent, by kind, of one tenant or of all."""
     return dict(await connection.fetchrow(SQL["dangling_rows"], tenant_id))
 
 
 async def tenants_with_strange_ids(
     connection: asyncpg.Connection, tenant_id: TenantId | None
 ) -> tuple[str, ...]:
-    """Ids of tenants, all or this one, that no caller can give, cut where they are long."""
+    """Ids of tenants that the API refuses, shortened; of all tenants or of this one."""
     return await _names(connection, "tenants_with_strange_ids", tenant_id)
 
 
 async def faces_without_vector(
     connection: asyncpg.Connection, tenant_id: TenantId | None, space: ModelSpace
 ) -> tuple[int, int]:
-    """How many faces have no vector of any model, and how many none of this one."""
+    """The number of faces without any vector, and without a vector of this model."""
     row = await connection.fetchrow(SQL["faces_without_vector"], tenant_id, space)
     return row["of_any_model"], row["of_this_model"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What triggers keep, where it is not what it should be.
+    """Counts of derived values that differ from what they are derived from.
 
-    missing, of_nothing, wrong: sums of clusters' vectors. tenants: with another number of clusters
-    than they say. vectors: that say otherwise than their faces whether others match them.
+    missing, of_nothing, wrong: sums of clusters' vectors that are absent, superfluous or wrong.
+    tenants: tenants with a wrong count of clusters. vectors: vectors whose `is_matchable` differs
+    from their face's.
     """
 
     missing: int
@@ -139,7 +143,7 @@ class Sums:
 
 
 async def sums(connection: asyncpg.Connection, tenant_id: TenantId | None) -> Sums:
-    """Compare what is kept with what there is, of one tenant or of all."""
+    """Compare the derived values with their sources, of one tenant or of all."""
     return Sums(
         **await connection.fetchrow(SQL["sums_that_differ"], tenant_id),
         tenants=await connection.fetchval(SQL["tenants_counted_wrongly"], tenant_id),
@@ -148,17 +152,17 @@ async def sums(connection: asyncpg.Connection, tenant_id: TenantId | None) -> Su
 
 
 async def quoted(connection: asyncpg.Connection, text: str | None) -> str:
-    """A text as a statement writes it, to be shown to somebody."""
+    """A text as an SQL literal, for statements that are shown to an operator."""
     return str(await connection.fetchval(SQL["quoted"], text))
 
 
 async def rows_by_kind(connection: asyncpg.Connection, tenant_id: TenantId) -> dict[str, int]:
-    """How many rows of each kind there are of a tenant."""
+    """The number of a tenant's rows, by kind."""
     return dict(await connection.fetchrow(SQL["rows_by_kind"], tenant_id))
 
 
 async def is_importing(connection: asyncpg.Connection) -> bool:
-    """Whether a tenant is being imported, whose photos no row names yet that others can see."""
+    """Whether an import is running: its blobs have no committed rows yet."""
     return bool(await connection.fetchval(SQL["is_importing"], SWEEP_TURN_KEY))
 
 

@@ -1,4 +1,4 @@
-"""The quality of a face as two columns: its score, and the facts that it was made of."""
+"""The quality of a face in two columns: its score, and the measurements behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DECIMALS = 4
 
 
 def render_quality_facts(quality: FaceQuality) -> str:
-    """All but the score, as JSON; numbers are rounded to what means something."""
+    """Everything but the score, as JSON; numbers have four decimals."""
     facts = asdict(quality)
     del facts["score"]
     numbers = {key: round(fact, _DECIMALS) for key, fact in facts.items() if key != "reasons"}
@@ -19,11 +19,11 @@ def render_quality_facts(quality: FaceQuality) -> str:
 
 
 def stored_quality(score: float | None, facts: str | None) -> FaceQuality | None:
-    """What was stored; None for a face of before qualities were.
+    """The stored quality; None for a face that was stored before qualities were.
 
     Args:
-        score: 0 to 1, of single precision.
-        facts: JSON, as `render_quality_facts` gives it.
+        score: 0 to 1, in single precision.
+        facts: the JSON of `render_quality_facts`.
     """
     if score is None or facts is None:
         return None

@@ -24,7 +24,7 @@ from service.store.face.quality import stored_quality
 
 
 class TenantReader:
-    """Reads of one tenant on one connection."""
+    """Reads of one tenant, on one connection."""
 
     def __init__(self, connection: asyncpg.Connection, tenant_id: TenantId) -> None:
         self._connection = connection
@@ -67,12 +67,12 @@ class TenantReader:
         return StoredImage(
             phash,
             tuple(FaceId(str(row["face_id"])) for row in rows),
-            # Each cluster once, in the order of its first face.
+            # Each cluster once, ordered by its first face.
             tuple(dict.fromkeys(ClusterId(str(row["cluster_id"])) for row in rows)),
         )
 
     async def cluster_size(self, cluster_id: ClusterId) -> ClusterSize:
-        """How large a cluster is.
+        """The number of a cluster's faces and images.
 
         Raises:
             NotFoundError: the tenant has no such cluster.
@@ -98,14 +98,22 @@ class TenantReader:
 
 
 def found(row: asyncpg.Record | None, kind: str) -> asyncpg.Record:
-    """The row, or NotFoundError without one."""
+    """The row.
+
+    Raises:
+        NotFoundError: there is no row.
+    """
     if row is None:
         raise NotFoundError(kind)
     return row
 
 
 def known_uuid(value: str, kind: str) -> UUID:
-    """Ids are opaque to callers: whatever is no id of ours is one that does not exist."""
+    """Parse an id. Ids are opaque to callers, so a malformed one is an id that does not exist.
+
+    Raises:
+        NotFoundError: the text is no UUID.
+    """
     try:
         return UUID(value)
     except ValueError:

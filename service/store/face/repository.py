@@ -1,4 +1,4 @@
-"""What the use cases need of PostgreSQL, tenant by tenant."""
+"""Transactions on one tenant, with the readers and writers that use cases work with."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Repository:
     """Opens readers and writers.
 
     Args:
-        codes: holds the codes of large tenants' faces; without it there are none.
-        on_search: told the path of each search for near faces, "codes", "index" or "exact".
-        on_insert: told of a tenant that got new faces, and how many, before they are committed.
-        on_delete: called when a tenant was deleted, after its deletion was committed.
-        on_replaced: told that an insert was refused with a ModelReplacedError.
+        codes: cache of the binary codes of large tenants; None disables codes.
+        on_search: called with the path of each search: "codes", "index" or "exact".
+        on_insert: called with a tenant and its number of new faces, before the commit.
+        on_delete: called after the deletion of a tenant was committed.
+        on_replaced: called when an insert is refused with a ModelReplacedError.
     """
 
     def __init__(
@@ -72,17 +72,17 @@ class Repository:
     async def inserting(
         self, tenant_id: TenantId, query: ClusterQuery
     ) -> AsyncIterator[tuple[TenantWriter, Candidates]]:
-        """The same, with the clusters that new faces may join; it makes an unknown tenant.
+        """A transaction that holds the tenant's lock, and the clusters that new faces may join.
 
-        Most of the search is done before the tenant is locked, and is brought up to date then:
-        inserts into one tenant wait for each other no longer than they must.
+        A tenant that does not exist yet is created. Most of the search runs before the tenant is
+        locked and is brought up to date under the lock, so inserts into one tenant wait for each
+        other as briefly as possible.
 
         Returns:
             The writer, and the clusters that the faces of the query may join.
 
         Raises:
-            ModelReplacedError: the database is searched by vectors of another space than the
-                query's.
+            ModelReplacedError: the active space of the database is not the query's.
         """
         async with self._database.transaction(tenant_id) as connection:
             search = ClusterSearch(

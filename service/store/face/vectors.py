@@ -1,4 +1,4 @@
-"""Vectors of another model, written beside those that searches use, and the change to them."""
+"""Vectors of a second model: written beside the active ones, then made the active ones."""
 
 from __future__ import annotations
 
@@ -18,62 +18,64 @@ from service.store.database.database import Database
 from service.store.database.statements import SQL
 from service.usecases.reembed import LackingFace
 
-# Inserts queue up behind a lock that is waited for. They take milliseconds themselves; what takes
-# longer, as the import of an archive does, is let through.
-_LONGEST_WAIT_FOR_LOCKS = "500ms"
-_PAUSE_S = 2.0
-_DELETED_AT_ONCE = 500
+# While this command waits for a lock, inserts queue behind it. An insert holds its lock for
+# milliseconds; longer transactions, such as an import, are allowed to finish first.
+_LOCK_TIMEOUT = "500ms"
+_RETRY_PAUSE_S = 2.0
+_DELETION_BATCH_SIZE = 500
 _FIRST_ID = UUID(int=0)
 
 
 @asynccontextmanager
 async def open_vectors(database: Database, model: ActiveModel) -> AsyncIterator[StoredFaceVectors]:
-    """The vectors of a model that is to become the active one, for one command at a time.
+    """The vectors of a model that will become the active one; one command may hold them at a time.
 
     Raises:
-        ConfigError: another command is at it.
+        ConfigError: another command holds them.
         StoreUnavailableError: the database does not answer, also later in the block.
     """
     async with database.maintenance() as connection:
         if not await connection.fetchval(SQL["lock_reembedding"]):
-            raise ConfigError("another `facette reembed` works on this database: let it finish")
+            raise ConfigError(
+                "another `facette reembed` is running on this database: wait until it has finished"
+            )
         yield StoredFaceVectors(connection, model)
 
 
 class StoredFaceVectors:
-    """Every statement on the one connection that holds the lock: none outlives it."""
+    """Reads and writes vectors on the connection that holds the lock, so none outlives the lock."""
 
     def __init__(self, connection: asyncpg.Connection, model: ActiveModel) -> None:
         self._connection = connection
         self._model = model
 
     async def counts(self) -> tuple[int, int]:
-        """How many faces there are, and how many have a vector of the model."""
+        """The number of faces, and the number of vectors of the model."""
         row = await self._connection.fetchrow(SQL["count_faces_and_vectors"], self._model.space)
         return row["faces"], row["vectors"]
 
     async def without_bytes(self) -> int:
-        """How many faces lack a vector, on images whose bytes were not kept."""
+        """The number of faces without a vector whose image bytes were not kept."""
         return int(
             await self._connection.fetchval(SQL["count_faces_without_bytes"], self._model.space)
         )
 
     async def last_number(self) -> int:
-        """The number of the face that came last.
+        """The sequence number of the newest face.
 
-        A transaction takes numbers before it commits. For the moment of reading no insert is under
-        way, so that none with a smaller number can appear later.
+        An insert takes its numbers before it commits. Inserts are excluded while this number is
+        read, so no face with a smaller number can appear later.
         """
         while True:
             async with self.changing() as alone:
                 if alone:
                     return int(await self._connection.fetchval(SQL["last_face_number"]))
-            await asyncio.sleep(_PAUSE_S)
+            await asyncio.sleep(_RETRY_PAUSE_S)
 
     async def lacking(
         self, after: LackingFace | None, since: int, until: int | None, limit: int
     ) -> list[LackingFace]:
-        """Faces without a vector behind `after`, with numbers above `since` and up to `until`."""
+        """Faces without a vector that follow `after`; their numbers are in (`since`, `until`]."""
         rows = await self._connection.fetch(
             SQL["faces_to_embed"],
             self._model.space,
@@ -100,7 +102,7 @@ class StoredFaceVectors:
         ]
 
     async def add(self, vectors: Sequence[tuple[LackingFace, Embedding]]) -> None:
-        """Store vectors of those faces that are still there, while nobody deletes them."""
+        """Store the vectors of those faces that still exist; their tenants are locked meanwhile."""
         if not vectors:
             return
         faces = [face for face, _ in vectors]
@@ -116,18 +118,18 @@ class StoredFaceVectors:
             )
 
     async def still_there(self, faces: Sequence[LackingFace]) -> int:
-        """How many of the faces are."""
+        """The number of these faces that still exist."""
         return int(await self._connection.fetchval(SQL["count_faces_there"], *_keys(faces)))
 
     async def analyze(self) -> None:
-        """Let the planner know of the vectors, before searches meet them."""
+        """Update the planner's statistics before searches use the vectors."""
         await self._connection.execute(SQL["analyze_vectors"])
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[bool]:
-        """A transaction that keeps inserts out; False where somebody holds a tenant for long."""
+        """A transaction that excludes inserts; False when a tenant stays locked for too long."""
         async with self._connection.transaction():
-            await self._connection.execute(SQL["limit_wait_for_locks"], _LONGEST_WAIT_FOR_LOCKS)
+            await self._connection.execute(SQL["limit_wait_for_locks"], _LOCK_TIMEOUT)
             try:
                 async with self._connection.transaction():
                     await self._connection.execute(SQL["exclude_inserts"])
@@ -139,11 +141,11 @@ class StoredFaceVectors:
             yield alone
 
     async def activate(self) -> None:
-        """Let searches use the model; to be called while inserts are kept out."""
+        """Make the model the active one; call it while inserts are excluded."""
         await activate_model(self._connection, self._model)
 
     async def delete_replaced(self) -> AsyncIterator[int]:
-        """Delete vectors of other models where there is a new one, batch by batch."""
+        """Delete other models' vectors of faces that have a new one; yields batch sizes."""
         after = ""
         while tenants := await self._connection.fetch(SQL["tenants_after"], after):
             for row in tenants:
@@ -154,7 +156,7 @@ class StoredFaceVectors:
     async def _delete_replaced_of(self, tenant_id: str) -> AsyncIterator[int]:
         last: tuple[UUID, str] = (_FIRST_ID, "")
         while True:
-            # The tenant's writers delete the same rows in another order.
+            # Writers delete the same rows in another order; the lock prevents deadlock.
             async with self._connection.transaction():
                 await self._connection.execute(SQL["lock_tenants"], [tenant_id])
                 rows = await self._connection.fetch(
@@ -162,7 +164,7 @@ class StoredFaceVectors:
                     tenant_id,
                     self._model.space,
                     *last,
-                    _DELETED_AT_ONCE,
+                    _DELETION_BATCH_SIZE,
                 )
             if not rows:
                 return
@@ -175,6 +177,6 @@ def _keys(faces: Sequence[LackingFace]) -> tuple[list[str], list[UUID]]:
 
 
 def _own_key(row: asyncpg.Record) -> str | None:
-    """The key of a face's image; None where it names another tenant's blob, or what is none."""
+    """The blob key of a face's image; None when it is not a key in the tenant's own folder."""
     key, tenant_id = row["blob_key"], TenantId(row["tenant_id"])
     return str(key) if key is not None and belongs_to(key, tenant_id) else None

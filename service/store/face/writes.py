@@ -1,4 +1,4 @@
-"""Changes to one tenant."""
+"""Writes to one tenant: images, faces, clusters, reviews."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _logger = logging.getLogger(__name__)
 
 
 class TenantWriter(TenantReader):
-    """Changes to one tenant inside a transaction that holds the tenant's lock.
+    """Writes to one tenant, inside a transaction that holds the tenant's lock.
 
-    is_deleted: whether the tenant itself was deleted.
+    is_deleted: whether this transaction deletes the tenant itself.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TenantWriter(TenantReader):
         return row is not None
 
     async def insert_cluster(self, cluster_id: ClusterId) -> None:
-        """Open a cluster that somebody asked for."""
+        """Add an empty cluster, without a review."""
         await self._connection.execute(SQL["insert_cluster"], self._tenant_id, UUID(cluster_id))
 
     async def insert_photo(
@@ -63,10 +63,10 @@ class TenantWriter(TenantReader):
         faces: Sequence[NewFace],
         space: ModelSpace,
     ) -> None:
-        """Store an image's row and its faces, in order, by one statement.
+        """Store an image and its faces, in their order, with one statement.
 
         Args:
-            opened: the clusters that the machine opens for them, each with a pending review.
+            opened: new clusters for these faces; each gets a pending review.
         """
         photo = image.photo
         detections = [new.face.detection for new in faces]
@@ -102,7 +102,7 @@ class TenantWriter(TenantReader):
             self._on_insert(self._tenant_id, len(faces))
 
     async def move_face(self, face_id: FaceId, cluster_id: ClusterId) -> None:
-        """Put a face into an existing cluster, and remove the one it leaves if that is empty now.
+        """Move a face to an existing cluster; its former cluster is deleted when it becomes empty.
 
         Raises:
             NotFoundError: the tenant has no such face or cluster.
@@ -117,7 +117,7 @@ class TenantWriter(TenantReader):
         await self._drop_empty([UUID(before.cluster_id)])
 
     async def merge_clusters(self, from_cluster: ClusterId, into_cluster: ClusterId) -> None:
-        """Put all faces of a cluster into another, and remove the one they leave.
+        """Move all faces of one cluster to another, and delete the first.
 
         Raises:
             NotFoundError: the tenant lacks one of the clusters.
@@ -128,13 +128,13 @@ class TenantWriter(TenantReader):
         for cluster in (source, target):
             row = await self._connection.fetchrow(SQL["cluster_exists"], self._tenant_id, cluster)
             found(row, "cluster")
-        if source == target:  # as ids: they may be spelled differently
+        if source == target:  # compared as ids: their spellings may differ
             raise ParameterError("into_cluster_id", "A cluster cannot be merged with itself.")
         await self._connection.execute(SQL["move_all_faces"], self._tenant_id, source, target)
         await self._connection.execute(SQL["delete_cluster"], self._tenant_id, source)
 
     async def delete_face(self, face_id: FaceId) -> Erasure:
-        """Delete a face, and its cluster if that is empty now.
+        """Delete a face, and its cluster when that becomes empty.
 
         Raises:
             NotFoundError: the tenant has no such face.
@@ -146,7 +146,7 @@ class TenantWriter(TenantReader):
         return replace(emptied, faces=1)
 
     async def delete_image(self, image_id: ImageId) -> Erasure:
-        """Delete an image, its faces, and the clusters that are empty now.
+        """Delete an image, its faces, and the clusters that become empty.
 
         Raises:
             NotFoundError: the tenant has no such image.
@@ -159,7 +159,7 @@ class TenantWriter(TenantReader):
         return replace(emptied, images=1, faces=gone["faces"], blob_keys=self._blob_keys([gone]))
 
     async def delete_cluster(self, cluster_id: ClusterId) -> Erasure:
-        """Delete a cluster, its faces, and the images that show nobody else.
+        """Delete a cluster, its faces, and the images without another face.
 
         Raises:
             NotFoundError: the tenant has no such cluster.
@@ -181,7 +181,7 @@ class TenantWriter(TenantReader):
         )
 
     async def delete_tenant(self) -> Erasure:
-        """Delete everything of the tenant."""
+        """Delete the tenant with everything that it holds."""
         rows = await self._connection.fetchrow(SQL["rows_of_tenant"], self._tenant_id)
         images = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
         await self._connection.execute(SQL["delete_tenant"], self._tenant_id)
@@ -191,7 +191,7 @@ class TenantWriter(TenantReader):
         )
 
     async def delete_review(self, review_id: ReviewId) -> Erasure:
-        """Take a review off the list.
+        """Delete a pending review.
 
         Raises:
             NotFoundError: the tenant has no such review.
@@ -207,12 +207,12 @@ class TenantWriter(TenantReader):
         return Erasure(**found(row, "cluster"))
 
     def _blob_keys(self, images: Iterable[asyncpg.Record]) -> tuple[str, ...]:
-        """The blobs of images that are gone; never those of another tenant, whatever rows said."""
+        """Keys of the blobs of deleted images; a key outside the tenant's folder is left out."""
         keys = [image["blob_key"] for image in images if image["blob_key"]]
         own = tuple(key for key in keys if belongs_to(key, self._tenant_id))
         if len(own) < len(keys):
             _logger.error(
-                "%d images named a blob that is not their tenant's; it was not removed",
+                "%d deleted images named a blob of another tenant; those blobs were kept",
                 len(keys) - len(own),
             )
         return own

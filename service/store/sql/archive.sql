@@ -3,7 +3,7 @@
 -- described in service/store/archive/format.py.
 
 -- name: use_archive_settings
--- For this transaction: times and numbers are written alike by every server, and exactly.
+-- For this transaction: times and numbers are written exactly, and alike by every server.
 SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
        set_config('extra_float_digits', '3', true)
 
@@ -17,8 +17,8 @@ WHERE tenant_id = $1 AND blob_key ~ '\.[a-z0-9]+$'
 ORDER BY created_at, image_id
 
 -- name: images_for_archive
--- An image has a suffix where its photo is in the archive: none is where they are left out ($2),
--- or where it could not be read ($3).
+-- An image has a suffix when its photo is in the archive: photos may be left out ($2) or unreadable
+-- ($3).
 SELECT image_id,
        CASE WHEN $2::boolean AND image_id <> ALL ($3::uuid[])
            THEN substring(blob_key FROM '\.([a-z0-9]+)$') END,
@@ -34,13 +34,13 @@ SELECT face_id, image_id, cluster_id, box, landmarks, area, confidence, is_auto_
 FROM face WHERE tenant_id = $1 ORDER BY seq
 
 -- name: vectors_for_archive
--- The numbers as pgvector sends them, without their count: two bytes each, the high one first.
+-- The numbers as pgvector sends them, without their count: two bytes each, big-endian.
 SELECT face_id, model_space,
        replace(encode(substr(halfvec_send(embedding), 5), 'base64'), E'\n', '')
 FROM face_vector WHERE tenant_id = $1 ORDER BY face_id, model_space COLLATE "C"
 
 -- name: reviews_for_archive
--- Numbered by their order: the numbers of a database mean nothing in another.
+-- Numbered by their order, since the numbers of one database mean nothing in another.
 SELECT row_number() OVER (ORDER BY review_id) AS nth, cluster_id, created_at
 FROM review WHERE tenant_id = $1 ORDER BY review_id
 
@@ -48,12 +48,12 @@ FROM review WHERE tenant_id = $1 ORDER BY review_id
 SELECT count(*) FROM image WHERE tenant_id = $1 AND image_id = ANY ($2::uuid[])
 
 -- name: hold_off_sweeps
--- Until the transaction ends: it takes the lock of a sweep's turn ($1), and waits for one that runs.
+-- Takes the lock of the sweeps ($1) until the transaction ends; waits for a running sweep.
 SELECT pg_advisory_xact_lock_shared($1)
 
 -- name: make_room_for_photos
--- What an archive holds goes through tables of the transaction's own, of which nothing names a tenant.
--- From there INSERT takes it, which row-level security binds; a COPY it forbids.
+-- The rows of an archive pass through temporary tables without a tenant. From there they are inserted
+-- under row-level security, which forbids COPY.
 CREATE TEMPORARY TABLE photo_of_archive (
     image_id uuid PRIMARY KEY, blob_key text NOT NULL, sha256 text NOT NULL,
     size_bytes bigint NOT NULL
@@ -86,7 +86,7 @@ CREATE TEMPORARY TABLE review_of_archive (
 ) ON COMMIT DROP
 
 -- name: insert_tenant_of_archive
--- No row where there is such a tenant; whoever is about to make one is waited for.
+-- No row when the tenant exists; waits for a transaction that is creating it.
 INSERT INTO tenant (tenant_id, created_at) VALUES ($1, $2)
 ON CONFLICT (tenant_id) DO NOTHING
 RETURNING tenant_id
@@ -104,7 +104,7 @@ INSERT INTO cluster (tenant_id, cluster_id, created_at)
 SELECT $1, cluster_id, created_at FROM cluster_of_archive
 
 -- name: store_faces_of_archive
--- In their order, by which they are numbered anew.
+-- In their order, which gives them new numbers.
 INSERT INTO face (
     tenant_id, face_id, image_id, cluster_id, box, landmarks, area, confidence, is_auto_matched,
     distance, quality, quality_facts, is_matchable
@@ -118,7 +118,7 @@ INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)
 SELECT $1, face_id, model_space, embedding FROM face_vector_of_archive
 
 -- name: store_reviews_of_archive
--- In their order, by which they are numbered anew.
+-- In their order, which gives them new numbers.
 INSERT INTO review (tenant_id, cluster_id, created_at)
 SELECT $1, cluster_id, created_at FROM review_of_archive ORDER BY nth
 
@@ -127,7 +127,7 @@ TRUNCATE image_of_archive, cluster_of_archive, face_of_archive, face_vector_of_a
          review_of_archive
 
 -- name: images_that_differ_from_photos
--- Images whose photo is missing or another, and photos without an image.
+-- Images without their photo or with another, and photos without an image.
 SELECT image_id
 FROM (SELECT * FROM image WHERE tenant_id = $1 AND blob_key IS NOT NULL) AS image
 FULL JOIN photo_of_archive AS photo USING (image_id)
@@ -142,7 +142,7 @@ UPDATE image SET blob_key = NULL WHERE tenant_id = $1 AND blob_key IS NOT NULL
 SELECT vector_dims(embedding) FROM face_vector WHERE model_space = $1 LIMIT 1
 
 -- name: mark_unmatchable_vectors
--- Those of faces that others are not matched against: they came without saying so.
+-- Vectors of faces that are not matchable; an archive does not repeat the mark.
 UPDATE face_vector SET is_matchable = false
 FROM face
 WHERE face.tenant_id = $1 AND NOT face.is_matchable

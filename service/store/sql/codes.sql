@@ -1,10 +1,9 @@
--- What the binary codes of a tenant's faces are made of.
+-- Reads the vectors from which the binary codes of a tenant's faces are made.
 
 -- name: codes_after
--- The faces that came after one ($3), in order and up to so many ($4): how many they are, the `seq` of
--- the last one, and of those that others are matched against the dimension of their vectors and, in one
--- value, the ids of face and cluster, the `seq`, and four bytes before the binary code of a vector of 512
--- numbers, or before any other vector itself.
+-- The faces newer than $3 in their order, $4 at most: their number, the `seq` of the last, and for those
+-- that are matchable the dimension of their vectors and one value with the ids of face and cluster, the
+-- `seq`, and the vector: as four bytes and its binary code at 512 dimensions, else in full.
 SELECT count(*) AS faces, max(seq) AS last_seq,
        min(dimension) AS dimension, max(dimension) AS largest_dimension,
        string_agg(

@@ -1,4 +1,4 @@
--- What the doctor asks, on a connection of the tables' owner, which sees all tenants. Where a
+-- Statements of the doctor, on a connection of the tables' owner, which sees all tenants. Where a
 -- statement takes a tenant, null stands for all of them.
 
 -- name: server_versions
@@ -25,7 +25,7 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT re
 ORDER BY relname
 
 -- name: tables_with_other_policies
--- A table has the one policy, and a partition, which is reached through its parent, has none.
+-- A table has exactly one policy; a partition, reached through its parent, has none.
 SELECT relname AS name
 FROM pg_class
 CROSS JOIN LATERAL (
@@ -41,7 +41,7 @@ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relrow
 ORDER BY relname
 
 -- name: tables_that_show_rows
--- Asked as the service's role for a tenant that does not exist: there must be none.
+-- Run as the service's role for a tenant that does not exist: there must be none.
 SELECT 'tenant' AS name WHERE EXISTS (SELECT FROM tenant)
 UNION ALL SELECT 'image' WHERE EXISTS (SELECT FROM image)
 UNION ALL SELECT 'cluster' WHERE EXISTS (SELECT FROM cluster)
@@ -55,8 +55,8 @@ SELECT relname AS name
 FROM pg_stat_progress_create_index JOIN pg_class ON pg_class.oid = index_relid
 
 -- name: indexes_of_tenant
--- The HNSW indexes ($1 begins their names) over vectors of the tenant, also of one that is gone.
--- Its name stands in the index's condition, as a literal without escapes.
+-- The HNSW indexes (named with the prefix $1) over vectors of the tenant, which may outlive the tenant.
+-- The tenant's id is a literal without escapes in the index's condition.
 SELECT relname AS name
 FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid
 WHERE relkind = 'i' AND starts_with(relname, $1)
@@ -67,7 +67,7 @@ WHERE relkind = 'i' AND starts_with(relname, $1)
 ORDER BY relname
 
 -- name: dangling_rows
--- Rows of a tenant ($1) that lack what they belong to. Foreign keys forbid most of it.
+-- Rows of a tenant ($1) without their parent. Foreign keys forbid most of them.
 SELECT
     (
         SELECT count(*) FROM image
@@ -130,8 +130,8 @@ SELECT
     ) AS sums_without_cluster
 
 -- name: sums_that_differ
--- Of a tenant's clusters ($1) the sums that are missing, those of no vectors, and those that are not
--- the sum of their vectors. They are compared exactly: no order of adding makes another one.
+-- Sums of a tenant's clusters ($1) that are missing, that belong to no vectors, and that differ from the
+-- sum of their vectors. The comparison is exact: the sums do not depend on the order of addition.
 SELECT count(*) FILTER (WHERE kept.total IS NULL) AS missing,
        count(*) FILTER (WHERE summed.total IS NULL) AS of_nothing,
        count(*) FILTER (WHERE kept.total <> summed.total) AS wrong
@@ -148,21 +148,21 @@ FULL JOIN (
 WHERE kept.total IS DISTINCT FROM summed.total
 
 -- name: tenants_counted_wrongly
--- How many tenants ($1) have another number of clusters than is written down.
+-- The number of tenants ($1) whose count of clusters is wrong.
 SELECT count(*) FROM tenant
 LEFT JOIN (SELECT tenant_id, count(*) AS clusters FROM cluster GROUP BY tenant_id) AS counted
     USING (tenant_id)
 WHERE people <> coalesce(clusters, 0) AND ($1::text IS NULL OR tenant_id = $1)
 
 -- name: vectors_matched_otherwise
--- Vectors of a tenant ($1) that say otherwise than their faces whether others are matched against
--- them, and those that are taken into an index although none are.
+-- Vectors of a tenant ($1) whose `is_matchable` differs from their face's, and indexed vectors that are
+-- not matchable.
 SELECT count(*) FROM face JOIN face_vector USING (tenant_id, face_id)
 WHERE ($1::text IS NULL OR tenant_id = $1)
   AND (face.is_matchable <> face_vector.is_matchable OR (indexed AND NOT face.is_matchable))
 
 -- name: faces_without_vector
--- Faces of a tenant ($1) that have no vector at all, and none of one model ($2).
+-- Faces of a tenant ($1) without any vector, and without one of the space $2.
 SELECT count(*) FILTER (WHERE NOT has_any) AS of_any_model, count(*) AS of_this_model
 FROM face
 CROSS JOIN LATERAL (
@@ -193,8 +193,8 @@ SELECT quote_nullable($1::text)
 SELECT clock_timestamp()
 
 -- name: make_room_for_listing
--- What the blob store holds, for as long as the connection lives: joined here, it takes no memory
--- of the command's, however much it is.
+-- The contents of the blob store, for the lifetime of the connection: joined in the database, a listing
+-- of any size takes no memory of the command.
 CREATE TEMPORARY TABLE listed_blob (
     key text NOT NULL, modified_at timestamptz NOT NULL, size_bytes bigint NOT NULL
 )
@@ -203,7 +203,7 @@ CREATE TEMPORARY TABLE listed_blob (
 ANALYZE listed_blob
 
 -- name: images_with_stray_keys
--- Of a tenant ($1), with keys that are not those of service/store/blob/names.py.
+-- Images of a tenant ($1) whose key is not one of service/store/blob/names.py.
 SELECT blob_key AS key FROM image
 WHERE ($1::text IS NULL OR tenant_id = $1)
   AND NOT (
@@ -213,7 +213,7 @@ WHERE ($1::text IS NULL OR tenant_id = $1)
   )
 
 -- name: tenants_with_strange_ids
--- Those that no caller can name: migration 9 lets none come, and leaves those that were there.
+-- Ids that the API refuses: migration 9 lets none in, and leaves those that existed.
 SELECT left(tenant_id, 80) AS name FROM tenant
 WHERE NOT (
     char_length(tenant_id) BETWEEN 1 AND 128 AND btrim(tenant_id) <> ''
@@ -221,7 +221,7 @@ WHERE NOT (
 ) AND ($1::text IS NULL OR tenant_id = $1)
 
 -- name: images_without_blob
--- Those stored before the listing began ($1), whose blobs it should hold.
+-- Images stored before the listing began ($1), whose blob it should contain.
 SELECT blob_key AS key FROM image
 WHERE blob_key IS NOT NULL AND created_at < $1 AND ($2::text IS NULL OR tenant_id = $2)
   AND NOT EXISTS (SELECT FROM listed_blob WHERE key = image.blob_key)
@@ -232,12 +232,12 @@ FROM image JOIN listed_blob ON key = blob_key
 WHERE image.size_bytes <> listed_blob.size_bytes AND ($1::text IS NULL OR tenant_id = $1)
 
 -- name: blobs_without_image
--- Those last written before $1.
+-- Blobs last written before $1.
 SELECT key FROM listed_blob
 WHERE modified_at < $1 AND NOT EXISTS (SELECT FROM image WHERE blob_key = key)
 
 -- name: is_importing
--- Whether somebody holds sweeps off by the lock of their turn ($1), as an import does.
+-- Whether a transaction holds the lock of the sweeps ($1), as an import does.
 SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND mode = 'ShareLock' AND granted AND objsubid = 1

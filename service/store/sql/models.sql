@@ -1,14 +1,14 @@
--- Which embedding model the database is searched by.
+-- The active embedding model, whose vectors searches use.
 
 -- name: active_model
 SELECT model_space AS space, name FROM embedding_model WHERE is_active
 
 -- name: lock_models
--- For this transaction: nobody else decides at the same time.
+-- Until the transaction ends, no other transaction changes the active model.
 LOCK TABLE embedding_model IN SHARE ROW EXCLUSIVE MODE
 
 -- name: knows_no_space_but
--- Whether a model can be made the first active one: there are no vectors, or some are its own.
+-- Whether a model can be the first active one: there are no vectors, or some are of its space.
 SELECT NOT EXISTS (SELECT FROM face_vector)
     OR EXISTS (SELECT FROM face_vector WHERE model_space = $1)
 

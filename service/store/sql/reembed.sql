@@ -2,7 +2,7 @@
 -- sees all tenants.
 
 -- name: lock_reembedding
--- One command works at a time; the lock ends with the connection.
+-- Held by the one command that works, until its connection closes.
 SELECT pg_try_advisory_lock(hashtextextended('facette reembedding', 0))
 
 -- name: count_faces_and_vectors
@@ -24,11 +24,9 @@ WHERE blob_key IS NULL
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM face_seq_seq
 
 -- name: faces_to_embed
--- In the order of tenants and of insertion, after one of them ($2, $3); of the faces that came
--- after one ($4) and, unless null, not after another ($6). Each step is a look into an index,
--- whatever share of the faces is done: no plan can turn a scalar subquery into the reading of a
--- whole table, and with || '' the vector of a face is looked for by the face. (Statistics know
--- nothing yet of the new model's vectors; by them its first one is as good as found.)
+-- Faces without a vector of a space, ordered by tenant and insertion, after the face ($2, $3), newer than
+-- $4 and, unless $6 is null, not newer than $6. Scalar subqueries and `|| ''` force index look-ups by
+-- face: the statistics do not know the new model's vectors yet and would suggest scanning the table.
 SELECT tenant.tenant_id, lacking.seq, face_id, lacking.image_id, box, landmarks, turned, blob_key
 FROM tenant
 CROSS JOIN LATERAL (
@@ -55,12 +53,11 @@ ORDER BY tenant.tenant_id, lacking.seq
 LIMIT $5
 
 -- name: lock_tenants
--- Keeps their writers out for the transaction. Unlike these it changes nothing that they would
--- have to be brought up to date with.
+-- Excludes the tenants' writers until the transaction ends.
 SELECT FROM tenant WHERE tenant_id = ANY($1) ORDER BY tenant_id FOR NO KEY UPDATE
 
 -- name: add_vectors
--- For those of the faces that are still there.
+-- Only for faces that still exist.
 INSERT INTO face_vector (tenant_id, face_id, model_space, embedding, is_matchable)
 SELECT face.tenant_id, face.face_id, $1, added.embedding, is_matchable
 FROM unnest($2::text[], $3::uuid[], $4::halfvec[]) AS added (tenant_id, face_id, embedding)
@@ -79,7 +76,7 @@ JOIN face ON face.tenant_id = wanted.tenant_id AND face.face_id = wanted.face_id
 SELECT tenant_id FROM tenant WHERE tenant_id > $1 ORDER BY tenant_id LIMIT 1000
 
 -- name: delete_replaced_vectors
--- Some of a tenant's vectors, after one of them ($3, $4), whose faces have one of a space ($2).
+-- Some of a tenant's vectors after ($3, $4), of faces that have a vector of the space $2.
 WITH replaced AS (
     SELECT face_id, model_space FROM face_vector AS old
     WHERE tenant_id = $1 AND model_space <> $2 AND (face_id, model_space) > ($3, $4)

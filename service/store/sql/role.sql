@@ -1,11 +1,11 @@
--- The role that the service works as, and what it may do. `facette_service` is written out here
+-- The role that the service works as, and its privileges. `facette_service` is written out here
 -- and in service/store/database/role.py: a role's name cannot be a parameter.
 
 -- name: service_role_exists
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'facette_service')
 
 -- name: service_role_bypasses
--- Whether policies would not bind it; null where there is no such role.
+-- Whether row-level security does not bind the role; null when there is no such role.
 SELECT rolsuper OR rolbypassrls OR EXISTS (
     SELECT FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
@@ -21,7 +21,7 @@ CREATE ROLE facette_service NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATER
 GRANT facette_service TO CURRENT_USER
 
 -- name: service_role_lacks
--- Tables on which it lacks a privilege.
+-- Tables on which the role lacks a privilege.
 SELECT name FROM unnest(
     ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']
 ) AS name
@@ -43,7 +43,7 @@ TO facette_service
 GRANT SELECT ON embedding_model TO facette_service
 
 -- name: grant_room_for_archive
--- The temporary tables that an import goes through.
+-- The temporary tables of an import.
 GRANT SELECT, INSERT, TRUNCATE ON
     photo_of_archive, image_of_archive, cluster_of_archive, face_of_archive, face_vector_of_archive,
     review_of_archive
@@ -56,9 +56,9 @@ SELECT quote_ident(session_user)
 SET LOCAL ROLE facette_service
 
 -- name: become_login
--- Again, until the transaction ends.
+-- Back to the login, until the transaction ends.
 SET LOCAL ROLE NONE
 
 -- name: use_tenant
--- For this transaction: whose rows can be seen.
+-- For this transaction: the tenant whose rows are visible.
 SELECT set_config('facette.tenant_id', $1, true)

@@ -1,9 +1,9 @@
--- The search for a tenant's nearest faces, exactly or through the tenant's own HNSW index.
+-- The search for a tenant's nearest faces: exact, or through the tenant's own HNSW index.
 
 -- name: search_state
--- The count of the tenant's changes, how many clusters it has, and which of its faces came last; and
--- whether its index ($2) is there, built and whole: one that is missing, still building or broken is
--- not. With $3 the rest of the transaction is not planned anew: it asks for faces by their keys.
+-- The tenant's count of changes, its number of clusters and its newest face; and whether its index ($2)
+-- exists and is complete: false when it is missing, being built or broken. With $3 the rest of the
+-- transaction uses generic plans: it looks faces up by their keys.
 SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
        (SELECT people FROM tenant WHERE tenant_id = $1) AS people,
        (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
@@ -14,13 +14,12 @@ SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
            THEN set_config('plan_cache_mode', 'force_generic_plan', true) END AS plans
 
 -- name: begin_search
--- Sets the transaction up for a search through an index, until `end_search`.
+-- Prepares the transaction for a search through an index, until `end_search`.
 --
--- How far the index is searched is said in candidates ($1); where deleted faces lie in the way, it is
--- searched on until enough are found. The planner sees the tenant's name and not a parameter
--- (a partial index fits no unknown tenant). It takes the order that the index gives, whatever the last
--- statistics were, and reads what the index does not hold by another one, entry by entry: only such
--- a scan marks the entries of vectors that were taken in, so that the next one passes over them.
+-- $1 is the number of candidates; deleted faces among them make the scan go on until it has enough. The
+-- tenant is a literal, since a partial index fits no unknown tenant. Sorts and other scans are off, so the
+-- planner takes the index's order whatever the statistics say, and reads waiting vectors through their
+-- own index: that scan marks dead entries, which later scans skip.
 SELECT set_config(name, value, true)
 FROM (VALUES
     ('hnsw.ef_search', $1::integer::text),
@@ -33,7 +32,7 @@ FROM (VALUES
 ) AS setting (name, value)
 
 -- name: end_search
--- What comes next is planned as usual.
+-- Restores the planner's settings.
 SELECT set_config(name, value, true)
 FROM (VALUES
     ('plan_cache_mode', 'auto'),
@@ -43,10 +42,9 @@ FROM (VALUES
 ) AS setting (name, value)
 
 -- name: nearest_faces_among
--- For each embedding: the nearest ($7) of the faces that are worth comparing ($4, each with the number
--- of its embedding in $5) and of those that came after one ($6), as far as they are near ($8), but at
--- least one; and how many were compared. With || '' a vector is looked for by its face, whatever the
--- last statistics say.
+-- For each embedding the nearest faces, $7 at most, among the candidates ($4, with the position of their
+-- embedding in $5) and the faces newer than $6: those within the distance $8, but at least one. Also the
+-- number of compared faces. `|| ''` makes the planner look each vector up by its face.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched, near.compared
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -76,8 +74,8 @@ WHERE near.place = 1 OR near.distance <= $8
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_exact
--- For each embedding: the nearest ($4), as far as they are near ($5), but at least one. Every face that
--- others may be matched against is compared: no index gives the order of this sum.
+-- For each embedding the $4 nearest faces within the distance $5, but at least one, by comparison with
+-- every matchable face. The `+ 0` keeps an index from giving the order.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -94,9 +92,9 @@ WHERE near.place = 1 OR near.distance <= $5
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_by_index
--- For each embedding: the nearest that the index finds, those that it does not hold yet, and those that
--- are worth comparing for another reason ($6, each with the number of its embedding in $7); as far as
--- they are near ($5), but at least one.
+-- For each embedding the nearest faces from three sources: the index, the vectors that wait to be
+-- indexed, and the candidates $6 (with the position of their embedding in $7). Within the distance $5, but
+-- at least one.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -131,7 +129,7 @@ WHERE near.place = 1 OR near.distance <= $5
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_among_new
--- For each embedding: all faces that came after one ($4), as far as they are near ($5).
+-- For each embedding all faces newer than $4 within the distance $5.
 SELECT wanted.nth, near.face_id, near.cluster_id, near.distance, near.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -151,13 +149,13 @@ WHERE near.distance <= $5
 SELECT face_id, cluster_id, is_auto_matched FROM face WHERE tenant_id = $1 AND face_id = ANY($2::uuid[])
 
 -- name: sums_of_clusters
--- How many faces of each cluster others may be matched against, and the sum of their vectors, as the
--- server sends an array: a driver takes far longer to make numbers of it one by one.
+-- The number of matchable faces of each cluster, and the sum of their vectors in the binary form of an
+-- array: the driver would take far longer to convert the numbers one by one.
 SELECT cluster_id, array_send(total) AS total FROM cluster_sum
 WHERE tenant_id = $1 AND model_space = $2 AND cluster_id = ANY($3::uuid[])
 
 -- name: clusters_put_together
--- Those of the given clusters that a person had a hand in: more than one of their faces was not matched.
+-- Those of the given clusters that a person changed: more than one of their faces was not auto-matched.
 SELECT cluster_id FROM face
 WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[]) AND NOT is_auto_matched
 GROUP BY cluster_id HAVING count(*) > 1

@@ -1,8 +1,8 @@
--- Statements of the sweep for blobs that no row names. They run on a connection that sees all
+-- Statements of the sweep for blobs without a row. They run on a connection that sees all
 -- tenants.
 
 -- name: take_sweep_turn
--- One process at a time, until the connection closes.
+-- Held by one process at a time, until its connection closes.
 SELECT pg_try_advisory_lock($1)
 
 -- name: database_id
@@ -15,8 +15,7 @@ FROM tenant, left(encode(sha256(convert_to(tenant_id, 'UTF8')), 'hex'), 32) AS f
 WHERE folder = ANY($1::text[])
 
 -- name: blob_keys_of_images
--- LIMIT keeps the subquery a subquery: each image is looked up by its primary key, however many
--- there are.
+-- LIMIT keeps the subquery from being flattened: each image is looked up by its primary key.
 SELECT found.blob_key
 FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant_id, image_id)
 CROSS JOIN LATERAL (
@@ -31,5 +30,5 @@ WHERE found.blob_key IS NOT NULL
 SELECT set_config('lock_timeout', $1, true)
 
 -- name: exclude_inserts
--- Whoever stores an image locks its tenant by an INSERT, also one that nobody can see yet.
+-- Every insert of an image locks its tenant by an INSERT, even when the tenant is not visible yet.
 LOCK TABLE tenant IN SHARE MODE

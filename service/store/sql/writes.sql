@@ -1,24 +1,23 @@
--- Statements that change something; each runs in a transaction that holds its tenant's lock.
+-- Statements that write. Each runs in a transaction that holds its tenant's lock.
 
 -- name: lock_tenant
--- One writer a tenant at a time, until the transaction ends; waits for the one before. With it, the
--- space that the database is searched by: a change of the model locks the whole table, so what is
--- read here stays true until the transaction ends. And how many clusters the tenant has by now.
+-- Locks the tenant until the transaction ends, so that it has one writer at a time. Returns the active
+-- space, which stays true until then since a change of the model locks the whole table, and the number
+-- of the tenant's clusters.
 INSERT INTO tenant (tenant_id) VALUES ($1)
 ON CONFLICT (tenant_id) DO UPDATE SET changes = tenant.changes + 1
 RETURNING changes, people, (SELECT model_space FROM embedding_model WHERE is_active) AS active_space
 
 -- name: lock_known_tenant
--- The same for what needs an existing tenant: no row means there is none.
+-- Locks an existing tenant; no row when there is none.
 UPDATE tenant SET changes = changes + 1 WHERE tenant_id = $1 RETURNING changes, people
 
 -- name: insert_cluster
 INSERT INTO cluster (tenant_id, cluster_id) VALUES ($1, $2)
 
 -- name: insert_photo
--- An image, the clusters that were opened for its faces ($11) with a review each, and its faces in their
--- order with their vectors, which no HNSW index holds yet. Of boxes, landmarks and areas the numbers of
--- all faces follow each other.
+-- An image, its faces in their order with their vectors, which wait to be indexed, and the new clusters
+-- for them ($11), each with a review. Boxes, landmarks and areas are flat arrays over all faces.
 WITH photo AS (
     INSERT INTO image (
         tenant_id, image_id, blob_key, format, width, height, size_bytes, sha256, phash, turned
@@ -54,7 +53,7 @@ SELECT $1, face_id, $23, embedding, is_matchable
 FROM unnest($15::uuid[], $24::halfvec[], $22::boolean[]) AS found (face_id, embedding, is_matchable)
 
 -- name: move_face
--- A face moved by a person is no longer matched by the machine.
+-- A face that a person moved is not auto-matched any more.
 UPDATE face SET cluster_id = $3, is_auto_matched = false, distance = NULL
 WHERE tenant_id = $1 AND face_id = $2
 
@@ -62,7 +61,7 @@ WHERE tenant_id = $1 AND face_id = $2
 DELETE FROM face WHERE tenant_id = $1 AND face_id = $2 RETURNING cluster_id
 
 -- name: delete_image
--- Its faces go with it: they are counted as they were before the statement.
+-- Its faces are deleted with it; they are counted as they were before the statement.
 WITH gone AS (
     DELETE FROM image WHERE tenant_id = $1 AND image_id = $2 RETURNING blob_key
 )
@@ -71,7 +70,7 @@ SELECT gone.blob_key,
 FROM gone
 
 -- name: delete_empty_clusters
--- Those of the given clusters that have no face left; their reviews go with them.
+-- Deletes those of the given clusters that have no face, with their reviews.
 WITH gone AS (
     DELETE FROM cluster
     WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[])
@@ -101,17 +100,17 @@ WHERE tenant_id = $1
 DELETE FROM image WHERE tenant_id = $1 AND image_id = ANY ($2::uuid[]) RETURNING blob_key
 
 -- name: rows_of_cluster
--- What goes with a cluster.
+-- The rows that are deleted with a cluster.
 SELECT (SELECT count(*) FROM face WHERE tenant_id = $1 AND cluster_id = $2) AS faces,
        (SELECT count(*) FROM review WHERE tenant_id = $1 AND cluster_id = $2) AS reviews
 
 -- name: delete_cluster
--- The cluster, with its faces and its reviews. Before the images that showed nobody else: of a cluster
--- that is gone no sum is kept, and its faces go at once, not one by one.
+-- Deletes a cluster with its faces and reviews. It runs before `delete_images`: without the cluster no
+-- sum is kept up to date, and its faces go at once instead of one by one.
 DELETE FROM cluster WHERE tenant_id = $1 AND cluster_id = $2
 
 -- name: rows_of_tenant
--- What goes with a tenant.
+-- The rows that are deleted with a tenant.
 SELECT (SELECT count(*) FROM face WHERE tenant_id = $1) AS faces,
        (SELECT count(*) FROM cluster WHERE tenant_id = $1) AS clusters,
        (SELECT count(*) FROM review WHERE tenant_id = $1) AS reviews
@@ -123,6 +122,6 @@ DELETE FROM tenant WHERE tenant_id = $1
 DELETE FROM review WHERE tenant_id = $1 AND review_id = $2 RETURNING review_id
 
 -- name: move_all_faces
--- Of one cluster into another, by a person: the machine no longer answers for where they are.
+-- Moves the faces of one cluster to another, on behalf of a person: none is auto-matched any more.
 UPDATE face SET cluster_id = $3, is_auto_matched = false, distance = NULL
 WHERE tenant_id = $1 AND cluster_id = $2
