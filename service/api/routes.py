@@ -12,8 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import legacy, v1
 from service.api import operations as ops
+from service.api.pace import Pace
 from service.api.params import Call, Parameters, parameters
 from service.api.services import ApiServices, Lease
+
+# Answers a second on the routes that ask for no token.
+_OPEN_PER_S = 250
 
 Handler = Callable[[ApiServices, Parameters], Awaitable[Response]]
 OpenHandler = Callable[[ApiServices], Awaitable[Response]]
@@ -50,8 +54,10 @@ def caller_routes(lease: Lease) -> list[Route]:
 def operations_routes(lease: Lease) -> list[Route]:
     """Those that ask for none."""
 
+    pace = Pace(per_s=_OPEN_PER_S, burst=_OPEN_PER_S)
+
     def open_to_all(path: str, handler: OpenHandler) -> Route:
-        return Route(path, _Endpoint(partial(_open, lease, handler)), methods=["GET"])
+        return Route(path, _Endpoint(partial(_open, lease, pace, handler)), methods=["GET"])
 
     return [
         open_to_all("/healthz", ops.healthz),
@@ -87,6 +93,7 @@ async def _guarded(lease: Lease, handlers: Mapping[str, Handler], request: Reque
                 return await handler(api, given)
 
 
-async def _open(lease: Lease, handler: OpenHandler, request: Request) -> Response:
+async def _open(lease: Lease, pace: Pace, handler: OpenHandler, request: Request) -> Response:
+    await pace.turn()
     with lease() as api:
         return await handler(api)

@@ -1,0 +1,65 @@
+"""A flood of requests without a token: each is answered, and others are served meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+import pytest
+
+from bench.common.server import ServiceProcess
+from service.api.pace import Pace
+
+CALLERS = 16
+ROUNDS = 8
+PIPELINED = 8
+# Of answers without a token, a second, and in a burst.
+RATE = 250
+
+
+def test_a_burst_goes_at_once_and_the_rest_at_the_rate() -> None:
+    now = 100.0
+    pace = Pace(per_s=10, burst=3, clock=lambda: now)
+    delays = [pace.reserve() for _ in range(6)]
+    assert delays == pytest.approx([0, 0, 0, 0.1, 0.2, 0.3])
+    now += 0.3  # the last turn has come: the next is an interval away
+    assert pace.reserve() == pytest.approx(0.1)
+
+
+def test_rest_restores_the_burst_and_no_more() -> None:
+    now = 0.0
+    pace = Pace(per_s=10, burst=3, clock=lambda: now)
+    for _ in range(10):
+        pace.reserve()
+    now = 60.0
+    assert [pace.reserve() for _ in range(4)] == pytest.approx([0, 0, 0, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/healthz", 200), ("/nowhere", 404), ("/faces?tenant_id=a", 401)]
+)
+async def test_answers_without_a_token_keep_to_the_pace(
+    service: ServiceProcess, path: str, status: int
+) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    async def ask() -> int:
+        host, _, port = service.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for _ in range(ROUNDS):
+            writer.write(request * PIPELINED)
+            for _ in range(PIPELINED):
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(f"HTTP/1.1 {status} ".encode())
+                (length,) = re.findall(rb"content-length: (\d+)", head)
+                await reader.readexactly(int(length))
+        writer.close()
+        return ROUNDS * PIPELINED
+
+    began = time.monotonic()
+    answered = sum(await asyncio.gather(*(ask() for _ in range(CALLERS))))
+    elapsed_s = time.monotonic() - began
+    assert answered == CALLERS * ROUNDS * PIPELINED
+    # Other tests may have left some of the burst, and never more.
+    assert elapsed_s >= (answered - RATE) / RATE
