@@ -1,8 +1,8 @@
-"""Which cluster each face of a photo joins: pure rules over measured vectors.
+"""The match rule: which cluster each face of a photo joins.
 
-A face joins a person and not a neighbour. What is compared is the sum of a cluster's vectors, so
-that one face that looks like somebody else's cannot join two people; and a comparison counts for
-less where both faces look like very many people's.
+A face joins a person, not a neighbour: it is compared with the sum of the vectors of a cluster, so
+one face that resembles another person cannot join two people. A small distance counts for less
+between faces that resemble many people.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from service.domain.types import ClusterDistance, ClusterId, Embedding, ModelSpace
 
-# A cluster's sum counts as if so many more faces pointed nowhere, per face: one face says less of a
-# person than many. Of two-covariance models (Brummer and de Villiers, "The speaker partitioning
-# problem", Odyssey 2010), in which a mean is shrunk by its uncertainty, this is the cosine.
+# Strength of the evidence of one face: one says less about a person than many. The cosine is that
+# of a two-covariance model, which shrinks a mean by its uncertainty (Brummer and de Villiers, "The
+# speaker partitioning problem", Odyssey 2010).
 EVIDENCE = 0.2
-# A face joins no cluster that has no face within the largest distance and so much more. So the
-# nearest faces show every cluster that may be joined.
+# A face joins only clusters with a face within its largest distance plus this. So the search for
+# nearest faces returns every cluster that it may join.
 REACH_BEYOND_LIMIT = 0.14
-# Bad pictures of strangers are nearer to one another than good ones. So fewer strangers may be
-# within the limit of a face of low quality: this part of the usual share where nobody is matched
-# against it, and more by and by, up to a score that is so much higher.
+# Bad images of strangers are closer than good ones, so the limit of a face of low quality admits a
+# smaller share of strangers: this fraction of the usual share at the lowest matchable score, rising
+# to all of it over the following range of scores.
 _DOUBTED_FMR = 0.05
 _DOUBTED_ABOVE = 0.2
 _FARTHEST = 2.0
@@ -33,9 +33,9 @@ _FARTHEST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class FalseMatchCurve:
-    """How often two strangers are within a distance of one another.
+    """The rate of false matches by distance.
 
-    distances: ascending, two or more. rates: the share of pairs of strangers within each of them,
+    distances: ascending, two or more. rates: for each, the share of pairs of strangers within it,
     above 0 and ascending.
     """
 
@@ -43,11 +43,11 @@ class FalseMatchCurve:
     rates: tuple[float, ...]
 
     def distance(self, rate: float) -> float:
-        """The largest distance at which no more than a share of strangers match.
+        """The largest distance with at most this rate of false matches.
 
-        Between two points the logarithm of the rate is linear. Below the lowest rate that was
-        measured it goes on as it falls over the last decade: that part is a model, and not a
-        measurement. Above the highest rate it is the largest distance of the curve.
+        The logarithm of the rate is interpolated linearly. Below the lowest measured rate the slope
+        of the last decade continues: that part is a model, not a measurement. Above the highest
+        rate the result is the largest distance of the curve.
         """
         logs = [math.log10(each) for each in self.rates]
         wanted = math.log10(rate)
@@ -63,12 +63,11 @@ class DistanceLimit:
     """The largest distance at which a face joins a cluster.
 
     Attributes:
-        max_distance: always this, where there is no curve.
-        curve: of the embedding; None where none was measured.
-        max_fmr: no more than this share of strangers is within the limit.
-        max_wrong_joins: with N people in a tenant, the chance that a stranger is within the limit
-            of one of them, 1 - (1 - FMR)^N, is no more than this. So the limit falls as a tenant
-            grows. 1 for a limit that stays.
+        max_distance: the limit when there is no curve.
+        curve: of the embedding; None when none was measured.
+        max_fmr: bound of the share of strangers within the limit.
+        max_wrong_joins: bound of the chance that a stranger is within the limit of any of the N
+            people of a tenant, 1 - (1 - FMR)^N; the limit falls as the tenant grows. 1 disables it.
     """
 
     max_distance: float
@@ -77,18 +76,17 @@ class DistanceLimit:
     max_wrong_joins: float = 1.0
 
     def at(self, people: int, doubt: float = 0.0) -> float:
-        """The limit in a tenant of so many people.
+        """The limit in a tenant with this number of people.
 
         Args:
-            doubt: how bad the picture of the face is, 0 to 1; where there is a curve, it is to be
-                nearer.
+            doubt: 0 to 1, of a face of low quality: with a curve, its limit is smaller.
         """
         if self.curve is None:
             return self.max_distance
         return self.curve.distance(self.rate_at(people) * _DOUBTED_FMR**doubt)
 
     def rate_at(self, people: int) -> float:
-        """The share of strangers that may be within the limit in a tenant of so many people."""
+        """The share of strangers that the limit admits in a tenant with this number of people."""
         if self.max_wrong_joins >= 1:
             return self.max_fmr
         chance = -math.expm1(math.log1p(-self.max_wrong_joins) / max(1, people))
@@ -97,18 +95,18 @@ class DistanceLimit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cohort:
-    """Where faces lie dense: what a vector is like on average, as seen from many places.
+    """A cohort that measures how dense the space is around a vector.
 
-    Where a network knows few people of a kind, it puts them close together, and a distance between
-    two of them says little. So scores are normalised by a cohort, as in speaker recognition
-    (Auckenthaler, Carey and Lloyd-Thomas, Digital Signal Processing 10, 2000); here it is not made
-    of people, but of means over groups of them.
+    A network places people of a kind that it has seen rarely close together, where a distance says
+    little. So distances are normalised by a cohort, as in speaker recognition (Auckenthaler, Carey
+    and Lloyd-Thomas, Digital Signal Processing 10, 2000); its members are means over groups of
+    people.
 
     Attributes:
         centres: float32 [k, dimension], unit vectors.
-        temperature: of the soft maximum over the centres' cosines.
-        typical: what that is on average, which makes the density of an average face 0.
-        weight: how much of the mean density of both sides is added to a distance.
+        temperature: of the soft maximum over the cosines to the centres.
+        typical: the mean of that maximum; it makes the density of an average face 0.
+        weight: factor of the mean density of both sides, which is added to a distance.
     """
 
     centres: NDArray[np.float32]
@@ -117,7 +115,7 @@ class Cohort:
     weight: float
 
     def density(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How dense it is around each of some unit vectors; 0 on average, up to some 0.2.
+        """The density around unit vectors: 0 on average, up to about 0.2.
 
         Args:
             vectors: float64 [n, dimension].
@@ -133,12 +131,12 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchRule:
-    """How far a face is from a cluster, and how far it may be.
+    """The distance of a face to a cluster, and its limit.
 
-    The distance to a cluster of one face is the cosine distance of both vectors, plus `weight`
-    times the mean of their densities where there is a cohort. With more faces it is that to the
-    direction of their sum, and falls a little as they become more: 1 - c sqrt(1 + E) / sqrt(1 + E n
-    / |s|^2), where s is the sum of n unit vectors, c the cosine to it and E `EVIDENCE`.
+    The distance to a cluster of one face is the cosine distance of both vectors, plus, with a
+    cohort, `weight` times the mean of their densities. The distance to a cluster of more faces is
+    the one to the direction of their sum; it decreases a little with their number:
+    1 - c sqrt(1 + E) / sqrt(1 + E n / |s|^2), where s is the sum of n unit vectors, c the cosine to it and E `EVIDENCE`.
     """
 
     limit: DistanceLimit
@@ -147,12 +145,12 @@ class MatchRule:
     def distances(
         self, embedding: Embedding, sums: NDArray[np.float64], counts: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """How far a face is from each of some clusters.
+        """The distances of a face to clusters.
 
         Args:
             embedding: float32 [dimension], a unit vector.
             sums: float64 [n, dimension], the sums of the clusters' unit vectors.
-            counts: float64 [n], how many vectors each is the sum of.
+            counts: float64 [n], the number of vectors in each sum.
 
         Returns:
             float64 [n]; most are between 0 and 2.
@@ -172,11 +170,11 @@ class MatchRule:
         return shifted
 
     def distance_to_face(self, embedding: Embedding, distance: float) -> float:
-        """How far a face is from a near one: around both it is as dense as around the first.
+        """The distance to a near face whose density is taken to be that of the embedding.
 
         Args:
             embedding: float32 [dimension], a unit vector.
-            distance: the cosine distance of both.
+            distance: the cosine distance of both faces.
         """
         if self.cohort is None:
             return distance
@@ -185,29 +183,29 @@ class MatchRule:
 
 
 def doubt_of(score: float, min_score: float) -> float:
-    """How much a face's quality tells against a match: 0 for a good one, 1 for a bad one.
+    """The doubt of a face, by its quality: 0 for a good face, 1 for a bad one.
 
     Args:
-        score: of the face's quality. min_score: others are matched against faces from there on.
+        score: of the quality of the face. min_score: the lowest score of a matchable face.
     """
     return min(1.0, max(0.0, (min_score + _DOUBTED_ABOVE - score) / _DOUBTED_ABOVE))
 
 
 def fixed_rule(max_distance: float) -> MatchRule:
-    """The rule with one largest distance for tenants of all sizes, and no cohort."""
+    """A rule with one limit for tenants of all sizes, and without a cohort."""
     return MatchRule(DistanceLimit(max_distance))
 
 
 def reach_of(limit: float) -> float:
-    """The largest cosine distance to the nearest face of a cluster that a face may join."""
+    """The largest cosine distance to the nearest face of a cluster within the limit."""
     return min(_FARTHEST, limit + REACH_BEYOND_LIMIT)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterQuery:
-    """What is asked for before the faces of a photo are stored: the clusters they may join.
+    """The query for the clusters that the faces of a photo may join.
 
-    doubts: how bad the picture of each face is, 0 to 1; empty where all are good.
+    doubts: of each face, 0 to 1; empty when all are 0.
     """
 
     embeddings: tuple[Embedding, ...]
@@ -216,7 +214,7 @@ class ClusterQuery:
     doubts: tuple[float, ...] = ()
 
     def limits(self, people: int) -> tuple[float, ...]:
-        """For each face the largest distance to a cluster in a tenant of so many people."""
+        """The limit of each face in a tenant with this number of people."""
         doubts = self.doubts or (0.0,) * len(self.embeddings)
         return tuple(self.rule.limit.at(people, doubt) for doubt in doubts)
 
@@ -225,8 +223,8 @@ class ClusterQuery:
 class Candidates:
     """The clusters that the faces of a photo may join.
 
-    max_distances: for each face the largest distance at which it does, in this tenant, now.
-    of_faces: for each face its clusters, nearest first.
+    max_distances: the limit of each face in this tenant at this moment.
+    of_faces: the clusters of each face, nearest first.
     """
 
     max_distances: tuple[float, ...]
@@ -236,17 +234,17 @@ class Candidates:
 def assign_clusters(
     candidates: Sequence[Sequence[ClusterDistance]], max_distances: Sequence[float]
 ) -> list[ClusterDistance | None]:
-    """Give each face of one photo the nearest cluster that no other face of it took.
+    """Assign each face of one photo to its nearest free cluster.
 
-    One photo shows a person once, so a cluster takes at most one of its faces. Pairs are decided
-    nearest first, over the whole photo: the face that fits a cluster best gets it, and the other
-    goes to its next best. A face left without a cluster at or under its largest distance gets
-    None, which means that it opens a new one.
+    One photo shows a person once, so a cluster takes at most one of its faces. Pairs of face and
+    cluster are decided by ascending distance: the closest face gets the cluster, and another face
+    goes to its next best one. A face without a cluster within its limit gets None: it opens a new
+    cluster.
 
     Args:
         candidates: for each face its nearest clusters. The rule is exact when each face lists at
             least as many clusters as the photo has faces, or all within its largest distance.
-        max_distances: for each face the largest distance that still means "the same person".
+        max_distances: the limit of each face.
     """
     pairs = sorted(
         (candidate.distance, face, position)

@@ -21,12 +21,12 @@ Embedding = NDArray[np.float32]
 """A unit vector, float32 [dimension]."""
 
 PhotoSource = Callable[[], Awaitable[bytes]]
-"""Gives a file's bytes, as often as it is asked: a photo that waits need not be held in memory."""
+"""Reads the bytes of a file; it may be called again, so a waiting photo takes no memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels of the upright photo; it may reach over the photo's edges."""
+    """A rectangle in pixels of the upright photo; it may cross the edges of the photo."""
 
     x1: float
     y1: float
@@ -46,7 +46,7 @@ class FacialArea:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One face found: where, how sure (probability 0 to 1), and its five landmarks.
+    """One detected face: box, confidence (probability, 0 to 1) and five landmarks.
 
     Landmarks are (x, y) in pixels of the upright photo: left eye, right eye, nose, left and right
     corner of the mouth, as seen in the photo.
@@ -67,7 +67,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class FacePlace:
-    """Where a face is, as far as cutting it out needs: box and five landmarks of a `Detection`."""
+    """The part of a `Detection` that a crop needs: box and five landmarks."""
 
     box: Box
     landmarks: tuple[tuple[float, float], ...]
@@ -77,18 +77,17 @@ class FacePlace:
 class FaceQuality:
     """How well a face can be compared.
 
-    score: 0 to 1, the smallest of the scores of its parts.
+    score: 0 to 1, the lowest score of its parts.
     size: shorter side of the box, in pixels of the photo.
     sharpness: mean Sobel magnitude of the aligned grey face, grey values a pixel.
     brightness: mean grey value, 0 to 255.
     contrast: standard deviation of the grey values.
-    yaw: estimate from the landmarks, in degrees; positive where the nose points to the right of
+    yaw: estimate from the landmarks, in degrees; positive when the nose points to the right of
         the photo.
-    roll: estimate from the landmarks, in degrees; positive where the head leans to the right of
-        the photo, clockwise.
-    reasons: what lowers the score, worst first: "small", "blurred", "dark", "bright" (on the whole,
-        or much of it burnt out), "low_contrast", "turned_away", "uncertain" (a low probability that
-        it is a face).
+    roll: estimate from the landmarks, in degrees; positive when the head leans clockwise.
+    reasons: the parts with a low score, worst first: "small", "blurred", "dark", "bright" (as a
+        whole, or burnt out in large parts), "low_contrast", "turned_away", "uncertain" (a low
+        probability that it is a face).
     """
 
     score: float
@@ -103,7 +102,7 @@ class FaceQuality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedFace:
-    """A detection with its embedding, and how well that can be compared."""
+    """A detection with its embedding and its quality."""
 
     detection: Detection
     embedding: Embedding
@@ -112,12 +111,12 @@ class EmbeddedFace:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzedPhoto:
-    """What the models say of one photo: its facts and its faces, largest first.
+    """The analysis of one photo: its facts and its faces, largest first.
 
     `width` and `height` are those of the upright photo; `phash` is 16 hex digits; `format` is one
-    of jpeg, png, webp, bmp, tiff, gif. `turned` is how many degrees clockwise, 0, 90, 180 or 270,
-    the photo has to be turned further so that its faces are upright; boxes and landmarks are in
-    pixels of the photo before that.
+    of jpeg, png, webp, bmp, tiff, gif. `turned` is the further rotation that makes its faces
+    upright, in degrees clockwise: 0, 90, 180 or 270; boxes and landmarks are in pixels of the photo
+    without that rotation.
     """
 
     format: str
@@ -130,7 +129,7 @@ class AnalyzedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class DetectedFace:
-    """A detection, and how well the face can be compared."""
+    """A detection with its quality."""
 
     detection: Detection
     quality: FaceQuality
@@ -138,7 +137,7 @@ class DetectedFace:
 
 @dataclass(frozen=True, slots=True)
 class DetectedPhoto:
-    """A photo's faces, found but not embedded, largest first; the rest as in `AnalyzedPhoto`."""
+    """The detected faces of a photo without embeddings, largest first; else as `AnalyzedPhoto`."""
 
     width: int
     height: int
@@ -148,10 +147,10 @@ class DetectedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class FaceDistance:
-    """How far an embedding is from a stored face (cosine distance, 0 to 2), and whose it is.
+    """The cosine distance (0 to 2) of an embedding to a stored face, and the face's cluster.
 
-    is_auto_matched: whether the machine put the face into its cluster, and not a person; it says so
-    of no face that a cluster was opened for.
+    is_auto_matched: whether matching put the face into its cluster; false for a face that a person
+    placed and for a face whose cluster was made for it.
     """
 
     face_id: FaceId
@@ -162,11 +161,10 @@ class FaceDistance:
 
 @dataclass(frozen=True, slots=True)
 class ClusterDistance:
-    """How far a face is from a cluster.
+    """The distance of a face to a cluster.
 
-    distance: as the match rule measures it, which decides. nearest: cosine distance, 0 to 2, to the
-    nearest of its faces. faces: how many faces were compared with, all that others may be matched
-    against.
+    distance: of the match rule; it decides. nearest: cosine distance, 0 to 2, to the nearest face
+    of the cluster. faces: number of matchable faces of the cluster.
     """
 
     cluster_id: ClusterId
@@ -177,7 +175,7 @@ class ClusterDistance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewFace:
-    """A face about to be stored, with the cluster it was given.
+    """A face to be stored, with its cluster.
 
     is_matchable: whether other faces may be matched against it.
     """
@@ -193,9 +191,9 @@ class NewFace:
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image about to be stored.
+    """An image to be stored.
 
-    blob_key: where its bytes lie in the blob store by now; None where none are kept.
+    blob_key: key of its bytes in the blob store, which has them already; None when none are kept.
     """
 
     image_id: ImageId
@@ -207,7 +205,7 @@ class NewImage:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """Bytes in the blob store; `modified_at` is of the store's own clock."""
+    """An object in the blob store; `modified_at` is by the clock of the store."""
 
     key: str
     modified_at: datetime
@@ -216,7 +214,7 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed, and what it found and could not remove: the next one tries again."""
+    """Counts of a sweep: removed blobs, and blobs that it failed to remove and the next retries."""
 
     removed: int
     left: int
@@ -224,9 +222,9 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class StoredFace:
-    """A face as it is stored.
+    """A stored face.
 
-    quality: None for a face of before qualities were stored.
+    quality: None for a face that was stored before qualities were.
     is_matchable: whether other faces may be matched against it.
     """
 
@@ -241,7 +239,7 @@ class StoredFace:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image as it is stored, with the ids of its faces and their clusters, in face order."""
+    """A stored image with the ids of its faces and of their clusters, in the order of the faces."""
 
     phash: str
     face_ids: tuple[FaceId, ...]
@@ -250,7 +248,7 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSize:
-    """How many faces a cluster holds, on how many images."""
+    """The number of faces of a cluster, and of the images that show them."""
 
     number_of_faces: int
     number_of_images: int
@@ -258,7 +256,7 @@ class ClusterSize:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """How many rows a deletion took, by kind, and the blobs that no row names any more."""
+    """The number of rows that a deletion removed, by kind, and the keys of unreferenced blobs."""
 
     images: int = 0
     faces: int = 0
@@ -269,9 +267,9 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a deletion took: rows by kind, and image files.
+    """The receipt of a deletion: removed rows by kind, and removed image files.
 
-    files: those removed from the blob store; fewer than `images` where some could not be.
+    files: removed blobs; less than `images` when some could not be removed.
     """
 
     images: int
@@ -283,7 +281,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A cluster that waits for a person to look at it; `image_id` shows its oldest face."""
+    """A cluster that waits for a person's review; `image_id` shows its oldest face."""
 
     review_id: ReviewId
     cluster_id: ClusterId
@@ -292,7 +290,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class IngestedPhoto:
-    """The answer to an ingested photo; `turned` as in `AnalyzedPhoto`."""
+    """The outcome of an insert; `turned` as in `AnalyzedPhoto`."""
 
     image_id: ImageId
     faces: tuple[NewFace, ...] = field(default=())

@@ -10,9 +10,9 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def bounding_folders(controller: str, cgroups: Path, own_cgroups: Path) -> Iterator[Path]:
-    """Every cgroup folder that may bound this process: its own ones and all above them.
+    """Every cgroup folder that may bound this process: its own folders and their parents.
 
-    Inside a container the own path may not exist, and the root is the container's own cgroup.
+    In a container the own path may not exist; the root is the container's cgroup.
 
     Args:
         controller: as version 1 names it: cpu, memory. Version 2 has one folder for all.

@@ -1,4 +1,4 @@
-"""What this process may use of the processor: how many cores, and which instructions."""
+"""The processor: the cores and the instruction sets that this process may use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXACT_INT8 = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 def usable_cores(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS) -> int:
     """Cores by affinity mask, reduced to the smallest CPU quota of the cgroups; at least 1.
 
-    A quota of 2.5 cores counts as 3: the last one is used half of the time.
+    A quota of 2.5 cores counts as 3 cores, the last of them half used.
 
     Source: sched_getaffinity(2), cgroups(7), and the kernel's documents on `cpu.max` (version 2)
     and `cpu.cfs_quota_us` (version 1).
@@ -33,7 +33,7 @@ def usable_cores(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS) -> in
 
 
 def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
-    """The instruction sets that Linux reports of the first core; none elsewhere."""
+    """The instruction sets of the first core as Linux reports them; empty elsewhere."""
     try:
         text = cpuinfo.read_text(encoding="utf-8")
     except OSError:  # not Linux
@@ -46,7 +46,7 @@ def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
 
 
 def adds_int8_exactly(flags: frozenset[str]) -> bool:
-    """Whether 8-bit models give the results here that they were verified with."""
+    """Whether 8-bit models compute here exactly what they computed when they were verified."""
     return not _EXACT_INT8.isdisjoint(flags)
 
 

@@ -1,4 +1,4 @@
-"""Memory: what goes back to the operating system, and what the collector need not look at."""
+"""Memory: the limit of this process, free pages, and the garbage collector's work."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from pathlib import Path
 from service.machine.cgroups import CGROUPS, OWN_CGROUPS, bounding_folders
 
 
-def release_free_memory() -> None:
-    """Return the C library's free pages, where it is glibc; elsewhere do nothing.
+# Version 2, then version 1.
+_LIMITS = ("memory.max", "memory.limit_in_bytes")
 
-    Photos are large and short-lived, and glibc keeps what they leave behind: a service that had
-    seen a few 12-megapixel photos kept twice the memory it needed (malloc_trim(3)).
+
+def release_free_memory() -> None:
+    """Return free pages of the C library to the operating system; without glibc do nothing.
+
+    Photos are large and short-lived, and glibc keeps the memory that they free: after a few
+    12-megapixel photos the service held twice the memory that it needed (malloc_trim(3)).
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -22,19 +26,15 @@ def release_free_memory() -> None:
 
 
 def settle_heap() -> None:
-    """Collect garbage once, and leave what is alive out of the collector's later rounds.
+    """Collect garbage once, and exclude all live objects from later collections.
 
-    A round over modules, models and compiled kernels holds up the event loop for 70 to 80 ms every
-    few seconds of load, and finds nothing: they live as long as the process, or until the models
-    are exchanged, and then this is called again.
+    A collection over modules, models and compiled kernels blocks the event loop for 70 to 80 ms,
+    every few seconds under load, and finds nothing: they live as long as the process, or until an
+    exchange of the models, after which this is called again.
     """
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-
-
-# Version 2, then version 1.
-_LIMITS = ("memory.max", "memory.limit_in_bytes")
 
 
 def usable_memory_bytes(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS) -> int:
@@ -55,5 +55,5 @@ def usable_memory_bytes(cgroups: Path = CGROUPS, own_cgroups: Path = OWN_CGROUPS
 def _limit(file: Path) -> int | None:
     try:
         return int(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no such cgroup, or its limit is "max"
+    except (OSError, ValueError):  # no such cgroup, or no limit
         return None

@@ -1,8 +1,8 @@
-"""Boxes on arrays: suppression, squaring, refinement, clipping, with facenet-pytorch's rules.
+"""Operations on arrays of boxes: NMS, squaring, refinement, clipping, by facenet-pytorch's rules.
 
 Boxes are float32 [n, 4], x1 y1 x2 y2 in pixels of the upright photo. The rules are those of the
 MTCNN paper (Zhang et al., IEEE SPL 2016) as facenet-pytorch's `detect_face` implements them,
-including its one-pixel conventions, so that the same faces come out.
+including its one-pixel conventions, so the detections are the same.
 """
 
 from __future__ import annotations
@@ -53,26 +53,26 @@ def _suppress(
     return kept[:count]
 
 
-def suppress_by_union(
-    boxes: Boxes, scores: NDArray[np.float32], threshold: float
-) -> NDArray[np.int64]:
+def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
     """Non-maximum suppression by intersection over union (torchvision's `nms`).
 
     Returns:
-        int64 [m], the rows that stay, best score first.
+        int64 [m], the rows that are kept, best score first.
     """
     order = np.argsort(-scores, kind="stable")
     return _suppress(boxes, order, threshold, *_BY_UNION)
 
 
-def suppress_within(boxes: Boxes, groups: NDArray[np.int32], threshold: float) -> NDArray[np.int64]:
-    """`suppress_by_union` inside each group, for boxes sorted by group, best first in each.
+def nms_within_groups(
+    boxes: Boxes, groups: NDArray[np.int32], threshold: float
+) -> NDArray[np.int64]:
+    """`nms` inside each group; the boxes are sorted by group, then by score, best first.
 
     Args:
         groups: int32 [n], ascending.
 
     Returns:
-        int64 [m], the rows that stay, in order.
+        int64 [m], the rows that are kept, in order.
     """
     starts = np.flatnonzero(np.diff(groups, prepend=-1)) if len(groups) else np.empty(0, np.int64)
     ends = np.append(starts[1:], len(groups))
@@ -83,22 +83,22 @@ def suppress_within(boxes: Boxes, groups: NDArray[np.int32], threshold: float) -
     return np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
 
 
-def suppress_by_smaller(
+def nms_by_smaller_box(
     boxes: Boxes, scores: NDArray[np.float32], threshold: float
 ) -> NDArray[np.int64]:
     """Non-maximum suppression by intersection over the smaller box, borders counted as pixels.
 
-    The cascade's last step uses it to remove a face found again inside a larger box of itself.
+    The last step of the cascade uses it: it removes a smaller box of a face inside a larger one.
 
     Returns:
-        int64 [m], the rows that stay, best score first.
+        int64 [m], the rows that are kept, best score first.
     """
     order = np.argsort(scores, kind="stable")[::-1].copy()
     return _suppress(boxes, order, threshold, *_BY_SMALLER)
 
 
 def square(boxes: Boxes) -> Boxes:
-    """Each box widened about its centre to a square of its longer side."""
+    """The squares around the centres of the boxes, with the longer side of each box."""
     width = boxes[:, 2] - boxes[:, 0]
     height = boxes[:, 3] - boxes[:, 1]
     side = np.maximum(width, height)
@@ -108,7 +108,7 @@ def square(boxes: Boxes) -> Boxes:
 
 
 def refine(boxes: Boxes, regression: NDArray[np.float32], *, border: float) -> Boxes:
-    """Boxes moved by a network's regression, given as fractions of width and height.
+    """Move boxes by a network's regression, which is in fractions of width and height.
 
     `border` is added to width and height first: 1 for R-Net and O-Net, 0 for P-Net.
     """
@@ -119,13 +119,13 @@ def refine(boxes: Boxes, regression: NDArray[np.float32], *, border: float) -> B
 
 
 def windows(boxes: Boxes, width: int, height: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The whole pixels that boxes cover inside a photo.
+    """The whole pixels of a photo that each box covers.
 
     Returns:
-        windows: int32 [m, 4], y1 x1 y2 x2 in pixels, for the boxes that cover any.
-        valid: bool [n], which boxes those are.
+        windows: int32 [m, 4], y1 x1 y2 x2 in pixels, of the boxes that cover at least one.
+        valid: bool [n], whether a box covers one.
     """
-    # Coordinates far outside (a refined box may be anywhere) would overflow an int32.
+    # A refined box may be anywhere; coordinates far outside would overflow an int32.
     whole = np.trunc(np.clip(boxes, -1e6, 1e6)).astype(np.int32)
     x1 = np.maximum(whole[:, 0], 1) - 1
     y1 = np.maximum(whole[:, 1], 1) - 1

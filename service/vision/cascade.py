@@ -2,7 +2,7 @@
 
 Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
 IEEE Signal Processing Letters 2016; constants and order of steps as in facenet-pytorch's
-`detect_face`, so that the same faces come out.
+`detect_face`, so the detections are the same.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from service.vision.boxes import (
     Boxes,
+    nms,
+    nms_by_smaller_box,
     refine,
     square,
-    suppress_by_smaller,
-    suppress_by_union,
     windows,
 )
 
@@ -29,15 +29,15 @@ _OVERLAP = 0.7
 
 @dataclass(frozen=True, slots=True)
 class CascadeSettings:
-    """The cascade's knobs; the defaults are facenet-pytorch's.
+    """Parameters of the cascade; the defaults are facenet-pytorch's.
 
-    min_face_size: smallest face looked for, in pixels of the upright photo.
+    min_face_size: the smallest face to be detected, in pixels of the upright photo.
     thresholds: smallest face probability after P-Net, R-Net and O-Net.
     factor: ratio between neighbouring pyramid scales, 0 to 1.
     max_side: pixels; longer photos are searched without their finest pyramid levels. 0 = never,
         which is facenet-pytorch's way.
-    max_candidates: at most so many boxes go on from P-Net, the best ones; a guard against photos
-        made to be expensive.
+    max_candidates: the largest number of boxes from P-Net to R-Net, best first; it bounds the
+        cost of a hostile photo.
     """
 
     min_face_size: int = 20
@@ -49,7 +49,7 @@ class CascadeSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What O-Net is left with.
+    """The boxes that passed O-Net.
 
     boxes: float32 [n, 4]; scores: float32 [n]; landmarks: float32 [n, 5, 2], x y in pixels.
     """
@@ -59,12 +59,12 @@ class Detections:
     landmarks: NDArray[np.float32]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
-        """The named rows only."""
+        """A selection of the rows."""
         return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
 
     @classmethod
     def joined(cls, parts: Sequence[Detections]) -> Detections:
-        """All of several; there is at least one part."""
+        """The concatenation of one or more parts."""
         return cls(
             np.concatenate([part.boxes for part in parts]),
             np.concatenate([part.scores for part in parts]),
@@ -85,9 +85,9 @@ def refine_candidates(
     regression: NDArray[np.float32],
     threshold: float,
 ) -> Boxes:
-    """The squares for O-Net: R-Net's verdict applied to its input boxes, row by row."""
+    """Apply R-Net's output to its input boxes, row by row: the squares for O-Net."""
     passed = np.flatnonzero(probability > np.float32(threshold))
-    kept = passed[suppress_by_union(boxes[passed], probability[passed], _OVERLAP)]
+    kept = passed[nms(boxes[passed], probability[passed], _OVERLAP)]
     return square(refine(boxes[kept], regression[kept], border=1))
 
 
@@ -98,7 +98,7 @@ def final_detections(
     landmarks: NDArray[np.float32],
     threshold: float,
 ) -> Detections:
-    """The faces: O-Net's verdict applied to its input boxes, row by row.
+    """Apply O-Net's output to its input boxes, row by row: the detections.
 
     Args:
         landmarks: float32 [n, 10], five x then five y, as fractions of the box.
@@ -109,14 +109,14 @@ def final_detections(
     points = np.stack([landmarks[:, :5], landmarks[:, 5:]], axis=2)
     points = points * size[:, np.newaxis, :] + boxes[:, np.newaxis, :2] - np.float32(1)
     found = Detections(refine(boxes, regression, border=1), probability[passed], points)
-    return found.take(suppress_by_smaller(found.boxes, found.scores, _OVERLAP))
+    return found.take(nms_by_smaller_box(found.boxes, found.scores, _OVERLAP))
 
 
 def crop_windows(boxes: Boxes, width: int, height: int) -> tuple[NDArray[np.int32], Boxes]:
-    """The windows to cut out for the next network, and the boxes they belong to.
+    """The windows to crop for the next network, and their boxes.
 
     Returns:
-        windows: int32 [m, 4], y1 x1 y2 x2; boxes: float32 [m, 4], those that cover a pixel.
+        windows: int32 [m, 4], y1 x1 y2 x2; boxes: float32 [m, 4], the boxes that cover a pixel.
     """
     cut, valid = windows(boxes, width, height)
     return cut, boxes[valid]

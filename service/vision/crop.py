@@ -1,4 +1,4 @@
-"""The face crop that the embedding network sees."""
+"""Crops a face for an embedding network: clipped, filled or aligned."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from service.vision.views import turn_points
 Pixels = NDArray[np.uint8]
 Affine = NDArray[np.float64]
 
-# A box that holds less of the photo than this share was not made by a detector: what is inside is
-# put in its place without making a canvas of the box's size first.
+# A detector makes no box with less of the photo than this share. The crop of such a box is composed
+# directly, without a canvas of the size of the box.
 _LEAST_INSIDE = 0.25
-# warpAffine looks at four pixels for each one it makes: below this scale it would leave some out.
+# warpAffine reads four pixels for each output pixel: below this scale it would skip pixels.
 _LEAST_SCALE = 0.5
-# One pixel of the crop for a thousand of the photo: such points are no face.
+# One pixel of the crop for a thousand of the photo: such landmarks are no face.
 _SMALLEST_SCALE = 1e-3
 _AS_COMPLEX = np.array([1, 1j])
 # Landmarks nearer together than this, in pixels (root mean square), are no face.
@@ -28,7 +28,7 @@ _LEAST_SPREAD = 0.5
 
 
 class CropShape(Protocol):
-    """How a face is cut out for a network, as the manifest's `FaceCrop` says it."""
+    """How a face is cropped for a network: the manifest's `FaceCrop`."""
 
     @property
     def kind(self) -> Literal["box", "landmarks"]: ...
@@ -47,17 +47,17 @@ class CropShape(Protocol):
 
 
 def cut_face(pixels: Pixels, place: FacePlace, shape: CropShape, turned: int = 0) -> Pixels | None:
-    """A face as a network wants it.
+    """Crop a face for a network.
 
     Args:
         pixels: uint8 [height, width, 3].
         place: in pixels of that photo.
-        shape: how it is cut.
-        turned: degrees clockwise, 0, 90, 180 or 270, by which the photo has to be turned so that
-            the face is upright.
+        shape: the kind and size of the crop.
+        turned: degrees clockwise, 0, 90, 180 or 270, by which a rotation of the photo makes the
+            face upright.
 
     Returns:
-        uint8 [size, size, 3], or None where nothing of the face lies inside the photo.
+        uint8 [size, size, 3], or None when the face lies outside of the photo.
     """
     if turned:
         height, width = pixels.shape[:2]
@@ -71,11 +71,11 @@ def cut_face(pixels: Pixels, place: FacePlace, shape: CropShape, turned: int = 0
 
 
 def crop_clipped(pixels: Pixels, box: Box, size: int) -> Pixels | None:
-    """The box cut out of a photo and resized by area, as facenet-pytorch's `extract_face` does.
+    """Crop a box from a photo and resize it by area, as facenet-pytorch's `extract_face` does.
 
     Args:
         pixels: uint8 [height, width, 3].
-        box: in pixels of that photo; the part outside is left out, the rest is stretched.
+        box: in pixels of that photo; it is clipped to the photo, and the rest is stretched.
         size: side of the square crop in pixels.
 
     Returns:
@@ -90,15 +90,15 @@ def crop_clipped(pixels: Pixels, box: Box, size: int) -> Pixels | None:
 
 
 def crop_filled(pixels: Pixels, box: Box, size: int, margin: float = 1.0) -> Pixels | None:
-    """The box with some of its surroundings, black where the photo ends, resized by area.
+    """Crop a box with a margin, black outside of the photo, and resize it by area.
 
-    Of a box inside the photo it is what `crop_clipped` gives, for a margin of 1.
+    For a box inside the photo and a margin of 1 the result is that of `crop_clipped`.
 
     Args:
         pixels: uint8 [height, width, 3].
         box: in pixels of that photo.
         size: side of the square crop in pixels.
-        margin: the box's sides are multiplied by this, about its centre.
+        margin: factor for the sides of the box, about its centre.
 
     Returns:
         uint8 [size, size, 3], or None when no whole pixel of it lies inside the photo.
@@ -129,23 +129,23 @@ def align_face(
     *,
     grey: bool = False,
 ) -> Pixels | None:
-    """The photo moved, turned and scaled so that five points of a face fit a template best.
+    """Align a face: the similarity transform that brings five landmarks closest to a template.
 
     Args:
         pixels: uint8 [height, width, 3].
         landmarks: in pixels of that photo.
-        template: where the same points go, in pixels of the crop.
-        size: side of the square crop in pixels; what lies outside of the photo is black in it.
-        grey: whether to give grey values.
+        template: the places of the same landmarks in the crop, in pixels.
+        size: side of the square crop in pixels; pixels outside of the photo are black.
+        grey: whether the crop has one grey channel.
 
     Returns:
-        uint8 [size, size, 3], or [size, size] if grey; None where the crop shows nothing of the
-        photo.
+        uint8 [size, size, 3], or [size, size] if grey; None when the crop shows nothing of
+        the photo.
     """
     moved = fit_similarity(np.asarray(landmarks, np.float64), np.asarray(template, np.float64))
     if moved is None:
         return None
-    # Only what the crop shows is touched, with some pixels more to interpolate with and to halve.
+    # Only the pixels that the crop needs, and a few around them for interpolation and halving.
     scale = math.hypot(moved[0, 0], moved[1, 0])
     halvings = max(0, math.ceil(math.log2(_LEAST_SCALE / scale)))
     more = 2 << halvings
@@ -160,7 +160,7 @@ def align_face(
     for _ in range(halvings):
         if min(part.shape[:2]) < 2:
             break
-        # Means over squares of two by two, which cost next to nothing; the centre of a pixel of
+        # Means over two by two pixels, which are cheap; the centre of a pixel of
         # the smaller picture is the centre of its square.
         high, wide = part.shape[0] // 2, part.shape[1] // 2
         halved = cv2.resize(
@@ -176,7 +176,7 @@ def align_face(
 
 
 def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -> Affine | None:
-    """The turn, scale and shift that bring points nearest to a template, by least squares.
+    """The similarity transform that brings points closest to a template, by least squares.
 
     Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point Patterns",
     IEEE Transactions on Pattern Analysis and Machine Intelligence 13(4), 1991. In the plane, with
@@ -186,7 +186,7 @@ def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -
         points, template: float64 [n, 2], x and y.
 
     Returns:
-        float64 [2, 3], which maps (x, y, 1) to the template; None where all points are one.
+        float64 [2, 3], which maps (x, y, 1) to the template; None when all points coincide.
     """
     seen, wanted = points @ _AS_COMPLEX, template @ _AS_COMPLEX
     from_mean, to_mean = complex(seen.mean()), complex(wanted.mean())
@@ -202,7 +202,7 @@ def fit_similarity(points: NDArray[np.float64], template: NDArray[np.float64]) -
 
 
 def resize_face(pixels: Pixels, size: int) -> Pixels:
-    """A picture that shows nothing but a face, resized by area.
+    """Resize an image of one face by area.
 
     Args:
         pixels: uint8 [height, width, 3].
@@ -215,7 +215,7 @@ def resize_face(pixels: Pixels, size: int) -> Pixels:
 
 
 def _turned(place: FacePlace, width: int, height: int, turned: int) -> FacePlace:
-    """A face of a photo of `width` x `height`, once that is turned clockwise."""
+    """A face in a photo of `width` x `height` after a clockwise rotation of the photo."""
     box = place.box
     points = np.array([(box.x1, box.y1), (box.x2, box.y2), *place.landmarks], np.float64)
     moved = turn_points(points, width, height, turned)
@@ -225,16 +225,16 @@ def _turned(place: FacePlace, width: int, height: int, turned: int) -> FacePlace
 
 
 def _laid_out(part: Pixels) -> Pixels:
-    """The same pixels as OpenCV takes them: those of a turned photo are copied."""
+    """The same pixels, contiguous for OpenCV: those of a rotated photo are copied."""
     return part if part.strides[1:] == (3, 1) and part.strides[0] > 0 else part.copy()
 
 
 def _stretch(start: float, one: float, other: float, more: int, side: int) -> tuple[int, int]:
-    """First pixel and past the last of a photo's side that a crop sees, and some more.
+    """The range of pixels along one side of the photo that a crop needs, first to past the last.
 
     Args:
-        start: where the crop's corner lies; one, other: how far its two sides go from there.
-        more: pixels on both ends.
+        start: coordinate of the crop's corner; one, other: extents of its two sides from there.
+        more: additional pixels at both ends.
         side: length of the photo's side.
     """
     low = start + min(one, 0.0) + min(other, 0.0)
@@ -243,7 +243,7 @@ def _stretch(start: float, one: float, other: float, more: int, side: int) -> tu
 
 
 def _span(low: float, high: float, margin: float) -> tuple[int, int]:
-    """First pixel and past the last of a side; inside a photo those of facenet-pytorch."""
+    """The range of pixels of one side, first to past the last, as facenet-pytorch rounds it."""
     # A refined box may be anywhere.
     low, high = max(min(low, 1e6), -1e6), max(min(high, 1e6), -1e6)
     more = (high - low) * (margin - 1) / 2
@@ -252,7 +252,7 @@ def _span(low: float, high: float, margin: float) -> tuple[int, int]:
 
 
 def _placed(inside: Pixels, corner: tuple[int, int], whole: tuple[int, int], size: int) -> Pixels:
-    """A part of a crop in its place, the rest black; corner and whole: x and y in its pixels."""
+    """A part of a crop at its place in the black whole; corner, whole: x and y in pixels."""
     crop = np.zeros((size, size, 3), np.uint8)
     spans = [
         (start * size // side, max(1, length * size // side))

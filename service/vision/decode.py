@@ -1,4 +1,4 @@
-"""Bytes to upright RGB pixels; a header is believed only after it was checked."""
+"""Decodes image files to upright RGB pixels; every header is checked before pixels are decoded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _EXIF_ORIENTATION = 0x0112
-# EXIF 2.32, table 6: how the stored rows and columns lie, and what turns them upright.
+# EXIF 2.32, table 6: the transpose that makes each orientation upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,7 +30,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# A JPEG with more pictures behind the first (many phones write them) has a name of its own.
+# Pillow has a name of its own for a JPEG with further images, which many phones write.
 _SAME_FORMAT = {"mpo": "jpeg"}
 _JPEG_FORMATS = {"JPEG", "MPO"}
 # TIFF 6.0, section 15, and the number that marks a file as BigTIFF.
@@ -39,18 +39,17 @@ _TIFF_NUMBERS = {3: "H", 4: "L"}
 _BIG_TIFF = 43
 _MAY_TURN = (b"Exif\0", b"rientation")
 _PLAIN_COLORS = {"YCbCr", "Gray", "RGB"}
-# A pixel's bytes while an image is decoded, as measured: its picture, and copies of it on the way
-# to RGB and to the hash. More where transparency is laid over white, more than 8 bits are shifted,
-# or libwebp keeps a canvas of its own.
+# Measured bytes a pixel during decoding, with the copies on the way to RGB and to the hash.
+# Transparency, samples of more than 8 bits and the canvas of libwebp take more.
 _PLAIN_MODES = {"RGB", "L", "1", "P", "YCbCr", "CMYK"}
 _PLAIN_BYTES = 16
 _OTHER_BYTES = 32
 _SIXTEEN_BIT_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 
-# Pillow's own bomb check knows only one fixed limit and warns below it; ours is stricter, is the
-# operator's to set, and runs on the header before any pixel is decoded.
+# Pillow's own check has one fixed limit and only warns below it. Ours is stricter and configurable,
+# and it runs on the header.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow warns of odd metadata in a caller's file; that is not worth a line in the service's log.
+# Odd metadata in a caller's file is not worth a line in the log.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
@@ -60,7 +59,7 @@ class DecodedPhoto:
 
     pixels: uint8 [height, width, 3], RGB, contiguous.
     phash: 16 hex digits, equal to ImageHash's `phash` of the file as stored; empty where it was
-        not asked for.
+        not requested.
     format: lower-case name of the file format.
     """
 
@@ -71,7 +70,7 @@ class DecodedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class PhotoHeader:
-    """Width and height in pixels as stored, and the memory that decoding takes at most."""
+    """Width and height in pixels as stored, and the most memory that decoding takes."""
 
     width: int
     height: int
@@ -81,17 +80,17 @@ class PhotoHeader:
 def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto:
     """Decode the first frame of an image and turn it upright by its EXIF orientation.
 
-    Transparency is laid over white; 16-bit samples keep their high byte.
+    Transparent pixels are blended with white; 16-bit samples keep their high byte.
 
     Args:
         data: the file's bytes: JPEG, PNG, WebP, BMP, TIFF or GIF.
         max_pixels: the largest width x height, checked on the header.
-        hashed: whether to take the perceptual hash, which takes longer than decoding does.
+        hashed: whether to compute the perceptual hash, which takes longer than decoding.
 
     Raises:
-        UnsupportedImageError: no image of a supported type.
-        ImageTooLargeError: more pixels than `max_pixels`.
-        CorruptImageError: it ends early or does not decode.
+        UnsupportedImageError: the bytes are no image of a supported type.
+        ImageTooLargeError: the image has more pixels than `max_pixels`.
+        CorruptImageError: the image ends early or cannot be decoded.
     """
     with _opened(data, max_pixels) as image:
         try:
@@ -105,7 +104,7 @@ def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto
 
 
 def read_header(data: bytes, max_pixels: int) -> PhotoHeader:
-    """What an image's header says, which is what `decode` believes.
+    """Read and check an image's header, as `decode` does.
 
     Raises:
         UnsupportedImageError, ImageTooLargeError, CorruptImageError: as `decode` does.
@@ -125,10 +124,10 @@ def read_header(data: bytes, max_pixels: int) -> PhotoHeader:
 
 
 def decode_pixels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """The pixels that `decode` gives, uint8 [height, width, 3], and raises what it raises.
+    """The pixels of `decode`, uint8 [height, width, 3]; it raises the same errors.
 
-    A plain JPEG file goes without Pillow, which takes longer to open a small one than it takes to
-    decode.
+    A plain JPEG file is decoded without Pillow, which would take longer to open a small file than
+    decoding takes.
     """
     size = plain_jpeg_size(data)
     if size is not None and size[0] * size[1] <= max_pixels:
@@ -142,7 +141,7 @@ def decode_pixels(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a grey or colour JPEG file that is stored upright; else None.
 
-    Nothing in it may speak of an orientation, which would be Pillow's to read.
+    A file with metadata that may hold an orientation is left to Pillow.
     """
     if data[:3] != b"\xff\xd8\xff" or any(mark in data for mark in _MAY_TURN):
         return None
@@ -154,7 +153,7 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:
-    """The image with its header read, and none of its pixels decoded."""
+    """Open an image: its header is read and checked, no pixel is decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
@@ -163,7 +162,7 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
         ) from None
     except MemoryError:
         raise
-    except Exception as error:  # a hostile header can raise nearly anything in a decoder
+    except Exception as error:  # a hostile header can raise almost any error in a decoder
         raise _corrupt(error) from error
     for width, height in (image.size, _tile_size(image, data)):
         if width * height > max_pixels:
@@ -174,13 +173,13 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _tile_size(image: Image.Image, data: bytes) -> tuple[int, int]:
-    """Width and height of a TIFF file's tiles; 0 and 0 where there are none.
+    """Width and height of a TIFF file's tiles; 0 and 0 when it has none.
 
-    libtiff takes memory for a whole tile, however small the picture in it is. All entries are read,
-    by TIFF 6.0 and BigTIFF, and the largest counts: libtiff and Pillow do not heed the same of two.
+    libtiff allocates a whole tile, even for a small image. All entries are read, by TIFF 6.0 and
+    BigTIFF, and the largest counts: of two entries libtiff and Pillow use different ones.
 
     Raises:
-        CorruptImageError: an entry is not what writers make it.
+        CorruptImageError: an entry has a type or count that no writer uses.
     """
     if image.format != "TIFF":
         return 0, 0
@@ -219,7 +218,7 @@ def _corrupt(error: Exception) -> CorruptImageError:
 
 
 def _decode(header: Image.Image, data: bytes, *, hashed: bool) -> tuple[NDArray[np.uint8], str]:
-    """Upright pixels, and the hash of those stored."""
+    """Upright pixels, and the hash of the stored ones."""
     stored = _fast_jpeg(header, data)
     if stored is None:
         header.load()
@@ -227,7 +226,7 @@ def _decode(header: Image.Image, data: bytes, *, hashed: bool) -> tuple[NDArray[
     else:
         picture = Image.fromarray(stored)
     phash = str(imagehash.phash(picture)) if hashed else ""
-    turn = _turn(header)  # only now: a PNG may say it behind its pixels
+    turn = _turn(header)  # after decoding: a PNG may store it behind its pixels
     if turn is not None:
         picture = picture.transpose(turn)
     elif stored is not None:
@@ -236,17 +235,17 @@ def _decode(header: Image.Image, data: bytes, *, hashed: bool) -> tuple[NDArray[
 
 
 def _fast_jpeg(header: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
-    """uint8 [height, width, 3] as stored, or None for what Pillow has to decode.
+    """Decode a usual JPEG file, uint8 [height, width, 3] as stored; None leaves it to Pillow.
 
-    The usual JPEG files go to libjpeg-turbo in one piece: the same pixels as Pillow's, which feeds
-    it strip by strip, in about half the time. A grey one gets three equal channels. What it
-    objects to is Pillow's to judge, which is more lenient.
+    libjpeg-turbo gets the file in one piece and takes half the time of Pillow, which feeds it strip
+    by strip, for the same pixels. A grey file gets three equal channels. A file that it rejects is
+    left to Pillow, which is more lenient.
     """
     if header.format not in _JPEG_FORMATS or header.mode not in ("RGB", "L"):
         return None
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        if (width, height) != header.size:  # only what was checked may be decoded
+        if (width, height) != header.size:  # decode only the size that was checked
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
@@ -256,7 +255,7 @@ def _fast_jpeg(header: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
 
 
 def _turn(header: Image.Image) -> Image.Transpose | None:
-    """What turns the picture upright; None for what is."""
+    """The transpose that makes the image upright; None when it is upright."""
     try:
         orientation = header.getexif().get(_EXIF_ORIENTATION)
     except Exception as error:  # broken metadata does not make the pixels unusable

@@ -1,11 +1,11 @@
-"""Further looks at a photo: whether one is due, and what two looks say together.
+"""Decides whether a photo needs further detection passes, and merges the results of passes.
 
-A face that reaches beyond the photo is seen as a whole only with a black border round the photo,
-and a face that lies on its side or head only when the photo is turned. Both are sought at a glance:
-large faces alone, where the first full look leaves a doubt.
+A face that crosses the edge of the photo is detected as a whole only with a black border around the
+photo, and a face on its side or upside down only after a rotation. A coarse pass, for large faces
+alone, looks for both when the first full pass leaves a doubt.
 
 The numbers were chosen on 69 photos, at full size and at 1,024 pixels, and on 500 of Labeled Faces
-in the Wild, one a person, each of them all four ways up.
+in the Wild, one a person, each in all four orientations.
 """
 
 from __future__ import annotations
@@ -20,50 +20,50 @@ from service.vision.cascade import Detections
 from service.vision.views import View
 
 BORDER_SHARE = 0.25
-"""Of the longer side. With 0.15 to 0.5, or with levels in between, as many faces are found."""
+"""Share of the longer side. Borders from 0.15 to 0.5, and levels in between, find as many faces."""
 
 COARSENESS = 4
-"""A glance begins with faces this many times as large as the smallest ones of a full look. P-Net
-sees a sixteenth of the pixels then, or an eighth with a border."""
+"""The smallest face of a coarse pass, as a multiple of that of a full pass. P-Net sees a sixteenth
+of the pixels then, or an eighth with a border."""
 
-# A cell of P-Net is 12 pixels wide, an input of O-Net 48. With 40 for a face both see all there is.
+# A cell of P-Net is 12 pixels wide, an input of O-Net 48. 40 pixels a face lose no detail for both.
 _FACE_PIXELS = 40
-# In a small photo, a face that fills it is to be seen at several levels.
+# A face that fills a small photo is detected at several levels.
 _MIN_SIDE_SHARE = 0.5
 
-# Of 1,914 photos on their side or head, where something was found in a third, it reached 0.998 in 7
-# and 0.9995 in none; of the same photos upright 96 and 87 % reach that.
+# Of 1,914 photos on their side or upside down a third had a detection; its probability reached
+# 0.998 in 7 and 0.9995 in none. Of the same photos upright 96 % and 87 % reach that.
 _LIKELY = 0.998
 _SURE = 0.9995
-# What faces are found with once the photo is turned: 0.989 at least.
+# After the right rotation, faces have a probability of 0.989 or more.
 _TURNED = 0.98
-# In logits. The right way up is the best one of a glance, or behind the best one by no more.
+# In logits. In a coarse pass the right orientation is the best one, or at most this far behind it.
 _TIE = 1.5
-# Of the smaller one of two boxes.
+# Share of the smaller of two boxes.
 _SAME_FACE = 0.5
 _UNCERTAINTY = 1e-7
 
 
 def border_of(width: int, height: int) -> int:
-    """Pixels of black to be put round a picture."""
+    """The width of the black border around an image, in pixels."""
     return int(max(width, height) * BORDER_SHARE)
 
 
 def coarse_face_size(width: int, height: int, min_face_size: int) -> float:
-    """The smallest face that a glance sees, in pixels of the photo.
+    """The smallest face of a coarse pass, in pixels of the photo.
 
     Args:
-        min_face_size: that of a full look.
+        min_face_size: the smallest face of a full pass.
     """
     largest = max(min_face_size, min(width, height) * _MIN_SIDE_SHARE)
     return min(min_face_size * COARSENESS, largest)
 
 
 def coarse_pixel(face_size: float, longer: int, max_side: int) -> int:
-    """The side of a pixel, in pixels of the photo, with which a glance still sees enough.
+    """The side of a pixel of a coarse pass, in pixels of the photo.
 
     Args:
-        face_size: as `coarse_face_size` gives it. longer: the photo's longer side.
+        face_size: of `coarse_face_size`. longer: the longer side of the photo.
         max_side: a longer photo is searched without its finest levels; 0 for none.
     """
     finest = face_size * max(1.0, longer / max_side if max_side else 1.0)
@@ -71,7 +71,7 @@ def coarse_pixel(face_size: float, longer: int, max_side: int) -> int:
 
 
 def in_photo(view: View, found: Detections) -> Detections:
-    """What was found in a view, in pixels of the photo as it is."""
+    """Detections in a view, converted to pixels of the photo."""
     if not view.turned and not view.border:
         return found
     return Detections(
@@ -80,18 +80,18 @@ def in_photo(view: View, found: Detections) -> Detections:
 
 
 def certainty(found: Detections) -> float:
-    """The probability of the most probable face; 0 where there is none."""
+    """The highest probability of the detections; 0 when there are none."""
     return float(found.scores.max(initial=0.0))
 
 
 def needs_border(found: Detections, width: int, height: int, min_confidence: float) -> bool:
-    """Whether a border may show more: no face was found, or one that crosses the photo's edge."""
+    """Whether to add a border: no face was detected, or one that crosses the edge of the photo."""
     faces = found.take(found.scores >= np.float32(min_confidence))
     return not len(faces.scores) or bool(crosses_edge(faces.boxes, width, height).any())
 
 
 def crosses_edge(boxes: Boxes, width: int, height: int) -> NDArray[np.bool_]:
-    """Which boxes, float32 [n, 4], reach beyond the photo: bool [n]."""
+    """Whether each box, float32 [n, 4], crosses the edge of the photo: bool [n]."""
     inside = (boxes[:, :2] >= 0) & (boxes[:, 2:] <= np.array([width, height], np.float32))
     return np.asarray(~inside.all(axis=1))
 
@@ -99,12 +99,12 @@ def crosses_edge(boxes: Boxes, width: int, height: int) -> NDArray[np.bool_]:
 def merge(
     plain: Detections, bordered: Detections, width: int, height: int, min_confidence: float
 ) -> Detections:
-    """The faces of a photo by a plain look and by one with a border, best first.
+    """Merge the detections of a plain pass and of a pass with a border, best first.
 
-    A face that both found keeps the box of the plain look, so that a face inside the photo does
-    not depend on what else is there. Where that box crosses the photo's edge, or is less probable
-    than `min_confidence`, the bordered one takes its place. A face of the bordered look alone
-    counts where it crosses the edge, and everywhere if the plain look found none.
+    A face of both passes keeps the box of the plain pass, so a face inside the photo does not
+    depend on the rest of the photo. The box with the border replaces it when the plain one crosses
+    the edge or is less probable than `min_confidence`. A face of the bordered pass alone counts
+    when it crosses the edge, or when the plain pass detected none.
     """
     least = np.float32(min_confidence)
     settled = ~crosses_edge(plain.boxes, width, height) & (plain.scores >= least)
@@ -126,13 +126,13 @@ def merge(
 
 
 def is_upright(sure: float) -> bool | None:
-    """Whether a photo is the right way up; None where its most probable face is to be judged again.
+    """Whether a photo is upright; None when that needs a coarse pass.
 
-    In a third of the photos that lie on their side or head the cascade finds a face, with landmarks
-    as plausible as any: only the probability tells.
+    In a third of the photos on their side or upside down the cascade detects a face with plausible
+    landmarks: only the probability tells.
 
     Args:
-        sure: certainty of what full looks found without turning.
+        sure: certainty of the full passes without rotation.
     """
     if sure >= _SURE:
         return True
@@ -140,11 +140,11 @@ def is_upright(sure: float) -> bool | None:
 
 
 def ways_to_try(upright: float, ways: Mapping[int, float]) -> list[int]:
-    """The turns after which a full look is worth its time, the most promising one first.
+    """The rotations that are worth a full pass, the most promising first, in degrees clockwise.
 
     Args:
-        upright: certainty of what a full look found without turning.
-        ways: certainty of what a glance found, by degrees clockwise.
+        upright: certainty of the full pass without rotation.
+        ways: certainty of the coarse pass, by degrees clockwise.
     """
     best = max(ways.values())
     least = max(_logit(best), _logit(upright), _logit(_TURNED)) - _TIE
@@ -153,7 +153,7 @@ def ways_to_try(upright: float, ways: Mapping[int, float]) -> list[int]:
 
 
 def is_better(turned: float, upright: float) -> bool:
-    """Whether the photo is to be turned, by the certainties of a full look at it each way up."""
+    """Whether to rotate the photo, by the certainties of a full pass with and without rotation."""
     return turned >= _TURNED and turned > upright
 
 
@@ -163,7 +163,7 @@ def _logit(probability: float) -> float:
 
 
 def _shared(box: NDArray[np.float32], boxes: Boxes) -> NDArray[np.float32]:
-    """What a box shares with each of others, over the smaller one of the two: float32 [n]."""
+    """Intersections of a box with other boxes over the smaller area of each pair: float32 [n]."""
     size = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = np.maximum(size, 0).prod(axis=1)
     smaller = np.minimum((box[2:] - box[:2]).prod(), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1))

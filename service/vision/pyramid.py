@@ -1,9 +1,9 @@
-"""The first stage of MTCNN around its network: which pixels P-Net sees, and what it proposes.
+"""The first stage of MTCNN around its network: the pyramid of P-Net, its tiles and its proposals.
 
 Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks",
 IEEE Signal Processing Letters 2016; constants and order of steps as in facenet-pytorch's
-`detect_face`, so that the same faces come out. The photo is cut differently: P-Net takes its
-levels in tiles that fit a core's cache, whose outputs side by side are those of the whole level.
+`detect_face`, so the detections are the same. Unlike there, P-Net takes its levels in tiles that
+fit a core's cache; the outputs of the tiles side by side are those of the whole level.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from service.vision.boxes import Boxes, refine, square, suppress_by_union, suppress_within
+from service.vision.boxes import Boxes, nms, nms_within_groups, refine, square
 
 CELL_SIZE = 12
 STRIDE = 2
@@ -25,9 +25,9 @@ _OVERLAP = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One size at which P-Net sees the photo.
+    """One level of the pyramid: the photo at one scale.
 
-    scale: over the photo's size; rows, columns: in pixels.
+    scale: of the level over the photo; rows, columns: in pixels.
     """
 
     scale: float
@@ -47,13 +47,13 @@ class Tile:
 
     @property
     def pixels(self) -> int:
-        """How many there are, those shared with a neighbour included."""
+        """The number of pixels, including those shared with a neighbour."""
         return (self.bottom - self.top) * (self.right - self.left)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Cells of P-Net's output that passed, one a row.
+    """Cells of P-Net's output above the threshold, one a row.
 
     places: int32 [n, 3], level, row and column, counted over the whole level;
     scores: float32 [n], face probabilities; regression: float32 [n, 4], not yet applied.
@@ -68,7 +68,7 @@ class Cells:
 
     @classmethod
     def joined(cls, parts: Sequence[Cells]) -> Cells:
-        """All cells of several tiles; there is at least one part."""
+        """The concatenation of one or more parts."""
         return cls(
             np.concatenate([part.places for part in parts]),
             np.concatenate([part.scores for part in parts]),
@@ -79,14 +79,14 @@ class Cells:
 def pyramid_levels(
     width: int, height: int, min_face_size: float, factor: float, max_side: float = 0
 ) -> list[Level]:
-    """Levels at which a 12-pixel cell sees faces from `min_face_size` to the whole photo.
+    """The levels at which a 12-pixel cell covers faces from `min_face_size` to the whole photo.
 
     Args:
         min_face_size: in pixels of the photo.
         factor: ratio of neighbouring scales.
-        max_side: a photo with a longer side goes without the finest levels, those that are larger
-            than the finest one of a photo of that size; 0 keeps them all. What is left are the
-            very levels it would have anyway, so faces well above the smallest are found as before.
+        max_side: a photo with a longer side loses its finest levels, those larger than the finest
+            level of a photo of that size; 0 keeps them all. The remaining levels are unchanged,
+            and so are the detections of faces well above the smallest.
     """
     scale = CELL_SIZE / min_face_size
     shorter, longer = min(width, height) * scale, max(width, height) * scale
@@ -102,7 +102,7 @@ def pyramid_levels(
 
 
 def cut_into_tiles(levels: Sequence[Level], max_side: int) -> list[Tile]:
-    """Tiles of about `max_side` pixels a side at most, which cover every level."""
+    """Cover every level with tiles of at most about `max_side` pixels a side."""
     return [
         Tile(number, top, bottom, left, right)
         for number, level in enumerate(levels)
@@ -112,7 +112,7 @@ def cut_into_tiles(levels: Sequence[Level], max_side: int) -> list[Tile]:
 
 
 def group_tiles(tiles: Sequence[Tile], max_pixels: int) -> Iterator[list[Tile]]:
-    """Tiles in order, in groups of at most `max_pixels`; a larger tile is a group alone."""
+    """Group tiles in order, up to `max_pixels` a group; a larger tile is a group of its own."""
     group: list[Tile] = []
     pixels = 0
     for tile in tiles:
@@ -131,7 +131,7 @@ def find_cells(
     regression: NDArray[np.float32],
     threshold: float,
 ) -> Cells:
-    """What P-Net takes for a face in one tile.
+    """The cells of one tile that P-Net takes for a face.
 
     Args:
         probability: float32 [rows, columns], one value a cell.
@@ -144,12 +144,12 @@ def find_cells(
 
 
 def propose(cells: Cells, levels: Sequence[Level], max_candidates: int) -> Boxes:
-    """The boxes for R-Net: cells thinned within their level and across levels, refined, squared.
+    """The boxes for R-Net: NMS within each level, then across levels, refinement, squares.
 
     Args:
-        max_candidates: at most so many are compared across levels, the most probable ones.
+        max_candidates: the largest number of boxes for the NMS across levels, best first.
     """
-    # By level, best first; equals in reading order, as facenet-pytorch would meet them.
+    # By level, best first; equal scores in reading order, as in facenet-pytorch.
     columns, rows, numbers = cells.places[:, 2], cells.places[:, 1], cells.places[:, 0]
     order = np.lexsort((columns, rows, -cells.scores, numbers))
     places, scores = cells.places[order], cells.scores[order]
@@ -162,19 +162,19 @@ def propose(cells: Cells, levels: Sequence[Level], max_candidates: int) -> Boxes
         ],
         axis=1,
     )
-    kept = suppress_within(boxes, places[:, 0], _SAME_LEVEL_OVERLAP)
+    kept = nms_within_groups(boxes, places[:, 0], _SAME_LEVEL_OVERLAP)
     if len(kept) > max_candidates:
         kept = kept[np.argsort(-scores[kept], kind="stable")[:max_candidates]]
-    kept = kept[suppress_by_union(boxes[kept], scores[kept], _OVERLAP)]
+    kept = kept[nms(boxes[kept], scores[kept], _OVERLAP)]
     return square(refine(boxes[kept], cells.regression[order[kept]], border=0))
 
 
 def _spans(length: int, max_length: int) -> list[tuple[int, int]]:
-    """Stretches (first pixel, past the last) of nearly equal length that cover one dimension.
+    """Ranges (first pixel, past the last) of nearly equal length that cover one dimension.
 
-    The outputs of the pieces are those of the whole: each begins at an even pixel and overlaps the
-    next by what a cell needs beyond its stride. Only the last may end in half a pool window, as
-    the whole does.
+    The outputs of the ranges are those of the whole: each range begins at an even pixel and
+    overlaps the next by the pixels that a cell needs beyond its stride. Only the last range may end
+    in half a pool window, as the whole does.
     """
     shared = CELL_SIZE - STRIDE
     count = max(1, -(-(length - shared) // max(STRIDE, max_length - shared)))
@@ -197,7 +197,7 @@ def _find_cells(
     count = 0
     for row in range(rows):
         for column in range(columns):
-            # No branch, so that it is compiled to vector instructions: hardly any cell passes.
+            # No branch, so that this compiles to vector instructions: few cells pass.
             count += int(probability[row, column] >= threshold)
     places = np.empty((count, 3), dtype=np.int32)
     scores = np.empty(count, dtype=np.float32)

@@ -1,8 +1,8 @@
-"""How well a face can be compared: its size, sharpness, light and pose, each as a score.
+"""Scores how well a face can be compared: by its size, sharpness, light and pose.
 
-Strangers come together where pictures are bad: faces of 16 pixels, blurred or very dark ones are
-nearer to one another than many a good picture to its own person. So a face of low quality is not
-compared with. All bounds were chosen on faces of 1,004 people of Labeled Faces in the Wild, of
+Bad images of strangers look alike: tiny, blurred or very dark faces are closer to one another than
+some good images are to their own person. So no face is matched against a face of low quality. All
+bounds were chosen on faces of 1,004 people of Labeled Faces in the Wild, of
 which 2 % score less than 0.5 (of 1,004 others 3 %), and on the same faces made small, blurred and
 dark.
 """
@@ -20,9 +20,9 @@ from service.domain.types import Detection, FaceQuality
 from service.vision.crop import align_face
 
 REASON_BELOW = 0.5
-"""A part of the quality that scores less than this is given as a reason."""
+"""A part with a lower score is a reason for low quality."""
 
-# Where the five landmarks of a frontal face lie in 112 x 112 pixels (ArcFace, CVPR 2019).
+# The five landmarks of a frontal face in 112 x 112 pixels (ArcFace, CVPR 2019).
 _TEMPLATE = (
     (38.2946, 51.6963),
     (73.5318, 51.5014),
@@ -32,19 +32,19 @@ _TEMPLATE = (
 )
 _SIDE = 112
 _DECIMALS = 4
-# Each part scores 0 at the first bound, 1 at the second, and evenly in between.
+# Each part scores 0 at the first bound, 1 at the second, and linearly in between.
 _SIZE = (12.0, 44.0)
 _SHARPNESS = (20.0, 60.0)
 _DARK = (25.0, 65.0)
 _BRIGHT = (245.0, 205.0)
-# The share of a face that is burnt out: as bright as that, it shows no features. Of 1,000 faces 5
-# have more than 0.15; made 1.9 times as bright, half have more than 0.27.
+# The share of burnt-out pixels, which show no features. Of 1,000 faces 5 have more than 0.15; of
+# the same faces 1.9 times as bright half have more than 0.27.
 _BURNT_OUT = 250
 _BURNT = (0.4, 0.1)
 _CONTRAST = (8.0, 32.0)
 _YAW = (65.0, 25.0)
 _CONFIDENCE = (0.85, 0.99)
-# The nose is about so far in front of the eyes, in distances between the eyes.
+# Distance of the nose in front of the eyes, as a multiple of the distance between the eyes.
 _NOSE_DEPTH = 0.6
 
 
@@ -52,7 +52,7 @@ def face_quality(pixels: NDArray[np.uint8], face: Detection) -> FaceQuality:
     """The quality of a face.
 
     Args:
-        pixels: uint8 [height, width, 3], the photo that the face was found in.
+        pixels: uint8 [height, width, 3], the photo of the detection.
     """
     grey = align_face(pixels, face.landmarks, _TEMPLATE, _SIDE, grey=True)
     if grey is None:
@@ -79,16 +79,16 @@ def face_quality(pixels: NDArray[np.uint8], face: Detection) -> FaceQuality:
 
 
 def pose(landmarks: NDArray[np.float64]) -> tuple[float, float]:
-    """An estimate of yaw and roll from five landmarks, in degrees.
+    """Estimate yaw and roll from five landmarks, in degrees.
 
-    The nose of a head that is turned lies beside the line from between the eyes to the mouth, by
-    the sine of the angle times how far it is in front of it.
+    On a turned head the nose lies beside the line from between the eyes to the mouth, by the sine
+    of the angle times its distance in front of that line.
 
     Args:
         landmarks: float64 [5, 2]: left eye, right eye, nose, left and right corner of the mouth.
 
     Returns:
-        Yaw, positive where the nose points to the right of the photo, and roll, positive clockwise.
+        Yaw, positive when the nose points to the right of the photo, and roll, positive clockwise.
     """
     across = landmarks[1] - landmarks[0]
     wide = float(np.hypot(*across))
@@ -108,5 +108,5 @@ def _score(value: float, worst: float, best: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """To what is the same in every run: sums of floats depend on where in memory they lie."""
+    """Round to digits that every run reproduces: sums of floats depend on memory alignment."""
     return round(value, _DECIMALS)

@@ -3,7 +3,7 @@
 A window's mean costs four look-ups whatever its size, so the pyramid and all candidate crops of a
 photo share one table (Crow, "Summed-area tables for texture mapping", SIGGRAPH 1984). Window
 borders are those of PyTorch's `interpolate(mode="area")`, which facenet-pytorch's cascade uses:
-output i averages the inputs floor(i*n/m) up to ceil((i+1)*n/m).
+output i averages the inputs from floor(i*n/m) to ceil((i+1)*n/m).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def summed_area_table(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
         uint32 [height + 1, width + 1, 3], modulo 2**32. Differences are exact as long as one
         window sums to less than 2**32, that is below 16.8 megapixels a window.
     """
-    # NumPy asks for huge pages where compiled code would get small ones, each with its own fault:
+    # NumPy requests huge pages; compiled code would get small ones, each with a page fault:
     # 2.9 instead of 7.0 ms a megapixel, and quicker look-ups.
     table = np.empty((pixels.shape[0] + 1, pixels.shape[1] + 1, 3), dtype=np.uint32)
     _fill(pixels, table)
@@ -51,11 +51,12 @@ def _fill(pixels: NDArray[np.uint8], table: NDArray[np.uint32]) -> None:
 
 
 def thinned(table: NDArray[np.uint32], pixel: int) -> NDArray[np.uint32]:
-    """The table of a photo whose pixels are the sums over squares of another's.
+    """The table of a coarser photo, whose pixels are sums over squares of pixels.
 
     Args:
         table: uint32 [height + 1, width + 1, 3], as `summed_area_table` gives it.
-        pixel: side of a square; what is left at the right and the lower edge is left out.
+        pixel: side of a square in pixels; incomplete squares at the right and lower edge are
+            dropped.
     """
     height, width = (table.shape[0] - 1) // pixel, (table.shape[1] - 1) // pixel
     thin = np.empty((height + 1, width + 1, 3), dtype=np.uint32)
@@ -102,7 +103,7 @@ def resample_tile(
 
     Args:
         out_height, out_width: size of the whole output in pixels.
-        top, left: where in it the part begins.
+        top, left: first row and column of the part.
         out: float32 [3, rows, columns], filled with the part, 0 to 255, not rounded.
     """
     _resample_tile(
@@ -131,7 +132,7 @@ def resample_bytes(
 def resample_patches(
     view: View, parts: NDArray[np.int32], rows: int, columns: int
 ) -> NDArray[np.float32]:
-    """Parts of one size of the whole view resampled to various sizes, by area.
+    """Resample the whole view to several sizes, by area, and return one part of each.
 
     Args:
         parts: int32 [n, 4], the size of the whole output in rows and columns, and the row and
@@ -147,7 +148,7 @@ def resample_patches(
 
 
 def _unit(view: View) -> np.float32:
-    """What a mean over pixels of a view is multiplied by."""
+    """The factor of a mean over the pixels of a view."""
     return np.float32(1 / view.pixel**2)
 
 

@@ -1,10 +1,10 @@
-"""An eight-bit P-Net that says which cells the exact one has to look at.
+"""An eight-bit P-Net that selects the cells for the exact P-Net.
 
-Nine hundred and ninety-seven in a thousand cells of a photo are far from being a face. This network
+Of a thousand cells of a photo 997 are far from the threshold. This network
 has P-Net's own weights as signed bytes and its activations as bytes, so that a processor with
 AVX512-VNNI does four products at once; its logit is off by a quarter on average. A cell below the
-threshold by more than a margin is left out; all others are judged by P-Net itself, in float32, so
-what comes out is P-Net's own value. The margin and what it was measured on stand in the manifest.
+threshold by more than a margin is dropped; P-Net itself computes all others, in float32, so every
+result is P-Net's own value. The manifest states the margin and its measurement.
 
 The arithmetic: Jacob et al., https://arxiv.org/abs/1712.05877. PReLU is max(x, a x), which holds
 for slopes up to 1 (one of P-Net's is 1.01, which is within the margin), and is taken behind the
@@ -24,21 +24,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from service.vision.vectors import (
+    add,
     as_real,
     dot,
     four_bytes,
     lanes,
-    larger,
-    larger_whole,
     load_real,
     load_whole,
-    plus,
+    max_int,
+    max_real,
+    mul,
     store_bytes,
-    times,
     total,
 )
 
-# What a compiled loop may read or write beyond the last column, in cells and in bytes.
+# Padding behind the last column for the compiled loop, in cells and in bytes.
 _SPARE_CELLS = 8
 _SPARE_BYTES = 64
 _CHANNELS = 16
@@ -46,7 +46,7 @@ _CHANNELS = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScreenWeights:
-    """The network's numbers, laid out for the kernel; sixteen values to a vector.
+    """The weights of the network in the layout of the kernel: vectors of sixteen values.
 
     Weights are int32 that each hold four signed bytes: weights1 [9 * 16] over rows of three RGB
     pixels and three zeros, weights2 [27 * 16] over twelve channels of nine cells, weights3
@@ -73,17 +73,17 @@ class ScreenWeights:
 
     @classmethod
     def read(cls, path: Path) -> ScreenWeights:
-        """Read what the export program wrote.
+        """Read the file of the export program.
 
         Raises:
-            KeyError, OSError, ValueError: it is no such file.
+            KeyError, OSError, ValueError: the file is missing or has another format.
         """
         with np.load(path, allow_pickle=False) as file:
             return cls(**{field.name: file[field.name] for field in fields(cls)})
 
 
 class _Buffers(threading.local):
-    """Memory that a thread uses again for every tile."""
+    """Buffers of a thread, reused for every tile."""
 
     def __init__(self) -> None:
         self._made: dict[str, NDArray[np.uint8]] = {}
@@ -95,10 +95,10 @@ class _Buffers(threading.local):
 
 
 class Screen:
-    """The network, for tiles of any size from 12 x 12 pixels up; safe to call from several threads.
+    """The network, for tiles of 12 x 12 pixels and more; safe to call from several threads.
 
     Args:
-        margin: how far below a threshold, in logits, a cell is still looked at.
+        margin: distance below the threshold, in logits, within which a cell is kept.
     """
 
     def __init__(self, weights: ScreenWeights, margin: float) -> None:
@@ -113,9 +113,9 @@ class Screen:
         return spare[:size].reshape(rows, columns, 3)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """What the network makes of a tile: float32 [rows, columns] of P-Net's output.
+        """The logits of a tile: float32 [rows, columns] in P-Net's output.
 
-        pixels: what `pixels` returned, filled. The result is valid until the thread's next call.
+        pixels: the filled buffer of `pixels`. The result is valid until the thread's next call.
         """
         rows, columns = pixels.shape[0], pixels.shape[1]
         pooled_rows, pooled_columns = (rows - 1) // 2, (columns - 1) // 2
@@ -136,9 +136,9 @@ class Screen:
         return out[:, : pooled_columns - 4]
 
     def places(self, pixels: NDArray[np.uint8], threshold: float) -> NDArray[np.int32]:
-        """Cells of a tile that P-Net has to look at: int32 [n, 2], row and column.
+        """The cells of a tile that P-Net has to compute: int32 [n, 2], row and column.
 
-        threshold: the smallest probability that P-Net's own output will have to reach.
+        threshold: the threshold for the probabilities of P-Net itself.
         """
         least = math.log(threshold / (1 - threshold)) - self._margin
         return _at_least(self.logits(pixels), np.float32(least))
@@ -182,7 +182,7 @@ def _run(  # type: ignore[no-untyped-def]
     bias, scale, offset = load_whole(bias1, 0), load_real(scale1, 0), load_real(scale1, 16)
     other, slope = load_whole(order, 0), load_real(slope1, 0)
     for i in range(pooled_rows):
-        # Where the pool's window hangs over the edge, its inner half counts twice.
+        # A pool window that crosses the edge uses its inner half twice.
         down = stride if 2 * i + 4 <= rows else 0
         for j in range(pooled_columns):
             right = 3 if 2 * j + 4 <= columns else 0
@@ -204,13 +204,13 @@ def _run(  # type: ignore[no-untyped-def]
                 x = dot(x, four_bytes(pixels, o), a6)
                 x = dot(x, four_bytes(pixels, o + 4), a7)
                 x = dot(x, four_bytes(pixels, o + 8), a8)
-                best = larger_whole(best, x) if corner else x
-            y = times(as_real(best), scale)
-            y = larger(y, times(lanes(y, other), slope))
-            store_bytes(first, (i * width + j) * 16, plus(y, offset))
+                best = max_int(best, x) if corner else x
+            y = mul(as_real(best), scale)
+            y = max_real(y, mul(lanes(y, other), slope))
+            store_bytes(first, (i * width + j) * 16, add(y, offset))
     bias, scale, offset = load_whole(bias2, 0), load_real(scale2, 0), load_real(scale2, 16)
     slope = load_real(slope2, 0)
-    # Four cells at a time; the last four may begin past the edge, where there is room for them.
+    # Four cells at a time; the last group may extend into the padding.
     for i in range(pooled_rows - 2):
         for j in range(0, pooled_columns - 2, 4):
             x0, x1, x2, x3 = bias, bias, bias, bias
@@ -227,14 +227,14 @@ def _run(  # type: ignore[no-untyped-def]
                         w += 16
                         o += 4
             o = (i * width + j) * 16
-            y = times(as_real(x0), scale)
-            store_bytes(second, o, plus(larger(y, times(y, slope)), offset))
-            y = times(as_real(x1), scale)
-            store_bytes(second, o + 16, plus(larger(y, times(y, slope)), offset))
-            y = times(as_real(x2), scale)
-            store_bytes(second, o + 32, plus(larger(y, times(y, slope)), offset))
-            y = times(as_real(x3), scale)
-            store_bytes(second, o + 48, plus(larger(y, times(y, slope)), offset))
+            y = mul(as_real(x0), scale)
+            store_bytes(second, o, add(max_real(y, mul(y, slope)), offset))
+            y = mul(as_real(x1), scale)
+            store_bytes(second, o + 16, add(max_real(y, mul(y, slope)), offset))
+            y = mul(as_real(x2), scale)
+            store_bytes(second, o + 32, add(max_real(y, mul(y, slope)), offset))
+            y = mul(as_real(x3), scale)
+            store_bytes(second, o + 48, add(max_real(y, mul(y, slope)), offset))
     low_bias, high_bias = load_whole(bias3, 0), load_whole(bias3, 16)
     low_scale, high_scale = load_real(scale3, 0), load_real(scale3, 16)
     low_slope, high_slope = load_real(slope3, 0), load_real(slope3, 16)
@@ -262,8 +262,8 @@ def _run(  # type: ignore[no-untyped-def]
             for cell in range(4):
                 x = x0 if cell == 0 else x1 if cell == 1 else x2 if cell == 2 else x3
                 z = z0 if cell == 0 else z1 if cell == 1 else z2 if cell == 2 else z3
-                y = times(as_real(x), low_scale)
-                v = times(as_real(z), high_scale)
-                y = times(larger(y, times(y, low_slope)), low_head)
-                v = times(larger(v, times(v, high_slope)), high_head)
-                out[i, j + cell] = head[32] + total(plus(y, v))
+                y = mul(as_real(x), low_scale)
+                v = mul(as_real(z), high_scale)
+                y = mul(max_real(y, mul(y, low_slope)), low_head)
+                v = mul(max_real(v, mul(v, high_slope)), high_head)
+                out[i, j + cell] = head[32] + total(add(y, v))

@@ -1,7 +1,7 @@
-"""512-bit vectors for compiled functions: what Numba's own types cannot say.
+"""Intrinsics on 512-bit vectors for compiled functions, which Numba's own types lack.
 
 Only for processors with AVX512-VNNI: compiling a function that uses `dot` elsewhere ends the
-process. A `Whole` is sixteen int32, a `Real` sixteen float32; both live in registers.
+process. A `Whole` is sixteen int32, a `Real` sixteen float32; both are held in registers.
 
 Source of the instruction: VPDPBUSD in Intel's Intrinsics Guide: sixteen sums of four products of an
 unsigned and a signed byte, added to an int32 without saturation.
@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
-# What it makes is called from compiled code only, with arguments that Python does not see.
+# An intrinsic is called from compiled code only, with arguments that Python does not see.
 intrinsic: Callable[[Callable[..., Any]], Any] = _intrinsic
 _declare: Any = cgutils.get_or_insert_function
 
@@ -60,7 +60,7 @@ def _at(context: Any, builder: Any, signature: Any, args: Any, target: Any) -> A
 
 @intrinsic
 def load_whole(typing: Any, array: Any, index: Any) -> Any:
-    """Sixteen int32 of an array from an index on."""
+    """Load sixteen int32 of an array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_at(context, builder, signature, args, _WHOLE), align=4)
@@ -70,7 +70,7 @@ def load_whole(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def load_real(typing: Any, array: Any, index: Any) -> Any:
-    """Sixteen float32 of an array from an index on."""
+    """Load sixteen float32 of an array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_at(context, builder, signature, args, _REAL), align=4)
@@ -80,7 +80,7 @@ def load_real(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def four_bytes(typing: Any, array: Any, index: Any) -> Any:
-    """Four bytes of a uint8 array from an index on, in every lane."""
+    """Broadcast four bytes of a uint8 array, from an index on, to every lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         word = builder.load(_at(context, builder, signature, args, _I32), align=1)
@@ -104,8 +104,8 @@ def dot(typing: Any, sums: Any, unsigned: Any, signed: Any) -> Any:
 
 
 @intrinsic
-def larger_whole(typing: Any, one: Any, other: Any) -> Any:
-    """The larger of two int32, lane by lane."""
+def max_int(typing: Any, one: Any, other: Any) -> Any:
+    """The maximum of two int32, lane by lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.icmp_signed(">", *args), *args)
@@ -114,8 +114,8 @@ def larger_whole(typing: Any, one: Any, other: Any) -> Any:
 
 
 @intrinsic
-def larger(typing: Any, one: Any, other: Any) -> Any:
-    """The larger of two float32, lane by lane."""
+def max_real(typing: Any, one: Any, other: Any) -> Any:
+    """The maximum of two float32, lane by lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), *args)
@@ -134,7 +134,7 @@ def as_real(typing: Any, whole: Any) -> Any:
 
 
 @intrinsic
-def times(typing: Any, one: Any, other: Any) -> Any:
+def mul(typing: Any, one: Any, other: Any) -> Any:
     """Product, lane by lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -144,7 +144,7 @@ def times(typing: Any, one: Any, other: Any) -> Any:
 
 
 @intrinsic
-def plus(typing: Any, one: Any, other: Any) -> Any:
+def add(typing: Any, one: Any, other: Any) -> Any:
     """Sum, lane by lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -185,7 +185,7 @@ def store_bytes(typing: Any, array: Any, index: Any, real: Any) -> Any:
 
 @intrinsic
 def total(typing: Any, real: Any) -> Any:
-    """The sum of all lanes, in any order."""
+    """The sum of all lanes, in an unspecified order."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(_F32, (_F32, _REAL))

@@ -1,7 +1,7 @@
-"""A photo as a look at it sees it: turned by quarter turns, with a black border round it.
+"""A view of a photo: rotated by quarter turns, with a black border around it.
 
-Nothing is copied. Of a summed-area table every view has only another order of rows and columns: a
-border repeats the outermost ones, since black adds nothing to a sum.
+No pixel is copied. A view is another order of the rows and columns of a summed-area table; a border
+repeats the outermost ones, since black adds nothing to a sum.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class View:
     """One view of a photo.
 
     sums: uint32 [n], a summed-area table, flat.
-    rows, columns: uint64 [height + 1] and [width + 1], where in `sums` the sums above and to the
-        left of a row and of a column of the view are; the two are added.
-    turned: degrees clockwise by which the photo is turned.
-    border: pixels of black on each side, of the view.
+    rows, columns: uint64 [height + 1] and [width + 1], offsets into `sums` of each row and column
+        of the view; the offset of a pixel is the sum of both.
+    turned: rotation of the photo, in degrees clockwise.
+    border: width of the border, in pixels of the view.
     pixel: side of a pixel of the view, in pixels of the photo.
     """
 
@@ -51,8 +51,8 @@ class View:
         height, width = table.shape[0] - 1, table.shape[1] - 1
         down = np.arange(height + 1, dtype=np.uint64) * np.uint64(3 * (width + 1))
         right = np.arange(width + 1, dtype=np.uint64) * np.uint64(3)
-        # A photo turned clockwise by 90 degrees has its rows, from the last to the first, as
-        # columns.
+        # The columns of a photo rotated clockwise by 90 degrees are its rows, from the last to the
+        # first.
         rows, columns = {
             0: (down, right),
             90: (right, down[::-1]),
@@ -103,10 +103,10 @@ class View:
 
 
 def turn_points(points: NDArray[Any], width: float, height: float, turned: int) -> NDArray[Any]:
-    """Points after a picture of `width` x `height` was turned.
+    """Rotate points with an image of `width` x `height`.
 
     Args:
-        points: float [..., 2], x y in pixels of the picture before.
+        points: float [..., 2], x y in pixels of the image before the rotation.
         turned: degrees clockwise, a multiple of 90.
     """
     x, y = points[..., 0], points[..., 1]
