@@ -136,7 +136,8 @@ class MatchRule:
     The distance to a cluster of one face is the cosine distance of both vectors, plus, with a
     cohort, `weight` times the mean of their densities. The distance to a cluster of more faces is
     the one to the direction of their sum; it decreases a little with their number:
-    1 - c sqrt(1 + E) / sqrt(1 + E n / |s|^2), where s is the sum of n unit vectors, c the cosine to it and E `EVIDENCE`.
+    1 - c sqrt(1 + E) / sqrt(1 + E n / |s|^2), where s is the sum of n unit vectors, c the cosine to
+    it and E `EVIDENCE`.
     """
 
     limit: DistanceLimit

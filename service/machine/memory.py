@@ -9,7 +9,6 @@ from pathlib import Path
 
 from service.machine.cgroups import CGROUPS, OWN_CGROUPS, bounding_folders
 
-
 # Version 2, then version 1.
 _LIMITS = ("memory.max", "memory.limit_in_bytes")
 
