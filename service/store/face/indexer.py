@@ -121,7 +121,7 @@ class Indexer:
                 self._look_at_all_at = time.monotonic() + self.settings.interval_s
             try:
                 done = await self.round(tenants)
-            except (StoreUnavailableError, asyncpg.PostgresError) as error:
+            except StoreUnavailableError as error:
                 _logger.warning("vector indexes not looked after: %s", error)
                 done = False
             except Exception:  # whatever it is, searches are right without the indexes
