@@ -119,6 +119,7 @@ class Indexer:
             tenants = None if look_at_all else self._grown()
             if look_at_all:
                 self._look_at_all_at = time.monotonic() + self.settings.interval_s
+                self._inserted.clear()  # else tenants that stay small are counted for ever
             try:
                 done = await self.round(tenants)
             except StoreUnavailableError as error:

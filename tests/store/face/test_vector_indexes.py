@@ -297,6 +297,26 @@ async def test_a_tenant_that_grows_is_looked_at_without_being_asked(stored: Stor
     assert await stored.counted() == (2000, 0)
 
 
+async def test_inserts_are_forgotten_once_all_tenants_were_looked_at(stored: Stored) -> None:
+    late = TenantId("inserts meanwhile")
+    built = asyncio.Event()
+
+    def note(_: bool) -> None:
+        indexer.note_insert(late, 1)
+        built.set()
+
+    indexer = Indexer(stored.database, SETTINGS, on_built=note)
+    for number in range(1000):
+        indexer.note_insert(TenantId(f"tenant {number}"), SETTINGS.max_waiting - 1)
+    running = asyncio.create_task(indexer.run())
+    try:
+        await built.wait()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert indexer._inserted == {late: 1}
+
+
 async def test_the_index_of_a_deleted_tenant_goes_without_being_asked(stored: Stored) -> None:
     built = asyncio.Event()
     indexer = Indexer(stored.database, SETTINGS, on_built=lambda ok: built.set())
