@@ -205,7 +205,7 @@ class Service:
         """Make the services of one generation, and let requests have them from now on."""
         services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
-        self._indexer.settings = index_settings(config.match, config.vector_index)
+        self._indexer.follow(index_settings(config.match, config.vector_index))
         self.config, self._engine = config, engine
         turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
         self._sweeps.follow(

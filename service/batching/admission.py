@@ -141,12 +141,10 @@ class Admission:
 
     def _move(self, ticket: Ticket, seconds: float) -> None:
         self._open += 1 if seconds > 0 else -1
-        ticket.lane.backlog_s += seconds
+        ticket.lane.add_backlog(seconds)
         self._backlog_s[ticket.priority] += seconds
         if not self._open:  # sums of floats that do not come out even
             self._backlog_s = dict.fromkeys(Priority, 0.0)
-        if ticket.lane.open == 1 and seconds < 0:
-            ticket.lane.backlog_s = 0.0
         if self._backlog_s[Priority.INTERACTIVE] <= (
             0.5 * self._limits.standing_wait_s * self._workers
         ):

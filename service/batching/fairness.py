@@ -40,14 +40,14 @@ class FairShare:
         """One more request of this lane is in progress; `leave` ends it."""
         lane = self._lanes.setdefault(name, Lane(name))
         if not lane.open:
-            lane.served_s = max(lane.served_s, self._floor() - CREDIT_S)
+            lane.catch_up(self._floor() - CREDIT_S)
             self._active[name] = lane
-        lane.open += 1
+        lane.begin()
         return lane
 
     def leave(self, lane: Lane) -> None:
         """The request has ended."""
-        lane.open -= 1
+        lane.end()
         if not lane.open:
             floor = self._floor()
             del self._active[lane.name]

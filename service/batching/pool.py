@@ -87,13 +87,12 @@ class WorkerPool:
 
     def step_began(self, ticket: Ticket) -> None:
         """One more item of a request is in a stage."""
-        ticket.steps += 1
+        ticket.begin_step()
         self._between.pop(ticket, None)
 
     def step_ended(self, ticket: Ticket) -> None:
         """An item of a request has run: after its last one, the next stage's are expected."""
-        ticket.steps -= 1
-        if not ticket.steps:
+        if ticket.end_step():
             self.expect(ticket)
 
     def expect(self, ticket: Ticket) -> None:

@@ -32,15 +32,52 @@ class Priority(IntEnum):
 
 
 class Lane:
-    """What one tenant was served: `served_s` are worker seconds on the scale of `FairShare`."""
+    """What one tenant was served, and what it has in progress."""
 
-    __slots__ = ("backlog_s", "name", "open", "served_s")
+    __slots__ = ("_backlog_s", "_open", "_served_s", "name")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.served_s = 0.0
-        self.backlog_s = 0.0
-        self.open = 0
+        self._served_s = 0.0
+        self._backlog_s = 0.0
+        self._open = 0
+
+    @property
+    def served_s(self) -> float:
+        """Worker seconds spent on its requests, on the scale of `FairShare`."""
+        return self._served_s
+
+    @property
+    def backlog_s(self) -> float:
+        """Predicted worker seconds of its requests in progress."""
+        return self._backlog_s
+
+    @property
+    def open(self) -> int:
+        """Its requests in progress."""
+        return self._open
+
+    def catch_up(self, least_s: float) -> None:
+        """Raise `served_s` to a least value: what was not asked for in time is not made up for."""
+        self._served_s = max(self._served_s, least_s)
+
+    def begin(self) -> None:
+        """One more request is in progress."""
+        self._open += 1
+
+    def end(self) -> None:
+        """A request has ended."""
+        self._open -= 1
+        if not self._open:
+            self._backlog_s = 0.0  # a sum of floats that may not come out even
+
+    def charge(self, seconds: float) -> None:
+        """Add worker seconds spent on a request."""
+        self._served_s += seconds
+
+    def add_backlog(self, seconds: float) -> None:
+        """Add predicted worker seconds to the backlog; less than 0 takes them off again."""
+        self._backlog_s += seconds
 
 
 class Ticket:
@@ -48,10 +85,9 @@ class Ticket:
 
     deadline: `time.monotonic()` at which its answer is of no use any more; infinite for none.
     spent_s: worker seconds spent on it so far.
-    steps: items of it that wait or run in a stage.
     """
 
-    __slots__ = ("_failure", "_waiting", "deadline", "lane", "priority", "spent_s", "steps")
+    __slots__ = ("_failure", "_steps", "_waiting", "deadline", "lane", "priority", "spent_s")
 
     def __init__(
         self,
@@ -63,7 +99,7 @@ class Ticket:
         self.priority = priority
         self.deadline = deadline
         self.spent_s = 0.0
-        self.steps = 0
+        self._steps = 0
         self._failure: FacetteError | None = None
         self._waiting: set[asyncio.Future[object]] = set()
 
@@ -114,7 +150,16 @@ class Ticket:
     def charge(self, seconds: float) -> None:
         """Note worker seconds spent on it."""
         self.spent_s += seconds
-        self.lane.served_s += seconds
+        self.lane.charge(seconds)
+
+    def begin_step(self) -> None:
+        """One more item of it waits or runs in a stage."""
+        self._steps += 1
+
+    def end_step(self) -> bool:
+        """An item of it has run; returns whether that was the last one in a stage."""
+        self._steps -= 1
+        return not self._steps
 
     def _fail(self, failure: FacetteError) -> None:
         if self._failure is not None:

@@ -29,7 +29,7 @@ async def submitted(
 async def test_the_least_served_lane_goes_first_and_by_itself() -> None:
     gate = Gate()
     flood, rare = Lane("flood"), Lane("rare")
-    flood.served_s = 9.0
+    flood.charge(9.0)
     async with workers(1) as pool:
         batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
         tasks = await submitted(batcher, Ticket(flood), 0)
@@ -50,7 +50,7 @@ async def test_lanes_that_were_served_alike_share_batches() -> None:
         tasks = await submitted(batcher, Ticket(Lane("at the gate")), 0)
         await gate.started()
         for number, lane in enumerate(lanes, start=1):
-            lane.served_s = 0.01 * number
+            lane.charge(0.01 * number)
             tasks += await submitted(batcher, Ticket(lane), number)
         gate.open()
         await outcomes(tasks)
@@ -78,7 +78,7 @@ async def test_a_lane_is_charged_for_what_ran() -> None:
 async def test_stages_of_a_less_served_lane_go_before_later_stages_of_others() -> None:
     gate, early, late = Gate(), Recorder(), Recorder()
     flood, rare = Lane("flood"), Lane("rare")
-    flood.served_s = 9.0
+    flood.charge(9.0)
     seen: list[str] = []
     async with workers(1) as pool:
         first = MicroBatcher(early, pool=pool, name="1", report=lambda r: seen.append(r.stage))
@@ -110,7 +110,7 @@ async def test_a_worker_waits_for_the_next_stage_of_a_request_that_goes_first(
     monkeypatch.setattr("service.batching.pool._ANTICIPATION_S", 3600.0)
     fair = FairShare()
     flood, rare = Ticket(fair.enter("flood")), Ticket(fair.enter("rare"))
-    flood.lane.served_s = 9.0
+    flood.lane.charge(9.0)
     gate, late, others = Gate(), Recorder(), Recorder()
     seen: list[str] = []
     async with workers(1) as pool:
@@ -142,7 +142,7 @@ async def test_a_worker_waits_for_the_next_stage_of_a_request_that_goes_first(
 async def test_a_request_that_does_not_come_back_holds_nobody_up_for_long() -> None:
     fair = FairShare()
     flood, rare = Ticket(fair.enter("flood")), Ticket(fair.enter("rare"))
-    flood.lane.served_s = 9.0
+    flood.lane.charge(9.0)
     async with workers(1) as pool:
         batcher = MicroBatcher(Recorder(), pool=pool, name="s")
         await outcomes(await submitted(batcher, rare, 1))

@@ -32,7 +32,7 @@ async def test_places_are_bounded_and_handed_on() -> None:
 async def test_the_least_served_lane_enters_first_and_bulk_last() -> None:
     gate = Gate(1)
     busy, quiet = Lane("busy"), Lane("quiet")
-    busy.served_s = 10.0
+    busy.charge(10.0)
     holder = Ticket(busy)
     bulk, loud, rare = Ticket(quiet, Priority.BULK), Ticket(busy), Ticket(quiet)
     tasks = await entered(gate, holder, bulk, loud, rare)
@@ -213,6 +213,34 @@ def test_a_check_fails_when_less_time_is_left_than_needed() -> None:
         ticket.check(needed_s=120.0)
 
 
+def test_the_counts_of_a_lane_change_by_its_methods_alone() -> None:
+    lane = Lane("one")
+    lane.begin()
+    lane.begin()
+    lane.add_backlog(0.1 + 0.2)
+    Ticket(lane).charge(2.5)
+    lane.end()
+    lane.add_backlog(-0.1)
+    assert (lane.open, lane.served_s, lane.backlog_s) == (1, 2.5, pytest.approx(0.2))
+    lane.end()
+    assert (lane.open, lane.served_s, lane.backlog_s) == (0, 2.5, 0.0)
+    lane.catch_up(2.0)
+    assert lane.served_s == 2.5
+    lane.catch_up(3.0)
+    assert lane.served_s == 3.0
+    for name in ("open", "served_s", "backlog_s"):
+        with pytest.raises(AttributeError):
+            setattr(lane, name, 0)
+
+
+def test_a_ticket_tells_when_its_last_item_has_run() -> None:
+    ticket = Ticket(Lane())
+    ticket.begin_step()
+    ticket.begin_step()
+    assert not ticket.end_step()
+    assert ticket.end_step()
+
+
 def test_an_idle_lane_comes_back_with_bounded_credit() -> None:
     fair = FairShare()
     flood = fair.enter("flood")
@@ -220,7 +248,7 @@ def test_an_idle_lane_comes_back_with_bounded_credit() -> None:
     rare = fair.enter("rare")
     assert flood.served_s - rare.served_s == pytest.approx(0.5)
     fair.leave(rare)
-    rare.served_s += 5.0
+    rare.charge(5.0)
     Ticket(flood).charge(1.0)
     assert fair.enter("rare") is rare
     assert rare.served_s == pytest.approx(104.5)  # what it was served is not forgotten
