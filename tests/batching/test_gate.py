@@ -9,6 +9,7 @@ import time
 import pytest
 
 from service.batching import FairShare, Gate, Lane, Priority, Ticket
+from service.batching.fairness import MAX_IDLE_LANES
 from service.domain.errors import DeadlineError, WithdrawnError
 from tests.support.batching import SAFETY_NET_S, turns
 
@@ -254,13 +255,34 @@ def test_an_idle_lane_comes_back_with_bounded_credit() -> None:
     assert rare.served_s == pytest.approx(104.5)  # what it was served is not forgotten
 
 
-def test_lanes_that_rest_are_forgotten_in_time() -> None:
+def test_the_lane_that_rested_longest_is_forgotten() -> None:
+    fair = FairShare()
+    lanes = [fair.enter(f"tenant {number}") for number in range(MAX_IDLE_LANES + 1)]
+    for lane in reversed(lanes):
+        Ticket(lane).charge(5.0)
+        fair.leave(lane)
+    *kept, forgotten = lanes
+    assert all(fair.lane(lane.name) is lane for lane in kept)
+    assert fair.lane(forgotten.name).served_s == 0.0
+
+
+def test_a_lane_that_comes_back_rests_anew() -> None:
+    fair = FairShare()
+    regular = fair.enter("regular")
+    fair.leave(regular)
+    for number in range(2 * MAX_IDLE_LANES):
+        fair.leave(fair.enter(f"visitor {number}"))
+        if number % 100 == 0:
+            fair.leave(fair.enter("regular"))
+    assert fair.lane("regular") is regular
+
+
+def test_lanes_with_a_request_are_never_forgotten() -> None:
     fair = FairShare()
     busy = fair.enter("busy")
-    for number in range(2000):
-        lane = fair.enter(f"visitor {number}")
-        Ticket(lane).charge(0.01)
+    visitors = [fair.enter(f"visitor {number}") for number in range(2 * MAX_IDLE_LANES)]
+    for lane in visitors:
         fair.leave(lane)
-        Ticket(busy).charge(0.01)
     assert fair.active == 1
-    assert len(fair._lanes) < 1000
+    assert fair.lane("busy") is busy
+    assert sum(fair.lane(lane.name) is lane for lane in visitors) == MAX_IDLE_LANES
