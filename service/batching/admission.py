@@ -121,12 +121,14 @@ class Admission:
     def _limit_s(self, priority: Priority, now: float) -> float:
         if priority is Priority.BULK:
             return self._limits.bulk_wait_s
-        standing = self._limits.standing_wait_s
-        if self._backlog_s[Priority.INTERACTIVE] <= 0.5 * standing * self._workers:
-            self._low_at = now
-        if now - self._low_at > STANDING_AFTER_S:
-            return min(standing, self._limits.max_wait_s)
-        return self._limits.max_wait_s
+        if self._is_low() or now - self._low_at <= STANDING_AFTER_S:
+            return self._limits.max_wait_s
+        return min(self._limits.standing_wait_s, self._limits.max_wait_s)
+
+    def _is_low(self) -> bool:
+        """Whether what waits is below half of the limit for waiting that stands."""
+        half_s = 0.5 * self._limits.standing_wait_s * self._workers
+        return self._backlog_s[Priority.INTERACTIVE] <= half_s
 
     def _begin(self, admitted: Admitted) -> Ticket:
         ticket = Ticket(self._fair.enter(admitted.tenant), admitted.priority, admitted.deadline)
@@ -140,14 +142,13 @@ class Admission:
             self._fits[admitted.cost_class].observe(admitted.size_bytes, ticket.spent_s)
 
     def _move(self, ticket: Ticket, seconds: float) -> None:
+        was_low = self._is_low()
         self._open += 1 if seconds > 0 else -1
         ticket.lane.add_backlog(seconds)
         self._backlog_s[ticket.priority] += seconds
         if not self._open:  # sums of floats that do not come out even
             self._backlog_s = dict.fromkeys(Priority, 0.0)
-        if self._backlog_s[Priority.INTERACTIVE] <= (
-            0.5 * self._limits.standing_wait_s * self._workers
-        ):
+        if was_low or self._is_low():
             self._low_at = time.monotonic()
         self._on_backlog(self.backlog_s)
 

@@ -228,6 +228,10 @@ class MicroBatcher(Generic[T, R]):
         self._pool.dispatch()
         await self._idle.wait()
 
+    def drop_over(self) -> None:
+        """Drop the items that nobody waits for, or that are too late; called by the pool."""
+        self._queue.drop_over()
+
     def urgency(self) -> Order | None:
         """The order of the item that goes next; called by the pool."""
         return self._queue.urgency()

@@ -14,6 +14,7 @@ import pytest
 
 from service.batching import BatchPolicy, FairShare, Lane, MicroBatcher, Priority, Ticket
 from service.batching.batcher import share_of
+from service.batching.queueing import Entry, FairQueue
 from service.domain.errors import DeadlineError, WithdrawnError
 from tests.support.batching import Gate, PoisonError, Recorder, outcomes, turns, workers
 
@@ -180,6 +181,29 @@ async def test_nothing_runs_for_a_ticket_that_failed(fail, error, reason: str) -
             await batcher.submit(4, ticket)
     assert gate.batches == [[0], [3]]
     assert abandoned == [reason, reason]
+
+
+async def test_to_ask_a_queue_what_goes_next_changes_nothing() -> None:
+    left: list[Ticket] = []
+    abandoned: list[str] = []
+    queue: FairQueue[int, int] = FairQueue(lambda cost: 0.0, left.append, abandoned.append)
+    gone, wanted = (Ticket(Lane(name)) for name in ("gone", "wanted"))
+    late = Ticket(Lane("late"), deadline=time.monotonic() - 1.0)
+    for served_s, ticket in enumerate((gone, late, wanted)):
+        ticket.charge(float(served_s))
+        future = asyncio.get_running_loop().create_future()
+        queue.append(Entry(1, 1, ticket, future, time.perf_counter()))
+        if ticket is gone:
+            future.cancel()
+    for _ in range(3):
+        assert queue.urgency() == gone.order
+    assert (left, abandoned, late.failure) == ([], [], None)
+    queue.drop_over()
+    assert queue.urgency() == wanted.order
+    assert (left, abandoned) == ([gone, late], ["gone", "deadline"])
+    assert isinstance(late.failure, DeadlineError)
+    assert gone.failure is None
+    assert [entry.ticket for entry in queue.take(8)] == [wanted]
 
 
 async def test_an_item_that_would_end_too_late_is_shed_at_dispatch_and_at_enqueue() -> None:
