@@ -8,6 +8,7 @@ import time
 from enum import IntEnum
 from typing import TypeVar
 
+from service.batching.failures import own_instance
 from service.domain.errors import DeadlineError, FacetteError, WithdrawnError
 
 R = TypeVar("R")
@@ -131,14 +132,14 @@ class Ticket:
             DeadlineError: there is less time left than needed.
         """
         if self._failure is not None:
-            raise self._failure
+            raise own_instance(self._failure)
         if self.deadline - time.monotonic() < needed_s:
             raise _too_late()
 
     async def wait(self, future: asyncio.Future[R]) -> R:
         """A future's result, or the ticket's failure as soon as there is one."""
         if self._failure is not None and not future.done():
-            future.set_exception(self._failure)
+            future.set_exception(own_instance(self._failure))
         self._waiting.add(future)  # type: ignore[arg-type]
         try:
             return await future
@@ -167,7 +168,7 @@ class Ticket:
         self._failure = failure
         for future in self._waiting:
             if not future.done():
-                future.set_exception(failure)
+                future.set_exception(own_instance(failure))
 
 
 def _too_late() -> DeadlineError:

@@ -9,6 +9,7 @@ import pytest
 
 from service.batching import BatchPolicy, BatchReport, BatchSizeError, MicroBatcher
 from tests.support.batching import (
+    NEVER_S,
     AbruptError,
     Gate,
     PoisonError,
@@ -160,7 +161,10 @@ async def test_a_wrong_number_of_results_fails_the_whole_batch(given_back: list[
         results = await outcomes(tasks)
         await outcomes(first)
     assert [type(result) for result in results] == [BatchSizeError, BatchSizeError]
-    assert str(results[0]) == f"stage crops: {len(given_back)} results for 2 items"
+    assert results[0] is not results[1]
+    assert {str(result) for result in results} == {
+        f"stage crops: {len(given_back)} results for 2 items"
+    }
 
 
 @pytest.mark.parametrize("error", [AbruptError(), asyncio.CancelledError(), GeneratorExit()])
@@ -177,8 +181,26 @@ async def test_a_torn_down_function_leaves_no_caller_waiting(error: BaseExceptio
         await gate.started()
         tasks = await begin(batcher, 1, 2)
         gate.open()
-        assert [type(result) for result in await outcomes(tasks)] == [type(error)] * 2
+        results = await outcomes(tasks)
+        assert [type(result) for result in results] == [type(error)] * 2
+        assert len({id(result) for result in (*results, error)}) == 3
         assert await outcomes(first) == [0]
+
+
+async def test_each_caller_gets_an_instance_of_an_error_that_a_function_returns_again() -> None:
+    kept = PoisonError("kept")
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            lambda items: [kept] * len(items),
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=2, max_queue_delay_s=NEVER_S),
+        )
+        results = await outcomes(await begin(batcher, 1, 2))
+        results += await outcomes(await begin(batcher, 3, 4))
+    assert {repr(result) for result in results} == {"PoisonError('kept')"}
+    assert len({id(result) for result in (*results, kept)}) == 5
+    assert kept.__traceback__ is None
 
 
 async def test_a_function_that_raises_stop_iteration_leaves_no_caller_waiting() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 
 import pytest
 
@@ -212,6 +213,24 @@ def test_a_check_fails_when_less_time_is_left_than_needed() -> None:
     ticket.check(needed_s=1.0)
     with pytest.raises(DeadlineError):
         ticket.check(needed_s=120.0)
+
+
+async def test_all_who_wait_with_a_ticket_get_a_failure_of_their_own() -> None:
+    ticket, loop = Ticket(Lane()), asyncio.get_running_loop()
+    waiting = [asyncio.create_task(ticket.wait(loop.create_future())) for _ in range(3)]
+    await turns()
+    ticket.withdraw()
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    for _ in range(3):
+        with pytest.raises(WithdrawnError) as caught:
+            ticket.check()
+        failures.append(caught.value)
+        with pytest.raises(WithdrawnError) as caught:
+            await ticket.wait(loop.create_future())
+        failures.append(caught.value)
+    assert len({id(failure) for failure in failures}) == 9
+    assert {str(failure) for failure in failures} == {"The caller hung up."}
+    assert len({len(traceback.extract_tb(failure.__traceback__)) for failure in failures}) <= 2
 
 
 def test_the_counts_of_a_lane_change_by_its_methods_alone() -> None:
