@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-import traceback
 
 import pytest
 
-from service.batching import FairShare, Gate, Lane, Priority, Ticket
-from service.batching.fairness import MAX_IDLE_LANES
+from service.batching import (
+    Gate,
+    Lane,
+    Priority,
+    Ticket,
+)
 from service.domain.errors import DeadlineError, WithdrawnError
-from tests.support.batching import SAFETY_NET_S, turns
+from tests.support.batching import (
+    SAFETY_NET_S,
+    turns,
+)
 
 
 async def entered(gate: Gate, *tickets: Ticket) -> list[asyncio.Task[None]]:
@@ -206,102 +211,3 @@ async def test_room_is_never_exceeded_but_by_one_alone_and_everybody_gets_in() -
         await asyncio.gather(*(stay(size, dice.randrange(8)) for size in sizes))
     assert not inside
     assert most == 150
-
-
-def test_a_check_fails_when_less_time_is_left_than_needed() -> None:
-    ticket = Ticket(Lane(), deadline=time.monotonic() + 60)
-    ticket.check(needed_s=1.0)
-    with pytest.raises(DeadlineError):
-        ticket.check(needed_s=120.0)
-
-
-async def test_all_who_wait_with_a_ticket_get_a_failure_of_their_own() -> None:
-    ticket, loop = Ticket(Lane()), asyncio.get_running_loop()
-    waiting = [asyncio.create_task(ticket.wait(loop.create_future())) for _ in range(3)]
-    await turns()
-    ticket.withdraw()
-    failures = await asyncio.gather(*waiting, return_exceptions=True)
-    for _ in range(3):
-        with pytest.raises(WithdrawnError) as caught:
-            ticket.check()
-        failures.append(caught.value)
-        with pytest.raises(WithdrawnError) as caught:
-            await ticket.wait(loop.create_future())
-        failures.append(caught.value)
-    assert len({id(failure) for failure in failures}) == 9
-    assert {str(failure) for failure in failures} == {"The caller hung up."}
-    assert len({len(traceback.extract_tb(failure.__traceback__)) for failure in failures}) <= 2
-
-
-def test_the_counts_of_a_lane_change_by_its_methods_alone() -> None:
-    lane = Lane("one")
-    lane.begin()
-    lane.begin()
-    lane.add_backlog(0.1 + 0.2)
-    Ticket(lane).charge(2.5)
-    lane.end()
-    lane.add_backlog(-0.1)
-    assert (lane.open, lane.served_s, lane.backlog_s) == (1, 2.5, pytest.approx(0.2))
-    lane.end()
-    assert (lane.open, lane.served_s, lane.backlog_s) == (0, 2.5, 0.0)
-    lane.catch_up(2.0)
-    assert lane.served_s == 2.5
-    lane.catch_up(3.0)
-    assert lane.served_s == 3.0
-    for name in ("open", "served_s", "backlog_s"):
-        with pytest.raises(AttributeError):
-            setattr(lane, name, 0)
-
-
-def test_a_ticket_tells_when_its_last_item_has_run() -> None:
-    ticket = Ticket(Lane())
-    ticket.begin_step()
-    ticket.begin_step()
-    assert not ticket.end_step()
-    assert ticket.end_step()
-
-
-def test_an_idle_lane_comes_back_with_bounded_credit() -> None:
-    fair = FairShare()
-    flood = fair.enter("flood")
-    Ticket(flood).charge(100.0)
-    rare = fair.enter("rare")
-    assert flood.served_s - rare.served_s == pytest.approx(0.5)
-    fair.leave(rare)
-    rare.charge(5.0)
-    Ticket(flood).charge(1.0)
-    assert fair.enter("rare") is rare
-    assert rare.served_s == pytest.approx(104.5)  # what it was served is not forgotten
-
-
-def test_the_lane_that_rested_longest_is_forgotten() -> None:
-    fair = FairShare()
-    lanes = [fair.enter(f"tenant {number}") for number in range(MAX_IDLE_LANES + 1)]
-    for lane in reversed(lanes):
-        Ticket(lane).charge(5.0)
-        fair.leave(lane)
-    *kept, forgotten = lanes
-    assert all(fair.lane(lane.name) is lane for lane in kept)
-    assert fair.lane(forgotten.name).served_s == 0.0
-
-
-def test_a_lane_that_comes_back_rests_anew() -> None:
-    fair = FairShare()
-    regular = fair.enter("regular")
-    fair.leave(regular)
-    for number in range(2 * MAX_IDLE_LANES):
-        fair.leave(fair.enter(f"visitor {number}"))
-        if number % 100 == 0:
-            fair.leave(fair.enter("regular"))
-    assert fair.lane("regular") is regular
-
-
-def test_lanes_with_a_request_are_never_forgotten() -> None:
-    fair = FairShare()
-    busy = fair.enter("busy")
-    visitors = [fair.enter(f"visitor {number}") for number in range(2 * MAX_IDLE_LANES)]
-    for lane in visitors:
-        fair.leave(lane)
-    assert fair.active == 1
-    assert fair.lane("busy") is busy
-    assert sum(fair.lane(lane.name) is lane for lane in visitors) == MAX_IDLE_LANES

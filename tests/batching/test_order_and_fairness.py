@@ -1,9 +1,8 @@
-"""Which items go into a batch: whose turn it is, who has gone, who is too late, how many fit."""
+"""Which items go first: by stage, by priority, and by what their lanes were served."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import sys
 import threading
@@ -12,19 +11,40 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.batching import BatchPolicy, FairShare, Lane, MicroBatcher, Priority, Ticket
-from service.batching.batcher import share_of
+from service.batching import (
+    BatchPolicy,
+    FairShare,
+    Lane,
+    MicroBatcher,
+    Priority,
+    Ticket,
+)
+from service.batching.fairness import MAX_IDLE_LANES
 from service.batching.queueing import Entry, FairQueue
-from service.domain.errors import DeadlineError, WithdrawnError
-from tests.support.batching import Gate, PoisonError, Recorder, outcomes, turns, workers
+from service.domain.errors import DeadlineError
+from tests.support.batching import (
+    Gate,
+    Recorder,
+    begin,
+    outcomes,
+    submitted,
+    turns,
+    workers,
+)
 
 
-async def submitted(
-    batcher: MicroBatcher[int, int], ticket: Ticket, *items: int
-) -> list[asyncio.Task[int]]:
-    tasks = [asyncio.create_task(batcher.submit(item, ticket)) for item in items]
-    await turns()
-    return tasks
+async def test_the_stage_registered_later_goes_first() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        early = MicroBatcher(gate, pool=pool, name="early", policy=BatchPolicy(max_batch_cost=8))
+        late = MicroBatcher(gate, pool=pool, name="late", policy=BatchPolicy(max_batch_cost=8))
+        tasks = await begin(early, 0)
+        await gate.started()
+        tasks += await begin(early, 1, 2)
+        tasks += await begin(late, 100, 200)
+        gate.open()
+        await outcomes(tasks)
+    assert gate.batches == [[0], [100, 200], [1, 2]]
 
 
 async def test_the_least_served_lane_goes_first_and_by_itself() -> None:
@@ -160,29 +180,6 @@ async def test_workers_step_back_behind_the_event_loop() -> None:
         assert await batcher.submit(0) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
-@pytest.mark.parametrize(
-    ("fail", "error", "reason"),
-    [(Ticket.withdraw, WithdrawnError, "gone"), (Ticket.expire, DeadlineError, "deadline")],
-)
-async def test_nothing_runs_for_a_ticket_that_failed(fail, error, reason: str) -> None:
-    gate = Gate()
-    abandoned: list[str] = []
-    async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", on_abandoned=abandoned.append)
-        tasks = await submitted(batcher, Ticket(Lane()), 0)
-        await gate.started()
-        ticket = Ticket(Lane())
-        lost = await submitted(batcher, ticket, 1, 2)
-        fail(ticket)
-        assert [type(found) for found in await outcomes(lost)] == [error, error]
-        gate.open()
-        await outcomes(tasks + await submitted(batcher, Ticket(Lane()), 3))
-        with pytest.raises(error):
-            await batcher.submit(4, ticket)
-    assert gate.batches == [[0], [3]]
-    assert abandoned == [reason, reason]
-
-
 async def test_to_ask_a_queue_what_goes_next_changes_nothing() -> None:
     left: list[Ticket] = []
     abandoned: list[str] = []
@@ -206,103 +203,75 @@ async def test_to_ask_a_queue_what_goes_next_changes_nothing() -> None:
     assert [entry.ticket for entry in queue.take(8)] == [wanted]
 
 
-async def test_an_item_that_would_end_too_late_is_shed_at_dispatch_and_at_enqueue() -> None:
-    gate = Gate()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", after_s=lambda: 100.0)
-        tasks = await submitted(batcher, Ticket(Lane()), 0)
-        await gate.started()
-        ticket = Ticket(Lane(), deadline=time.monotonic() + 200.0)
-        late = await submitted(batcher, ticket, 1)
-        ticket.deadline -= 150.0
-        gate.open()
-        assert [type(found) for found in await outcomes(late)] == [DeadlineError]
-        with pytest.raises(DeadlineError):
-            await batcher.submit(2, Ticket(Lane(), deadline=time.monotonic() + 50.0))
-        await outcomes(tasks)
-    assert gate.batches == [[0]]
+def test_the_counts_of_a_lane_change_by_its_methods_alone() -> None:
+    lane = Lane("one")
+    lane.begin()
+    lane.begin()
+    lane.add_backlog(0.1 + 0.2)
+    Ticket(lane).charge(2.5)
+    lane.end()
+    lane.add_backlog(-0.1)
+    assert (lane.open, lane.served_s, lane.backlog_s) == (1, 2.5, pytest.approx(0.2))
+    lane.end()
+    assert (lane.open, lane.served_s, lane.backlog_s) == (0, 2.5, 0.0)
+    lane.catch_up(2.0)
+    assert lane.served_s == 2.5
+    lane.catch_up(3.0)
+    assert lane.served_s == 3.0
+    for name in ("open", "served_s", "backlog_s"):
+        with pytest.raises(AttributeError):
+            setattr(lane, name, 0)
 
 
-async def test_a_result_that_is_an_exception_is_raised_for_its_item_alone() -> None:
-    def function(items: Sequence[int]) -> list[int | BaseException]:
-        return [PoisonError() if item == 2 else item for item in items]
-
-    async with workers(1) as pool:
-        batcher = MicroBatcher(
-            function,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=60),
-        )
-        found = await outcomes(await submitted(batcher, Ticket(Lane()), 1, 2, 3))
-    assert found[0] == 1
-    assert isinstance(found[1], PoisonError)
-    assert found[2] == 3
+def test_a_ticket_tells_when_its_last_item_has_run() -> None:
+    ticket = Ticket(Lane())
+    ticket.begin_step()
+    ticket.begin_step()
+    assert not ticket.end_step()
+    assert ticket.end_step()
 
 
-@pytest.mark.parametrize(("objective_s", "largest"), [(0.0, 16), (100.0, 16), (4.4, 6), (1.5, 1)])
-async def test_a_latency_objective_bounds_batches_by_the_fit(
-    objective_s: float, largest: int
-) -> None:
-    """A batch of n takes 0.5 n + 1 s by the fit; one worker, so all that fits is taken."""
-    gate = Gate()
-    policy = BatchPolicy(max_batch_cost=16, latency_objective_s=objective_s)
-    async with workers(1) as pool:
-        blocked = Gate()
-        blocker = MicroBatcher(blocked, pool=pool, name="0")
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=policy)
-        for size in (1, 4, 9):
-            batcher.fit.observe(size, 0.5 * size + 1)
-        ticket = Ticket(Lane(), deadline=math.inf)
-        tasks = await submitted(blocker, ticket, 0)
-        await blocked.started()
-        tasks += await submitted(batcher, ticket, *range(16))
-        # Expected gaps are long, so that nothing waits for company.
-        batcher._gap_s = 60.0
-        blocked.open()
-        await gate.started()
-        gate.open()
-        await outcomes(tasks)
-    assert len(gate.batches[0]) == largest
+def test_an_idle_lane_comes_back_with_bounded_credit() -> None:
+    fair = FairShare()
+    flood = fair.enter("flood")
+    Ticket(flood).charge(100.0)
+    rare = fair.enter("rare")
+    assert flood.served_s - rare.served_s == pytest.approx(0.5)
+    fair.leave(rare)
+    rare.charge(5.0)
+    Ticket(flood).charge(1.0)
+    assert fair.enter("rare") is rare
+    assert rare.served_s == pytest.approx(104.5)  # what it was served is not forgotten
 
 
-async def test_with_an_objective_a_worker_waits_for_company_that_is_expected_soon() -> None:
-    recorder = Recorder()
-    policy = BatchPolicy(max_batch_cost=3, latency_objective_s=1000.0)
-    async with workers(2) as pool:
-        batcher = MicroBatcher(recorder, pool=pool, name="s", policy=policy)
-        for size in (1, 4, 9):
-            batcher.fit.observe(size, 0.5 * size + 60)  # so long is a call's fixed time
-        tasks = await submitted(batcher, Ticket(Lane()), 1, 2)
-        assert recorder.batches == []
-        await outcomes(tasks + await submitted(batcher, Ticket(Lane()), 3))
-    assert recorder.batches == [[1, 2, 3]]
+def test_the_lane_that_rested_longest_is_forgotten() -> None:
+    fair = FairShare()
+    lanes = [fair.enter(f"tenant {number}") for number in range(MAX_IDLE_LANES + 1)]
+    for lane in reversed(lanes):
+        Ticket(lane).charge(5.0)
+        fair.leave(lane)
+    *kept, forgotten = lanes
+    assert all(fair.lane(lane.name) is lane for lane in kept)
+    assert fair.lane(forgotten.name).served_s == 0.0
 
 
-@pytest.mark.parametrize(
-    ("waiting", "idle", "workers", "taken"),
-    [(1, 1, 2, 1), (2, 1, 2, 2), (7, 1, 2, 5), (12, 1, 2, 8), (7, 2, 2, 4), (7, 1, 1, 7)],
-)
-def test_free_workers_share_and_the_last_one_leaves_something(
-    waiting: int, idle: int, workers: int, taken: int
-) -> None:
-    assert share_of(waiting, idle, workers) == taken
+def test_a_lane_that_comes_back_rests_anew() -> None:
+    fair = FairShare()
+    regular = fair.enter("regular")
+    fair.leave(regular)
+    for number in range(2 * MAX_IDLE_LANES):
+        fair.leave(fair.enter(f"visitor {number}"))
+        if number % 100 == 0:
+            fair.leave(fair.enter("regular"))
+    assert fair.lane("regular") is regular
 
 
-async def test_a_lone_item_is_run_by_itself_only_while_no_worker_has_anything_to_do() -> None:
-    gate, lone = Gate(), Recorder()
-    async with workers(2) as pool:
-        batcher = MicroBatcher(gate, alone=lone, pool=pool, name="s", policy=BatchPolicy(4))
-        ticket = Ticket(Lane())
-        await outcomes(await submitted(batcher, ticket, 1))
-        assert not batcher.fit.observed
-        tasks = await submitted(batcher, ticket, 2, 3)
-        await gate.started(2)
-        tasks += await submitted(batcher, ticket, 4)
-        gate.let_through()
-        await gate.started()
-        gate.open()
-        await outcomes(tasks)
-        assert batcher.fit.observed
-    assert lone.batches == [[1]]
-    assert sorted(gate.batches) == [[2], [3], [4]]
+def test_lanes_with_a_request_are_never_forgotten() -> None:
+    fair = FairShare()
+    busy = fair.enter("busy")
+    visitors = [fair.enter(f"visitor {number}") for number in range(2 * MAX_IDLE_LANES)]
+    for lane in visitors:
+        fair.leave(lane)
+    assert fair.active == 1
+    assert fair.lane("busy") is busy
+    assert sum(fair.lane(lane.name) is lane for lane in visitors) == MAX_IDLE_LANES
