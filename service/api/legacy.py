@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.api.params import MAX_PAGE, Parameters
 from service.api.render import Json, detection, quality
 from service.api.services import ApiServices
-from service.api.tickets import ticket_for
+from service.api.tickets import CostClass, ticket_for
 from service.domain.types import (
     ClusterId,
     FaceId,
@@ -32,7 +32,7 @@ async def insert_image(api: ApiServices, given: Parameters) -> Response:
     tenant_id = given.tenant_id()
     photo = given.file("image")
     clock = StageClock(api.metrics)
-    async with ticket_for(api, given, "photo", tenant_id, photo.size_bytes) as ticket:
+    async with ticket_for(api, given, CostClass.PHOTO, tenant_id, photo.size_bytes) as ticket:
         stored = await api.ingest(tenant_id, photo.read, clock, ticket)
     return Json(
         {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from enum import StrEnum
 
 from starlette.types import Receive
 
@@ -13,14 +14,21 @@ from service.api.services import ApiServices
 from service.batching import Ticket
 
 
+class CostClass(StrEnum):
+    """What is done with an image, by which admission predicts its cost."""
+
+    PHOTO = "photo"
+    CROP = "crop"
+
+
 @asynccontextmanager
 async def ticket_for(
-    api: ApiServices, given: Parameters, kind: str, tenant: str, size_bytes: int
+    api: ApiServices, given: Parameters, cost_class: CostClass, tenant: str, size_bytes: int
 ) -> AsyncIterator[Ticket]:
     """A ticket for one image; it is withdrawn when the client hangs up.
 
     Args:
-        kind: what is done with it, `photo` or `crop`.
+        cost_class: what is done with the image.
         tenant: whose turn it takes.
         size_bytes: of the image file.
 
@@ -29,7 +37,7 @@ async def ticket_for(
     """
     call = given.call
     with api.admission.admit(
-        kind, size_bytes, tenant=tenant, priority=call.priority, deadline=call.deadline
+        cost_class, size_bytes, tenant=tenant, priority=call.priority, deadline=call.deadline
     ) as ticket:
         watch = asyncio.create_task(_withdraw_when_gone(call.receive, ticket, api))
         try:

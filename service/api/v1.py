@@ -9,7 +9,7 @@ from starlette.responses import Response
 from service.api.params import Parameters
 from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes, quality
 from service.api.services import ApiServices
-from service.api.tickets import ticket_for
+from service.api.tickets import CostClass, ticket_for
 from service.domain.types import ClusterId, Embedding
 from service.telemetry import StageClock
 
@@ -22,7 +22,7 @@ async def detect(api: ApiServices, given: Parameters) -> Response:
     """POST /v1/detect: where the faces of a photo are."""
     photo, clock = given.file("image"), StageClock(api.metrics)
     tenant = given.optional("tenant_id") or _NOBODY
-    async with ticket_for(api, given, "photo", tenant, photo.size_bytes) as ticket:
+    async with ticket_for(api, given, CostClass.PHOTO, tenant, photo.size_bytes) as ticket:
         found = await api.recognize.detect(photo.read, clock, ticket)
     return _timed(
         clock,
@@ -49,8 +49,8 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
     tenant = given.optional("tenant_id") or _NOBODY
     body: dict[str, Any] = {"model": {"space": recognize.space, "dimension": recognize.dimension}}
     embeddings: list[Embedding]
-    kind = "crop" if as_crop else "photo"
-    async with ticket_for(api, given, kind, tenant, image.size_bytes) as ticket:
+    cost_class = CostClass.CROP if as_crop else CostClass.PHOTO
+    async with ticket_for(api, given, cost_class, tenant, image.size_bytes) as ticket:
         if as_crop:
             embeddings = [await recognize.embed_crop(image.read, clock, ticket)]
             places: list[dict[str, Any]] = [{}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from time import time
@@ -18,6 +18,7 @@ from service.api.door import Door
 from service.api.routes import build_routes, caller_routes, operations_routes
 from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
+from service.api.tickets import CostClass
 from service.app.engines import Engine, Engines, ModelWatch, check_models
 from service.app.generations import Generations, Kept, Shared
 from service.app.settings import (
@@ -47,6 +48,9 @@ from service.usecases.recognize import Recognize
 from service.usecases.sweep import SweepBlobs, SweepSchedule
 
 _logger = logging.getLogger(__name__)
+
+# What a request is taken to cost until the first one of its class was measured, in worker seconds.
+_FIRST_COST_GUESSES_S: Mapping[str, float] = {CostClass.PHOTO: 0.04, CostClass.CROP: 0.006}
 
 
 class Service:
@@ -201,7 +205,7 @@ class Service:
         """Make the services of one generation, and let requests have them from now on."""
         services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
-        self._indexer.settings = index_settings(config.match, config.vector_index)
+        self._indexer.follow(index_settings(config.match, config.vector_index))
         self.config, self._engine = config, engine
         turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
         self._sweeps.follow(
@@ -303,6 +307,7 @@ class Service:
             (limits, engine),
             lambda: Admission(
                 limits,
+                first_guesses_s=_FIRST_COST_GUESSES_S,
                 workers=engine.made_of[0].workers,
                 fair=engine.fair,
                 on_refusal=lambda reason: metrics.refusals.labels(reason).inc(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -19,8 +19,6 @@ from service.domain.errors import DeadlineError, OverloadedError
 ALWAYS_TAKEN = 16
 # Waiting that does not fall below half of the limit for so long is no burst any more.
 STANDING_AFTER_S = 0.5
-# Until the first request of a kind was measured, in worker seconds.
-_FIRST_GUESS_S = {"photo": 0.04, "crop": 0.006}
 _FORGET = 0.01
 
 
@@ -40,12 +38,14 @@ class Admission:
     """Hands out tickets while the predicted work in progress is within the limits.
 
     A request's cost in worker seconds is predicted from the size of its body, by a fit over what
-    earlier requests of its kind took. Work is limited to what keeps the workers busy for
+    earlier requests of its cost class took. Work is limited to what keeps the workers busy for
     `max_wait_s`; once waiting has stood above half of `standing_wait_s` for half a second, only to
     `standing_wait_s`: a burst is taken, lasting overload is refused before everybody is late
     (the idea of CoDel, Nichols and Jacobson, 2012). Active tenants share the limit equally.
 
     Args:
+        first_guesses_s: every cost class by name, with what a request of it is taken to cost until
+            the first one was measured, in worker seconds.
         on_refusal: told the reason of each refusal: backlog, tenant or deadline.
         on_backlog: told the predicted worker seconds of what is in progress whenever they change.
     """
@@ -54,6 +54,7 @@ class Admission:
         self,
         limits: AdmissionLimits,
         *,
+        first_guesses_s: Mapping[str, float],
         workers: int,
         fair: FairShare,
         on_refusal: Callable[[str], None],
@@ -64,7 +65,8 @@ class Admission:
         self._fair = fair
         self._on_refusal = on_refusal
         self._on_backlog = on_backlog
-        self._costs = {kind: LinearFit(_FORGET) for kind in _FIRST_GUESS_S}
+        self._first_guesses_s = dict(first_guesses_s)
+        self._fits = {name: LinearFit(_FORGET) for name in first_guesses_s}
         self._backlog_s = dict.fromkeys(Priority, 0.0)
         self._open = 0
         self._low_at = -math.inf
@@ -75,12 +77,12 @@ class Admission:
         return sum(self._backlog_s.values())
 
     def admit(
-        self, kind: str, size_bytes: int, *, tenant: str, priority: Priority, deadline: float
+        self, cost_class: str, size_bytes: int, *, tenant: str, priority: Priority, deadline: float
     ) -> Admitted:
         """A context that holds the ticket of a request while it is in progress.
 
         Args:
-            kind: what is done with it, `photo` or `crop`.
+            cost_class: one of those that the first guesses name.
             size_bytes: of the body.
             tenant: whose lane it takes; callers without one share a lane.
             deadline: `time.monotonic()` by which it must be answered.
@@ -90,7 +92,7 @@ class Admission:
             DeadlineError: its lane's work alone takes longer than it has.
         """
         now = time.monotonic()
-        cost_s = self._predict(kind, size_bytes)
+        cost_s = self._predict(cost_class, size_bytes)
         lane = self._fair.lane(tenant)
         ahead_s = lane.backlog_s / self._workers
         if deadline - now < ahead_s + cost_s / self._workers:
@@ -110,21 +112,23 @@ class Admission:
                 "The service is working at its limit; try again shortly.",
                 retry_after_s=max(1, math.ceil(before_s / self._workers)),
             )
-        return Admitted(self, kind, size_bytes, cost_s, tenant, priority, deadline)
+        return Admitted(self, cost_class, size_bytes, cost_s, tenant, priority, deadline)
 
-    def _predict(self, kind: str, size_bytes: int) -> float:
-        fit = self._costs[kind]
-        return fit.predict(size_bytes) if fit.observed else _FIRST_GUESS_S[kind]
+    def _predict(self, cost_class: str, size_bytes: int) -> float:
+        fit = self._fits[cost_class]
+        return fit.predict(size_bytes) if fit.observed else self._first_guesses_s[cost_class]
 
     def _limit_s(self, priority: Priority, now: float) -> float:
         if priority is Priority.BULK:
             return self._limits.bulk_wait_s
-        standing = self._limits.standing_wait_s
-        if self._backlog_s[Priority.INTERACTIVE] <= 0.5 * standing * self._workers:
-            self._low_at = now
-        if now - self._low_at > STANDING_AFTER_S:
-            return min(standing, self._limits.max_wait_s)
-        return self._limits.max_wait_s
+        if self._is_low() or now - self._low_at <= STANDING_AFTER_S:
+            return self._limits.max_wait_s
+        return min(self._limits.standing_wait_s, self._limits.max_wait_s)
+
+    def _is_low(self) -> bool:
+        """Whether what waits is below half of the limit for waiting that stands."""
+        half_s = 0.5 * self._limits.standing_wait_s * self._workers
+        return self._backlog_s[Priority.INTERACTIVE] <= half_s
 
     def _begin(self, admitted: Admitted) -> Ticket:
         ticket = Ticket(self._fair.enter(admitted.tenant), admitted.priority, admitted.deadline)
@@ -135,19 +139,16 @@ class Admission:
         self._move(ticket, -admitted.cost_s)
         self._fair.leave(ticket.lane)
         if learn:
-            self._costs[admitted.kind].observe(admitted.size_bytes, ticket.spent_s)
+            self._fits[admitted.cost_class].observe(admitted.size_bytes, ticket.spent_s)
 
     def _move(self, ticket: Ticket, seconds: float) -> None:
+        was_low = self._is_low()
         self._open += 1 if seconds > 0 else -1
-        ticket.lane.backlog_s += seconds
+        ticket.lane.add_backlog(seconds)
         self._backlog_s[ticket.priority] += seconds
         if not self._open:  # sums of floats that do not come out even
             self._backlog_s = dict.fromkeys(Priority, 0.0)
-        if ticket.lane.open == 1 and seconds < 0:
-            ticket.lane.backlog_s = 0.0
-        if self._backlog_s[Priority.INTERACTIVE] <= (
-            0.5 * self._limits.standing_wait_s * self._workers
-        ):
+        if was_low or self._is_low():
             self._low_at = time.monotonic()
         self._on_backlog(self.backlog_s)
 
@@ -156,14 +157,14 @@ class Admitted:
     """A place in the work in progress; entering it begins the request."""
 
     __slots__ = (
-        "_admission", "_ticket", "_timer", "cost_s", "deadline", "kind", "priority", "size_bytes",
-        "tenant",
+        "_admission", "_ticket", "_timer", "cost_class", "cost_s", "deadline", "priority",
+        "size_bytes", "tenant",
     )  # fmt: skip
 
     def __init__(
         self,
         admission: Admission,
-        kind: str,
+        cost_class: str,
         size_bytes: int,
         cost_s: float,
         tenant: str,
@@ -171,7 +172,7 @@ class Admitted:
         deadline: float,
     ) -> None:
         self._admission = admission
-        self.kind = kind
+        self.cost_class = cost_class
         self.size_bytes = size_bytes
         self.cost_s = max(cost_s, 1e-6)
         self.tenant = tenant

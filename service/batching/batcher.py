@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from service.batching.failures import own_instance
 from service.batching.fit import LinearFit
 from service.batching.gate import Gate
 from service.batching.pool import WorkerPool
@@ -228,6 +229,10 @@ class MicroBatcher(Generic[T, R]):
         self._pool.dispatch()
         await self._idle.wait()
 
+    def drop_over(self) -> None:
+        """Drop the items that nobody waits for, or that are too late; called by the pool."""
+        self._queue.drop_over()
+
     def urgency(self) -> Order | None:
         """The order of the item that goes next; called by the pool."""
         return self._queue.urgency()
@@ -313,7 +318,7 @@ class MicroBatcher(Generic[T, R]):
             if isinstance(outcome, StopIteration):  # a future refuses to carry one
                 entry.future.set_exception(RuntimeError(f"stage {self.name}: {outcome!r}"))
             elif isinstance(outcome, BaseException):
-                entry.future.set_exception(outcome)
+                entry.future.set_exception(own_instance(outcome))
             else:
                 entry.future.set_result(outcome)
         if not failed and not batch.alone:  # alone is another function

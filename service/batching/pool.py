@@ -38,6 +38,10 @@ class Job(Protocol):
 class Source(Protocol):
     """Where a free worker finds its next job."""
 
+    def drop_over(self) -> None:
+        """Drop what nobody waits for any more, or what is too late, before it is asked for more."""
+        ...
+
     def urgency(self) -> Order | None:
         """The order of what it would take next, or None when nothing waits."""
         ...
@@ -87,13 +91,12 @@ class WorkerPool:
 
     def step_began(self, ticket: Ticket) -> None:
         """One more item of a request is in a stage."""
-        ticket.steps += 1
+        ticket.begin_step()
         self._between.pop(ticket, None)
 
     def step_ended(self, ticket: Ticket) -> None:
         """An item of a request has run: after its last one, the next stage's are expected."""
-        ticket.steps -= 1
-        if not ticket.steps:
+        if ticket.end_step():
             self.expect(ticket)
 
     def expect(self, ticket: Ticket) -> None:
@@ -130,29 +133,36 @@ class WorkerPool:
         self._executor.shutdown(wait=True)
 
     def _next_job(self) -> Job | None:
+        for source in self._sources:
+            source.drop_over()
         waiting = [(order, source) for source in self._sources if (order := source.urgency())]
         waiting.sort(key=lambda pair: pair[0])  # stable: equals stay in the order of stages
+        self._expect_no_longer()
         if waiting and self._is_held(waiting[0][0]):
+            self._dispatch_later()
             return None
         for _, source in waiting:
             if (job := source.take(self._idle)) is not None:
                 return job
         return None
 
-    def _is_held(self, order: Order) -> bool:
-        """Whether what would go next waits for a request between two stages that goes before."""
+    def _expect_no_longer(self) -> None:
+        """Forget requests between two stages that failed, or did not come in time."""
         oldest = time.perf_counter() - _ANTICIPATION_S
         while self._between and (ticket := next(iter(self._between))):
             if self._between[ticket] > oldest and ticket.failure is None:
-                break
+                return
             del self._between[ticket]
-        if not any(clearly_before(ticket.order, order) for ticket in self._between):
-            return False
+
+    def _is_held(self, order: Order) -> bool:
+        """Whether what would go next waits for a request between two stages that goes before."""
+        return any(clearly_before(ticket.order, order) for ticket in self._between)
+
+    def _dispatch_later(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(
                 _ANTICIPATION_S, self._anticipation_over
             )
-        return True
 
     def _anticipation_over(self) -> None:
         self._timer = None

@@ -64,11 +64,13 @@ class FairQueue(Generic[T, R]):
         """When the oldest of them came."""
         return min(entry.since for entry in self.alive())
 
-    def urgency(self) -> Order | None:
-        """The order of the item that goes next."""
+    def drop_over(self) -> None:
+        """Drop the items that nobody waits for, or that are too late, as far as they are next."""
         for key in list(self._rows):
-            if self._head(key) is None:
-                del self._rows[key]
+            self._drop_over(key)
+
+    def urgency(self) -> Order | None:
+        """The order of the item that goes next, once what is over was dropped."""
         return min((row[0].ticket.order for row in self._rows.values()), default=None)
 
     def take(self, limit: float) -> list[Entry[T, R]]:
@@ -81,28 +83,29 @@ class FairQueue(Generic[T, R]):
         for key in sorted(self._rows, key=lambda key: (key[0], key[1].served_s)):
             if taken and clearly_before(taken[0].ticket.order, (key[0], key[1].served_s)):
                 return taken
-            while (head := self._head(key)) is not None:
-                cost += head.cost
+            self._drop_over(key)
+            while row := self._rows.get(key):
+                cost += row[0].cost
                 if taken and cost > limit:
                     return taken
-                self._rows[key].popleft()
-                self._on_left(head.ticket)
-                taken.append(head)
+                taken.append(row.popleft())
+                self._on_left(taken[-1].ticket)
+                self._drop_over(key)
         return taken
 
-    def _head(self, key: tuple[Priority, Lane]) -> Entry[T, R] | None:
-        """The first item of a row that is still worth doing; what stood before it is dropped."""
+    def _drop_over(self, key: tuple[Priority, Lane]) -> None:
+        """Drop what is over in front of a row's first item that is not, and the row if it ends."""
         row = self._rows[key]
         while row and self._is_over(row[0]):
-            self._on_left(row.popleft().ticket)
-        return row[0] if row else None
+            entry = row.popleft()
+            if not entry.future.done():
+                entry.ticket.expire()
+            self._on_left(entry.ticket)
+            late = isinstance(entry.ticket.failure, DeadlineError)
+            self._on_abandoned("deadline" if late else "gone")
+        if not row:
+            del self._rows[key]
 
     def _is_over(self, entry: Entry[T, R]) -> bool:
-        if not entry.future.done():
-            left = entry.ticket.deadline - time.monotonic()
-            if left >= self._needed_s(entry.cost):
-                return False
-            entry.ticket.expire()
-        late = isinstance(entry.ticket.failure, DeadlineError)
-        self._on_abandoned("deadline" if late else "gone")
-        return True
+        left_s = entry.ticket.deadline - time.monotonic()
+        return entry.future.done() or left_s < self._needed_s(entry.cost)

@@ -8,6 +8,7 @@ import time
 from enum import IntEnum
 from typing import TypeVar
 
+from service.batching.failures import own_instance
 from service.domain.errors import DeadlineError, FacetteError, WithdrawnError
 
 R = TypeVar("R")
@@ -32,15 +33,52 @@ class Priority(IntEnum):
 
 
 class Lane:
-    """What one tenant was served: `served_s` are worker seconds on the scale of `FairShare`."""
+    """What one tenant was served, and what it has in progress."""
 
-    __slots__ = ("backlog_s", "name", "open", "served_s")
+    __slots__ = ("_backlog_s", "_open", "_served_s", "name")
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-        self.served_s = 0.0
-        self.backlog_s = 0.0
-        self.open = 0
+        self._served_s = 0.0
+        self._backlog_s = 0.0
+        self._open = 0
+
+    @property
+    def served_s(self) -> float:
+        """Worker seconds spent on its requests, on the scale of `FairShare`."""
+        return self._served_s
+
+    @property
+    def backlog_s(self) -> float:
+        """Predicted worker seconds of its requests in progress."""
+        return self._backlog_s
+
+    @property
+    def open(self) -> int:
+        """Its requests in progress."""
+        return self._open
+
+    def catch_up(self, least_s: float) -> None:
+        """Raise `served_s` to a least value: what was not asked for in time is not made up for."""
+        self._served_s = max(self._served_s, least_s)
+
+    def begin(self) -> None:
+        """One more request is in progress."""
+        self._open += 1
+
+    def end(self) -> None:
+        """A request has ended."""
+        self._open -= 1
+        if not self._open:
+            self._backlog_s = 0.0  # a sum of floats that may not come out even
+
+    def charge(self, seconds: float) -> None:
+        """Add worker seconds spent on a request."""
+        self._served_s += seconds
+
+    def add_backlog(self, seconds: float) -> None:
+        """Add predicted worker seconds to the backlog; less than 0 takes them off again."""
+        self._backlog_s += seconds
 
 
 class Ticket:
@@ -48,10 +86,9 @@ class Ticket:
 
     deadline: `time.monotonic()` at which its answer is of no use any more; infinite for none.
     spent_s: worker seconds spent on it so far.
-    steps: items of it that wait or run in a stage.
     """
 
-    __slots__ = ("_failure", "_waiting", "deadline", "lane", "priority", "spent_s", "steps")
+    __slots__ = ("_failure", "_steps", "_waiting", "deadline", "lane", "priority", "spent_s")
 
     def __init__(
         self,
@@ -63,7 +100,7 @@ class Ticket:
         self.priority = priority
         self.deadline = deadline
         self.spent_s = 0.0
-        self.steps = 0
+        self._steps = 0
         self._failure: FacetteError | None = None
         self._waiting: set[asyncio.Future[object]] = set()
 
@@ -95,14 +132,14 @@ class Ticket:
             DeadlineError: there is less time left than needed.
         """
         if self._failure is not None:
-            raise self._failure
+            raise own_instance(self._failure)
         if self.deadline - time.monotonic() < needed_s:
             raise _too_late()
 
     async def wait(self, future: asyncio.Future[R]) -> R:
         """A future's result, or the ticket's failure as soon as there is one."""
         if self._failure is not None and not future.done():
-            future.set_exception(self._failure)
+            future.set_exception(own_instance(self._failure))
         self._waiting.add(future)  # type: ignore[arg-type]
         try:
             return await future
@@ -114,7 +151,16 @@ class Ticket:
     def charge(self, seconds: float) -> None:
         """Note worker seconds spent on it."""
         self.spent_s += seconds
-        self.lane.served_s += seconds
+        self.lane.charge(seconds)
+
+    def begin_step(self) -> None:
+        """One more item of it waits or runs in a stage."""
+        self._steps += 1
+
+    def end_step(self) -> bool:
+        """An item of it has run; returns whether that was the last one in a stage."""
+        self._steps -= 1
+        return not self._steps
 
     def _fail(self, failure: FacetteError) -> None:
         if self._failure is not None:
@@ -122,7 +168,7 @@ class Ticket:
         self._failure = failure
         for future in self._waiting:
             if not future.done():
-                future.set_exception(failure)
+                future.set_exception(own_instance(failure))
 
 
 def _too_late() -> DeadlineError:

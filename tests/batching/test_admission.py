@@ -26,7 +26,7 @@ class Clock:
 
 
 class Office:
-    """An admission of one worker whose photos take 1 s a kilobyte, and what it reported."""
+    """An admission of one worker whose documents take 1 s a kilobyte, and what it reported."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self.refused: list[str] = []
@@ -34,6 +34,7 @@ class Office:
         self.stack = ExitStack()
         self.admission = Admission(
             limits,
+            first_guesses_s={"document": 0.04, "letter": 0.5},
             workers=1,
             fair=FairShare(),
             on_refusal=self.refused.append,
@@ -50,9 +51,10 @@ class Office:
         tenant: str = "a",
         priority: Priority = Priority.INTERACTIVE,
         deadline: float = math.inf,
+        cost_class: str = "document",
     ) -> Iterator[Ticket]:
         with self.admission.admit(
-            "photo",
+            cost_class,
             round(size * KILOBYTE),
             tenant=tenant,
             priority=priority,
@@ -127,6 +129,24 @@ def test_costs_are_learned_from_what_was_spent(office: Office) -> None:
     assert office.hold_all() == 25
 
 
+def test_a_cost_class_begins_with_the_guess_that_was_handed_in(office: Office) -> None:
+    assert office.hold_all(cost_class="letter") == 200
+    assert office.admission.backlog_s == pytest.approx(100)
+
+
+def test_each_cost_class_learns_for_itself(office: Office) -> None:
+    with office.one(cost_class="letter") as ticket:
+        ticket.charge(2.0)
+    assert office.hold_all(cost_class="letter") == 50
+    assert office.admission.backlog_s == pytest.approx(100)
+
+
+def test_an_unknown_cost_class_is_refused_as_a_programming_error(office: Office) -> None:
+    with pytest.raises(KeyError, match="parcel"), office.one(cost_class="parcel"):
+        pass
+    assert office.admission.backlog_s == 0.0
+
+
 def test_a_request_that_failed_teaches_nothing(office: Office) -> None:
     for _ in range(300):
         with pytest.raises(ZeroDivisionError), office.one() as ticket:
@@ -158,6 +178,7 @@ def test_what_cannot_be_done_in_time_is_refused_at_once(office: Office, clock: C
 async def test_the_ticket_fails_when_its_deadline_passes() -> None:
     admission = Admission(
         AdmissionLimits(1, 1, 1),
+        first_guesses_s={"letter": 0.01},
         workers=1,
         fair=FairShare(),
         on_refusal=lambda _: None,
@@ -165,7 +186,7 @@ async def test_the_ticket_fails_when_its_deadline_passes() -> None:
     )
     deadline = time.monotonic() + 0.05
     with admission.admit(
-        "crop", 1, tenant="", priority=Priority.INTERACTIVE, deadline=deadline
+        "letter", 1, tenant="", priority=Priority.INTERACTIVE, deadline=deadline
     ) as ticket:
         never = asyncio.get_running_loop().create_future()
         with pytest.raises(DeadlineError):

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 
 import pytest
 
-from service.batching import FairShare, Gate, Lane, Priority, Ticket
+from service.batching import (
+    Gate,
+    Lane,
+    Priority,
+    Ticket,
+)
 from service.domain.errors import DeadlineError, WithdrawnError
-from tests.support.batching import SAFETY_NET_S, turns
+from tests.support.batching import (
+    SAFETY_NET_S,
+    turns,
+)
 
 
 async def entered(gate: Gate, *tickets: Ticket) -> list[asyncio.Task[None]]:
@@ -32,7 +39,7 @@ async def test_places_are_bounded_and_handed_on() -> None:
 async def test_the_least_served_lane_enters_first_and_bulk_last() -> None:
     gate = Gate(1)
     busy, quiet = Lane("busy"), Lane("quiet")
-    busy.served_s = 10.0
+    busy.charge(10.0)
     holder = Ticket(busy)
     bulk, loud, rare = Ticket(quiet, Priority.BULK), Ticket(busy), Ticket(quiet)
     tasks = await entered(gate, holder, bulk, loud, rare)
@@ -204,35 +211,3 @@ async def test_room_is_never_exceeded_but_by_one_alone_and_everybody_gets_in() -
         await asyncio.gather(*(stay(size, dice.randrange(8)) for size in sizes))
     assert not inside
     assert most == 150
-
-
-def test_a_check_fails_when_less_time_is_left_than_needed() -> None:
-    ticket = Ticket(Lane(), deadline=time.monotonic() + 60)
-    ticket.check(needed_s=1.0)
-    with pytest.raises(DeadlineError):
-        ticket.check(needed_s=120.0)
-
-
-def test_an_idle_lane_comes_back_with_bounded_credit() -> None:
-    fair = FairShare()
-    flood = fair.enter("flood")
-    Ticket(flood).charge(100.0)
-    rare = fair.enter("rare")
-    assert flood.served_s - rare.served_s == pytest.approx(0.5)
-    fair.leave(rare)
-    rare.served_s += 5.0
-    Ticket(flood).charge(1.0)
-    assert fair.enter("rare") is rare
-    assert rare.served_s == pytest.approx(104.5)  # what it was served is not forgotten
-
-
-def test_lanes_that_rest_are_forgotten_in_time() -> None:
-    fair = FairShare()
-    busy = fair.enter("busy")
-    for number in range(2000):
-        lane = fair.enter(f"visitor {number}")
-        Ticket(lane).charge(0.01)
-        fair.leave(lane)
-        Ticket(busy).charge(0.01)
-    assert fair.active == 1
-    assert len(fair._lanes) < 1000

@@ -7,7 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from service.batching import MicroBatcher, WorkerPool
+from service.batching import MicroBatcher, Ticket, WorkerPool
 
 SAFETY_NET_S = 20.0
 NEVER_S = 3600.0
@@ -86,6 +86,15 @@ async def turns() -> None:
 async def begin(batcher: MicroBatcher[int, int], *items: int) -> list[asyncio.Task[int]]:
     """Submit items in order, each from a caller of its own, and come back once they wait."""
     tasks = [asyncio.create_task(batcher.submit(item)) for item in items]
+    await turns()
+    return tasks
+
+
+async def submitted(
+    batcher: MicroBatcher[int, int], ticket: Ticket, *items: int
+) -> list[asyncio.Task[int]]:
+    """As `begin`, with a ticket."""
+    tasks = [asyncio.create_task(batcher.submit(item, ticket)) for item in items]
     await turns()
     return tasks
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -21,20 +22,23 @@ from service.store.database.statements import SQL
 
 _logger = logging.getLogger(__name__)
 
-_UNREACHABLE = (
-    OSError,
+# The server is starting, stopping, crashed, or out of connections, memory or disk, or a statement
+# took longer than it may.
+_OUTAGES = (
     TimeoutError,
-    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.InternalClientError,
-    # The server is starting, stopping, crashed, or out of connections, memory or disk.
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
+)
+# asyncpg raises the same errors for a connection that is gone and for one that is used wrongly.
+_OUTAGES_IF_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# Nothing but the address is given to connect, so whatever fails is the server or the way to it.
+_FAILURES_TO_CONNECT = (
+    *_OUTAGES,
+    *_OUTAGES_IF_LOST,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
-    # A standby that was promoted away, or a disk that went read-only.
-    asyncpg.ReadOnlySQLTransactionError,
 )
 
 
@@ -72,29 +76,24 @@ class Database:
                 does not let tenants be kept apart.
         """
         address = address_of(settings)
-        try:
+        with _unusable(settings, _fails_to_connect):
             connection = await asyncpg.connect(**address)
-            try:
-                await migrate(connection)
-            finally:
-                await connection.close()
-        except _UNREACHABLE as error:
-            raise ConfigError(
-                f"the database {settings.dbname} at {settings.host}:{settings.port} "
-                f"cannot be used: {error or type(error).__name__}"
-            ) from error
-        except (asyncpg.UndefinedFileError, asyncpg.FeatureNotSupportedError) as error:
-            raise ConfigError(f"the database server lacks pgvector: {error}") from error
-        pool = await asyncpg.create_pool(
-            **address,
-            min_size=1,
-            max_size=settings.max_connections,
-            command_timeout=settings.statement_timeout_s,
-            max_inactive_connection_lifetime=300,
-            init=register_vector,
-            reset=_leave_as_it_is,
-            server_settings={"application_name": "facette", "jit": "off", "role": SERVICE_ROLE},
-        )
+        try:
+            with _unusable(settings, partial(_is_outage, connection)):
+                await _migrate(connection)
+        finally:
+            await _close(connection)
+        with _unusable(settings, _fails_to_connect):
+            pool = await asyncpg.create_pool(
+                **address,
+                min_size=1,
+                max_size=settings.max_connections,
+                command_timeout=settings.statement_timeout_s,
+                max_inactive_connection_lifetime=300,
+                init=register_vector,
+                reset=_leave_as_it_is,
+                server_settings={"application_name": "facette", "jit": "off", "role": SERVICE_ROLE},
+            )
         return cls(pool, settings)
 
     async def close(self) -> None:
@@ -132,7 +131,7 @@ class Database:
             StoreUnavailableError: there is none, or it broke.
         """
         async with (
-            self._connection() as connection,
+            self._connection(reads_only=True) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             await connection.execute(SQL["use_tenant"], tenant_id)
@@ -152,10 +151,10 @@ class Database:
                 await connection.execute(SQL["use_tenant"], tenant_id)
                 yield connection
             except BaseException:
-                if not connection.is_closed():
+                if not _is_lost(connection):
                     await transaction.rollback()
                 raise
-            with _translated(committing=True):
+            with _translated(partial(_is_outage, connection), committing=True):
                 await transaction.commit()
 
     @asynccontextmanager
@@ -167,25 +166,27 @@ class Database:
         Raises:
             StoreUnavailableError: there is none, or it broke.
         """
-        with _translated():
+        with _translated(_fails_to_connect):
             connection = await asyncpg.connect(
                 **address_of(self._settings),
                 server_settings={"application_name": "facette maintenance", "jit": "off"},
             )
-            try:
+        try:
+            with _translated(partial(_is_outage, connection)):
                 await register_vector(connection)
                 yield connection
-            finally:
-                await connection.close()
+        finally:
+            await _close(connection)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        with _translated():
+    async def _connection(self, *, reads_only: bool = False) -> AsyncIterator[asyncpg.Connection]:
+        with _translated(_fails_to_connect):
             connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
-            try:
+        try:
+            with _translated(partial(_is_outage, connection, reads_only=reads_only)):
                 yield connection
-            finally:
-                await self._give_back(connection)
+        finally:
+            await self._give_back(connection)
 
     async def _give_back(self, connection: asyncpg.Connection) -> None:
         """Return it to the pool, which resets it, or forgets it where it is broken.
@@ -195,10 +196,10 @@ class Database:
         """
         try:
             await self._pool.release(connection)
-        except _UNREACHABLE as error:
-            _logger.warning(
-                "a database connection broke after its use: %s: %s", type(error).__name__, error
-            )
+        except _OUTAGES as error:
+            _log_late_break(error)
+        except Exception:
+            _logger.exception("a database connection could not be returned to its pool")
 
 
 def address_of(settings: DatabaseSettings) -> dict[str, Any]:
@@ -213,6 +214,13 @@ def address_of(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
+async def _migrate(connection: asyncpg.Connection) -> None:
+    try:
+        await migrate(connection)
+    except (asyncpg.UndefinedFileError, asyncpg.FeatureNotSupportedError) as error:
+        raise ConfigError(f"the database server lacks pgvector: {error}") from error
+
+
 async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
     """Nothing in a session has to be undone: settings and locks are those of a transaction.
 
@@ -220,23 +228,79 @@ async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
     """
 
 
+def _is_lost(connection: asyncpg.Connection) -> bool:
+    """Whether a connection that was not given back yet is closed."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool took it back as it closed
+        return True
+
+
+def _is_outage(
+    connection: asyncpg.Connection, error: Exception, *, reads_only: bool = False
+) -> bool:
+    """Whether an error in the use of a connection is the server's, and not the statement's.
+
+    Args:
+        reads_only: nothing may be written in its transactions, so one that is refused to write is
+            used wrongly; others are on a standby that was promoted away, or a read-only disk.
+    """
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return not reads_only
+    return isinstance(error, _OUTAGES) or (
+        isinstance(error, _OUTAGES_IF_LOST) and _is_lost(connection)
+    )
+
+
+def _fails_to_connect(error: Exception) -> bool:
+    return isinstance(error, _FAILURES_TO_CONNECT)
+
+
 @contextmanager
-def _translated(*, committing: bool = False) -> Iterator[None]:
+def _translated(
+    is_outage: Callable[[Exception], bool], *, committing: bool = False
+) -> Iterator[None]:
+    """Raise StoreUnavailableError for outages; every other error is a bug, and passes through."""
     try:
         yield
-    except _UNREACHABLE as error:
+    except Exception as error:
+        if not is_outage(error):
+            raise
         _logger.warning("database unavailable: %s: %s", type(error).__name__, error)
         raise StoreUnavailableError(
             "The database does not answer; try again shortly.", outcome_unknown=committing
         ) from error
 
 
-_LOST = (
-    ConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-)
+@contextmanager
+def _unusable(settings: DatabaseSettings, is_outage: Callable[[Exception], bool]) -> Iterator[None]:
+    """Raise ConfigError for outages; every other error is a bug, and passes through."""
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        raise ConfigError(
+            f"{_name_of(settings)} cannot be used: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _name_of(settings: DatabaseSettings) -> str:
+    return f"the database {settings.dbname} at {settings.host}:{settings.port}"
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    """Close a connection whose work is done: that it breaks only now is no failure of the work."""
+    try:
+        await connection.close()
+    except (*_OUTAGES, *_OUTAGES_IF_LOST) as error:
+        _log_late_break(error)
+
+
+def _log_late_break(error: Exception) -> None:
+    _logger.warning(
+        "a database connection broke after its use: %s: %s", type(error).__name__, error
+    )
 
 
 @asynccontextmanager
@@ -247,19 +311,21 @@ async def owner_connection(settings: DatabaseSettings) -> AsyncIterator[asyncpg.
         ConfigError: the database cannot be reached, or the login does not own its tables.
         StoreUnavailableError: the connection broke.
     """
-    name = f"the database {settings.dbname} at {settings.host}:{settings.port}"
+    name = _name_of(settings)
     try:
         connection = await asyncpg.connect(
             **address_of(settings),
             server_settings={"application_name": "facette command", "jit": "off"},
         )
-    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresError) as error:
-        raise ConfigError(f"{name} cannot be used: {error or type(error).__name__}") from error
+    except (*_FAILURES_TO_CONNECT, asyncpg.PostgresError) as error:
+        raise ConfigError(f"{name} cannot be used: {str(error) or type(error).__name__}") from error
     try:
         yield connection
-    except _LOST as error:
-        raise StoreUnavailableError(f"{name} went away; try again.") from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(f"{name} does not let {settings.user} look: {error}") from error
+    except Exception as error:
+        if not _is_outage(connection, error, reads_only=True):
+            raise
+        raise StoreUnavailableError(f"{name} went away; try again.") from error
     finally:
-        await connection.close()
+        await _close(connection)

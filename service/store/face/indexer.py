@@ -94,21 +94,30 @@ class Indexer:
         on_taken: Callable[[int], None] = lambda vectors: None,
     ) -> None:
         self._database = database
-        self.settings = settings
+        self._settings = settings
         self._on_built = on_built
         self._on_taken = on_taken
         self._inserted: Counter[TenantId] = Counter()
         self._called = asyncio.Event()
         self._look_at_all_at = 0.0
 
+    def follow(self, settings: IndexSettings) -> None:
+        """Keep the indexes by other settings: all tenants are looked at soon where they differ."""
+        if settings != self._settings:
+            self._settings = settings
+            self._look_at_all_soon()
+
     def note_insert(self, tenant_id: TenantId, faces: int) -> None:
         """Take note of new faces; a tenant with many of them is looked at soon."""
         self._inserted[tenant_id] += faces
-        if self._inserted[tenant_id] >= self.settings.max_waiting:
+        if self._inserted[tenant_id] >= self._settings.max_waiting:
             self._called.set()
 
     def note_deletion(self) -> None:
         """Take note that a tenant is gone: its indexes go soon."""
+        self._look_at_all_soon()
+
+    def _look_at_all_soon(self) -> None:
         self._look_at_all_at = 0.0
         self._called.set()
 
@@ -118,17 +127,18 @@ class Indexer:
             look_at_all = time.monotonic() >= self._look_at_all_at
             tenants = None if look_at_all else self._grown()
             if look_at_all:
-                self._look_at_all_at = time.monotonic() + self.settings.interval_s
+                self._look_at_all_at = time.monotonic() + self._settings.interval_s
+                self._inserted.clear()  # else tenants that stay small are counted for ever
             try:
                 done = await self.round(tenants)
-            except (StoreUnavailableError, asyncpg.PostgresError) as error:
+            except StoreUnavailableError as error:
                 _logger.warning("vector indexes not looked after: %s", error)
                 done = False
             except Exception:  # whatever it is, searches are right without the indexes
                 _logger.exception("vector indexes not looked after")
                 done = False
             if not done:  # another process may be at it for long, with tenants of its own
-                self._inserted.update(dict.fromkeys(tenants or (), self.settings.max_waiting))
+                self._inserted.update(dict.fromkeys(tenants or (), self._settings.max_waiting))
                 if look_at_all:
                     self._look_at_all_at = time.monotonic() + _PAUSE_S
                 await asyncio.sleep(_PAUSE_S)
@@ -137,7 +147,7 @@ class Indexer:
             self._called.clear()
 
     def _grown(self) -> list[TenantId]:
-        grown = [t for t, faces in self._inserted.items() if faces >= self.settings.max_waiting]
+        grown = [t for t, faces in self._inserted.items() if faces >= self._settings.max_waiting]
         for tenant_id in grown:
             del self._inserted[tenant_id]
         return grown
@@ -152,7 +162,7 @@ class Indexer:
             if not await connection.fetchval(SQL["lock_indexing"]):
                 return False
             indexes = {each.name: each for each in await vector_indexes(connection)}
-            least = self.settings.exact_max_faces // 2
+            least = self._settings.exact_max_faces // 2
             named: set[str] = set()
             for tenant_id in [None] if tenants is None else tenants:
                 for each in await vector_sets(connection, least, tenant_id):
@@ -167,7 +177,7 @@ class Indexer:
     async def _look_after(
         self, connection: asyncpg.Connection, vectors: VectorSet, index: VectorIndex | None
     ) -> None:
-        settings = self.settings
+        settings = self._settings
         if index is None or not index.is_valid:
             if vectors.indexed + vectors.waiting <= settings.exact_max_faces:
                 return
@@ -184,7 +194,7 @@ class Indexer:
             clean_up = await connection.fetchval(SQL["statement_to_clean_up"], vectors.tenant_id)
             if clean_up is not None:
                 await connection.execute(clean_up)
-        settings, faces = self.settings, vectors.indexed + vectors.waiting
+        settings, faces = self._settings, vectors.indexed + vectors.waiting
         build = await connection.fetchrow(
             SQL["statement_to_build_index"],
             vectors.index_name,

@@ -233,7 +233,7 @@ async def test_a_build_that_was_cut_off_is_done_again(stored: Stored) -> None:
 
 
 async def test_a_build_that_fails_leaves_searches_exact(stored: Stored) -> None:
-    stored.indexer.settings = replace(SETTINGS, m=16, ef_construction=8)  # fewer than 2 x m
+    stored.indexer.follow(replace(SETTINGS, m=16, ef_construction=8))  # fewer than 2 x m
     await stored.indexer.round()
     assert stored.built == [False]
     assert await stored.is_valid() is None
@@ -295,6 +295,40 @@ async def test_a_tenant_that_grows_is_looked_at_without_being_asked(stored: Stor
         running.cancel()
         await asyncio.wait([running])
     assert await stored.counted() == (2000, 0)
+
+
+async def test_other_settings_are_followed_at_once(stored: Stored) -> None:
+    built = asyncio.Event()
+    indexer = Indexer(stored.database, SETTINGS, on_built=lambda ok: built.set())
+    running = asyncio.create_task(indexer.run())
+    try:
+        await built.wait()
+        indexer.follow(replace(SETTINGS, exact_max_faces=10_000))
+        while await stored.is_valid() is not None:
+            assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_inserts_are_forgotten_once_all_tenants_were_looked_at(stored: Stored) -> None:
+    late = TenantId("inserts meanwhile")
+    built = asyncio.Event()
+
+    def note(_: bool) -> None:
+        indexer.note_insert(late, 1)
+        built.set()
+
+    indexer = Indexer(stored.database, SETTINGS, on_built=note)
+    for number in range(1000):
+        indexer.note_insert(TenantId(f"tenant {number}"), SETTINGS.max_waiting - 1)
+    running = asyncio.create_task(indexer.run())
+    try:
+        await built.wait()
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert indexer._inserted == {late: 1}
 
 
 async def test_the_index_of_a_deleted_tenant_goes_without_being_asked(stored: Stored) -> None:

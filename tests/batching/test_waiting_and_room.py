@@ -1,23 +1,46 @@
-"""Waiting: cancellation, room, delay, draining."""
+"""Items that wait: room in the queue, cancellation, failed tickets, draining."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
-from service.batching import BatchPolicy, MicroBatcher
-from service.domain.errors import StoppingError
+from service.batching import (
+    BatchPolicy,
+    Lane,
+    MicroBatcher,
+    Ticket,
+)
+from service.domain.errors import DeadlineError, StoppingError, WithdrawnError
 from tests.support.batching import (
     NEVER_S,
     SAFETY_NET_S,
     Gate,
+    PoisonError,
     Recorder,
     begin,
     outcomes,
+    submitted,
     turns,
     workers,
 )
+
+
+async def test_callers_beyond_a_full_queue_wait_and_keep_their_order() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8, max_queue_size=3)
+        )
+        tasks = await begin(batcher, *range(12))
+        await gate.started()
+        assert batcher.waiting == 3
+        gate.open()
+        assert await outcomes(tasks) == [item * 10 for item in range(12)]
+    assert [item for batch in gate.batches for item in batch] == list(range(12))
+    assert max(len(batch) for batch in gate.batches) == 3
 
 
 async def test_an_item_cancelled_before_its_dispatch_never_runs() -> None:
@@ -34,21 +57,6 @@ async def test_an_item_cancelled_before_its_dispatch_never_runs() -> None:
     assert gate.batches == [[0], [2]]
     assert isinstance(results[1], asyncio.CancelledError)
     assert results[2] == 20
-
-
-async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted() -> None:
-    gate = Gate()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(
-            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=5), cost=lambda item: item
-        )
-        tasks = await begin(batcher, 1)
-        await gate.started()
-        tasks += await begin(batcher, 2, 4, 3)
-        tasks[2].cancel()
-        gate.open()
-        await outcomes(tasks)
-    assert gate.batches == [[1], [2, 3]]
 
 
 async def test_the_room_of_cancelled_items_is_given_back() -> None:
@@ -81,38 +89,6 @@ async def test_an_item_cancelled_at_the_door_leaves_no_hole() -> None:
     assert gate.batches == [[0], [1], [3]]
 
 
-async def test_a_caller_that_leaves_while_its_batch_runs_does_not_disturb_the_others() -> None:
-    gate = Gate()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
-        first = await begin(batcher, 0)
-        await gate.started()
-        tasks = await begin(batcher, 1, 2, 3)
-        gate.let_through()
-        await gate.started()
-        tasks[1].cancel()
-        await turns()
-        gate.open()
-        results = await outcomes(tasks)
-        assert (results[0], results[2]) == (10, 30)
-        assert await outcomes(first + await begin(batcher, 4)) == [0, 40]
-
-
-async def test_callers_beyond_a_full_queue_wait_and_keep_their_order() -> None:
-    gate = Gate()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(
-            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8, max_queue_size=3)
-        )
-        tasks = await begin(batcher, *range(12))
-        await gate.started()
-        assert batcher.waiting == 3
-        gate.open()
-        assert await outcomes(tasks) == [item * 10 for item in range(12)]
-    assert [item for batch in gate.batches for item in batch] == list(range(12))
-    assert max(len(batch) for batch in gate.batches) == 3
-
-
 async def test_cancelled_items_do_not_count_as_waiting() -> None:
     gate = Gate()
     async with workers(1) as pool:
@@ -127,66 +103,66 @@ async def test_cancelled_items_do_not_count_as_waiting() -> None:
         await outcomes(tasks)
 
 
-async def test_a_queue_delay_lets_items_gather() -> None:
-    recorder = Recorder()
-    async with workers(2) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=0.02),
-        )
-        assert await outcomes(await begin(batcher, 1, 2, 3)) == [10, 20, 30]
-    assert recorder.batches == [[1, 2, 3]]
+async def test_an_item_whose_cost_cannot_be_told_takes_no_room() -> None:
+    def picky(item: int) -> int:
+        if item < 0:
+            raise PoisonError
+        return 1
 
-
-async def test_a_full_batch_does_not_wait_for_the_queue_delay() -> None:
-    recorder = Recorder()
-    async with workers(2) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
-        )
-        tasks = await begin(batcher, 1, 2)
-        assert recorder.batches == []
-        assert await outcomes(tasks + await begin(batcher, 3)) == [10, 20, 30]
-    assert recorder.batches == [[1, 2, 3]]
-
-
-@pytest.mark.parametrize(("leaver", "batch"), [(0, [2, 3, 4]), (1, [1, 3, 4])])
-async def test_cancelled_items_do_not_fill_a_batch(leaver: int, batch: list[int]) -> None:
-    recorder = Recorder()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
+            Recorder(), pool=pool, name="s", policy=BatchPolicy(max_queue_size=1), cost=picky
         )
-        tasks = await begin(batcher, 1, 2)
-        tasks[leaver].cancel()
-        tasks += await begin(batcher, 3)
-        assert batcher.waiting == 2
-        tasks += await begin(batcher, 4)
+        with pytest.raises(PoisonError):
+            await batcher.submit(-1)
+        assert await outcomes(await begin(batcher, 1)) == [10]
+
+
+@pytest.mark.parametrize(
+    ("fail", "error", "reason"),
+    [(Ticket.withdraw, WithdrawnError, "gone"), (Ticket.expire, DeadlineError, "deadline")],
+)
+async def test_nothing_runs_for_a_ticket_that_failed(fail, error, reason: str) -> None:
+    gate = Gate()
+    abandoned: list[str] = []
+    async with workers(1) as pool:
+        batcher = MicroBatcher(gate, pool=pool, name="s", on_abandoned=abandoned.append)
+        tasks = await submitted(batcher, Ticket(Lane()), 0)
+        await gate.started()
+        ticket = Ticket(Lane())
+        lost = await submitted(batcher, ticket, 1, 2)
+        fail(ticket)
+        assert [type(found) for found in await outcomes(lost)] == [error, error]
+        gate.open()
+        await outcomes(tasks + await submitted(batcher, Ticket(Lane()), 3))
+        with pytest.raises(error):
+            await batcher.submit(4, ticket)
+    assert gate.batches == [[0], [3]]
+    assert abandoned == [reason, reason]
+
+
+async def test_an_item_that_would_end_too_late_is_shed_at_dispatch_and_at_enqueue() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(gate, pool=pool, name="s", after_s=lambda: 100.0)
+        tasks = await submitted(batcher, Ticket(Lane()), 0)
+        await gate.started()
+        ticket = Ticket(Lane(), deadline=time.monotonic() + 200.0)
+        late = await submitted(batcher, ticket, 1)
+        ticket.deadline -= 150.0
+        gate.open()
+        assert [type(found) for found in await outcomes(late)] == [DeadlineError]
+        with pytest.raises(DeadlineError):
+            await batcher.submit(2, Ticket(Lane(), deadline=time.monotonic() + 50.0))
         await outcomes(tasks)
-    assert recorder.batches == [batch]
+    assert gate.batches == [[0]]
 
 
-async def test_the_queue_delay_of_each_batch_is_its_own() -> None:
-    recorder = Recorder()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=2, max_queue_delay_s=0.02),
-        )
-        await outcomes(await begin(batcher, 1, 2))  # full: goes before its timer
-        await outcomes(await begin(batcher, 3))
-        await outcomes(await begin(batcher, 4))
-    assert recorder.batches == [[1, 2], [3], [4]]
+def test_a_check_fails_when_less_time_is_left_than_needed() -> None:
+    ticket = Ticket(Lane(), deadline=time.monotonic() + 60)
+    ticket.check(needed_s=1.0)
+    with pytest.raises(DeadlineError):
+        ticket.check(needed_s=120.0)
 
 
 async def test_draining_refuses_new_items() -> None:

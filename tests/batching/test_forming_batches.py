@@ -1,0 +1,316 @@
+"""Which items go together: by cost, free workers, queue delay and latency objective."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.batching import (
+    BatchPolicy,
+    Lane,
+    MicroBatcher,
+    Ticket,
+    WorkerPool,
+)
+from service.batching.batcher import share_of
+from tests.support.batching import (
+    NEVER_S,
+    SAFETY_NET_S,
+    Gate,
+    Recorder,
+    begin,
+    outcomes,
+    submitted,
+    workers,
+)
+
+
+async def test_a_lone_item_is_dispatched_at_once_and_without_a_timer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timers: list[object] = []
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            lambda items: list(items), pool=pool, name="s", policy=BatchPolicy(max_batch_cost=64)
+        )
+        monkeypatch.setattr(
+            asyncio.get_running_loop(), "call_later", lambda *args, **_: timers.append(args)
+        )
+        assert await batcher.submit(7) == 7
+        monkeypatch.undo()
+    assert timers == []
+
+
+async def test_items_that_wait_for_a_busy_worker_go_together() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        tasks = await begin(batcher, 0)
+        await gate.started()
+        tasks += await begin(batcher, 1, 2, 3)
+        gate.open()
+        assert await outcomes(tasks) == [0, 10, 20, 30]
+    assert gate.batches == [[0], [1, 2, 3]]
+
+
+async def test_a_batch_ends_where_the_next_item_would_exceed_the_cost() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=10), cost=lambda item: item
+        )
+        tasks = await begin(batcher, 1)
+        await gate.started()
+        tasks += await begin(batcher, 4, 6, 5, 4, 2, 9)
+        gate.open()
+        await outcomes(tasks)
+    assert gate.batches == [[1], [4, 6], [5, 4], [2], [9]]
+
+
+async def test_an_item_above_the_cost_limit_runs_alone() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3), cost=lambda item: item
+        )
+        tasks = await begin(batcher, 1)
+        await gate.started()
+        tasks += await begin(batcher, 1, 50, 1)
+        gate.open()
+        assert await outcomes(tasks) == [10, 10, 500, 10]
+    assert gate.batches == [[1], [1], [50], [1]]
+
+
+async def test_every_free_worker_gets_a_batch() -> None:
+    gate = Gate()
+    async with workers(3) as pool:
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        tasks = await begin(batcher, 0, 1, 2, 3, 4)
+        await gate.started(3)
+        assert sorted(gate.batches) == [[0, 1], [2, 3], [4]]
+        gate.open()
+        await outcomes(tasks)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "idle", "workers", "taken"),
+    [(1, 1, 2, 1), (2, 1, 2, 2), (7, 1, 2, 5), (12, 1, 2, 8), (7, 2, 2, 4), (7, 1, 1, 7)],
+)
+def test_free_workers_share_and_the_last_one_leaves_something(
+    waiting: int, idle: int, workers: int, taken: int
+) -> None:
+    assert share_of(waiting, idle, workers) == taken
+
+
+async def test_stages_that_share_a_pool_never_run_more_jobs_than_it_has_workers() -> None:
+    gate = Gate()
+    async with workers(2) as pool:
+        stages = [MicroBatcher(gate, pool=pool, name=name) for name in "abc"]
+        tasks = [task for stage in stages for task in await begin(stage, 1, 2, 3, 4)]
+        await gate.started(2)
+        assert sum(stage.waiting for stage in stages) == 10
+        for _ in tasks:
+            gate.let_through()
+        await outcomes(tasks)
+    assert len(gate.batches) == 12
+    assert gate.peak == 2
+
+
+async def test_a_lone_item_is_run_by_itself_only_while_no_worker_has_anything_to_do() -> None:
+    gate, lone = Gate(), Recorder()
+    async with workers(2) as pool:
+        batcher = MicroBatcher(gate, alone=lone, pool=pool, name="s", policy=BatchPolicy(4))
+        ticket = Ticket(Lane())
+        await outcomes(await submitted(batcher, ticket, 1))
+        assert not batcher.fit.observed
+        tasks = await submitted(batcher, ticket, 2, 3)
+        await gate.started(2)
+        tasks += await submitted(batcher, ticket, 4)
+        gate.let_through()
+        await gate.started()
+        gate.open()
+        await outcomes(tasks)
+        assert batcher.fit.observed
+    assert lone.batches == [[1]]
+    assert sorted(gate.batches) == [[2], [3], [4]]
+
+
+async def test_a_queue_delay_lets_items_gather() -> None:
+    recorder = Recorder()
+    async with workers(2) as pool:
+        batcher = MicroBatcher(
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=0.02),
+        )
+        assert await outcomes(await begin(batcher, 1, 2, 3)) == [10, 20, 30]
+    assert recorder.batches == [[1, 2, 3]]
+
+
+async def test_a_full_batch_does_not_wait_for_the_queue_delay() -> None:
+    recorder = Recorder()
+    async with workers(2) as pool:
+        batcher = MicroBatcher(
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
+        )
+        tasks = await begin(batcher, 1, 2)
+        assert recorder.batches == []
+        assert await outcomes(tasks + await begin(batcher, 3)) == [10, 20, 30]
+    assert recorder.batches == [[1, 2, 3]]
+
+
+async def test_the_queue_delay_of_each_batch_is_its_own() -> None:
+    recorder = Recorder()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=2, max_queue_delay_s=0.02),
+        )
+        await outcomes(await begin(batcher, 1, 2))  # full: goes before its timer
+        await outcomes(await begin(batcher, 3))
+        await outcomes(await begin(batcher, 4))
+    assert recorder.batches == [[1, 2], [3], [4]]
+
+
+@pytest.mark.parametrize(("leaver", "batch"), [(0, [2, 3, 4]), (1, [1, 3, 4])])
+async def test_cancelled_items_do_not_fill_a_batch(leaver: int, batch: list[int]) -> None:
+    recorder = Recorder()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            recorder,
+            pool=pool,
+            name="s",
+            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
+        )
+        tasks = await begin(batcher, 1, 2)
+        tasks[leaver].cancel()
+        tasks += await begin(batcher, 3)
+        assert batcher.waiting == 2
+        tasks += await begin(batcher, 4)
+        await outcomes(tasks)
+    assert recorder.batches == [batch]
+
+
+async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted() -> None:
+    gate = Gate()
+    async with workers(1) as pool:
+        batcher = MicroBatcher(
+            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=5), cost=lambda item: item
+        )
+        tasks = await begin(batcher, 1)
+        await gate.started()
+        tasks += await begin(batcher, 2, 4, 3)
+        tasks[2].cancel()
+        gate.open()
+        await outcomes(tasks)
+    assert gate.batches == [[1], [2, 3]]
+
+
+@pytest.mark.parametrize(("objective_s", "largest"), [(0.0, 16), (100.0, 16), (4.4, 6), (1.5, 1)])
+async def test_a_latency_objective_bounds_batches_by_the_fit(
+    objective_s: float, largest: int
+) -> None:
+    """A batch of n takes 0.5 n + 1 s by the fit; one worker, so all that fits is taken."""
+    gate = Gate()
+    policy = BatchPolicy(max_batch_cost=16, latency_objective_s=objective_s)
+    async with workers(1) as pool:
+        blocked = Gate()
+        blocker = MicroBatcher(blocked, pool=pool, name="0")
+        batcher = MicroBatcher(gate, pool=pool, name="s", policy=policy)
+        for size in (1, 4, 9):
+            batcher.fit.observe(size, 0.5 * size + 1)
+        ticket = Ticket(Lane(), deadline=math.inf)
+        tasks = await submitted(blocker, ticket, 0)
+        await blocked.started()
+        tasks += await submitted(batcher, ticket, *range(16))
+        # Expected gaps are long, so that nothing waits for company.
+        batcher._gap_s = 60.0
+        blocked.open()
+        await gate.started()
+        gate.open()
+        await outcomes(tasks)
+    assert len(gate.batches[0]) == largest
+
+
+async def test_with_an_objective_a_worker_waits_for_company_that_is_expected_soon() -> None:
+    recorder = Recorder()
+    policy = BatchPolicy(max_batch_cost=3, latency_objective_s=1000.0)
+    async with workers(2) as pool:
+        batcher = MicroBatcher(recorder, pool=pool, name="s", policy=policy)
+        for size in (1, 4, 9):
+            batcher.fit.observe(size, 0.5 * size + 60)  # so long is a call's fixed time
+        tasks = await submitted(batcher, Ticket(Lane()), 1, 2)
+        assert recorder.batches == []
+        await outcomes(tasks + await submitted(batcher, Ticket(Lane()), 3))
+    assert recorder.batches == [[1, 2, 3]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    groups=st.lists(st.lists(st.integers(1, 12), max_size=8), max_size=6),
+    max_cost=st.integers(1, 10),
+    worker_count=st.integers(1, 3),
+    queue_size=st.integers(1, 8),
+    delay_s=st.sampled_from([0.0, 0.0, 0.001]),
+)
+def test_each_item_runs_once_within_the_cost_and_gets_its_own_result(
+    groups: list[list[int]], max_cost: int, worker_count: int, queue_size: int, delay_s: float
+) -> None:
+    batches: list[list[tuple[int, int]]] = []
+
+    def function(items: Sequence[tuple[int, int]]) -> list[str]:
+        batches.append(list(items))
+        return [f"result of {number}" for number, _ in items]
+
+    async def scenario() -> list[str]:
+        async with workers(worker_count) as pool:
+            batcher = MicroBatcher(
+                function,
+                pool=pool,
+                name="s",
+                policy=BatchPolicy(
+                    max_batch_cost=max_cost, max_queue_size=queue_size, max_queue_delay_s=delay_s
+                ),
+                cost=lambda item: item[1],
+            )
+            tasks: list[asyncio.Task[str]] = []
+            for group in groups:
+                for cost in group:
+                    tasks.append(asyncio.create_task(batcher.submit((len(tasks), cost))))
+                await asyncio.sleep(0)
+            async with asyncio.timeout(SAFETY_NET_S):
+                return await asyncio.gather(*tasks)
+
+    results = asyncio.run(scenario())
+    assert results == [f"result of {number}" for number in range(len(results))]
+    ran = Counter(number for batch in batches for number, _ in batch)
+    assert ran == Counter(range(len(results)))
+    for batch in batches:
+        assert len(batch) == 1 or sum(cost for _, cost in batch) <= max_cost
+        assert batch == sorted(batch)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_batch_cost": 0}, {"max_queue_size": 0}, {"max_queue_delay_s": -1.0}]
+)
+async def test_senseless_limits_are_refused(settings: dict[str, float]) -> None:
+    async with workers(1) as pool:
+        with pytest.raises(ValueError, match="start at"):
+            MicroBatcher(Recorder(), pool=pool, name="s", policy=BatchPolicy(**settings))
+
+
+def test_a_pool_without_workers_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one worker"):
+        WorkerPool(0)
