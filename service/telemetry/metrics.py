@@ -40,6 +40,7 @@ CONNECTION_REASONS: Final = (
     "address", "connections", "displaced", "silent", "head_timeout", "head_too_large", "pipeline",
     "malformed", "stopping", "unread",
 )  # fmt: skip
+BACKGROUND_TASKS: Final = ("indexer", "codes", "sweeps", "model_watch")
 _SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # The moment a series began is of no use to Prometheus, and a quarter of the text.
@@ -256,6 +257,13 @@ class Metrics:
             registry=self.registry,
         )
         _begin_at_zero(self.reloads, ("ok", "failed"))
+        self.background_failures = Counter(
+            "facette_background_failures",
+            "Background tasks that ended early and were restarted, by task.",
+            ("task",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.background_failures, BACKGROUND_TASKS)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format; of all processes, where there are several."""
