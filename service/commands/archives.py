@@ -12,7 +12,7 @@ from service.config import Config
 from service.domain.errors import ArchiveError
 from service.domain.types import TenantId
 from service.store.archive.export import Exported, export_tenant
-from service.store.archive.file import ArchiveWriter
+from service.store.archive.file import new_archive
 from service.store.archive.format import Counts
 from service.store.archive.imports import import_tenant
 from service.store.blob.index import database_id
@@ -27,7 +27,7 @@ def run_export(config: Config, tenant_id: TenantId, path: Path, *, images: bool)
     async def export() -> Exported:
         blobs = await blobs_of(config) if images else None
         async with current_database(config) as connection:
-            with ArchiveWriter(path) as archive:
+            with new_archive(path) as archive:
                 return await export_tenant(connection, archive, tenant_id, blobs)
 
     done = asyncio.run(export())
