@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import secrets
 import shutil
@@ -276,10 +275,6 @@ def _run(server: Server, listener: socket.socket) -> int:
     # A worker that ends a model call needs Python's lock, and the event loop gives it up only after
     # this interval: with the default of 5 ms a core is often idle meanwhile.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    # A failed start says itself what is wrong; the server's remark after it adds nothing.
-    logging.getLogger("uvicorn.error").addFilter(
-        lambda record: not record.getMessage().startswith("Application startup failed")
-    )
     try:
         server.run(sockets=[listener])
     except SystemExit:  # how uvicorn reports a failed start

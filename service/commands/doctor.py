@@ -60,7 +60,7 @@ async def _examine_tenant(
     counts = await rows_by_kind(connection, tenant_id)
     exists = counts.pop("tenants") == 1
     indexes = await indexes_of_tenant(connection, tenant_id)
-    report.counts = {**counts, "blobs": blobs, "vector_indexes": len(indexes)}
+    report.count(**counts, blobs=blobs, vector_indexes=len(indexes))
     left = ", ".join(
         f"{count} {kind.replace('_', ' ')}" for kind, count in report.counts.items() if count
     )

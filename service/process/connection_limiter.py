@@ -1,4 +1,4 @@
-"""Room for connections, in all and of one address, and which one goes for another."""
+"""The limits on open connections, in total and per address, and which idle one is evicted."""
 
 from __future__ import annotations
 
@@ -11,66 +11,76 @@ from typing import Protocol
 from service.app.settings import share
 from service.config import Config
 
-# What stays free of a process's file descriptors, for files and the database: a quarter of them,
-# and these.
+# A quarter of a process's file descriptors, and this many more, stay free for files and the
+# database.
 _DESCRIPTORS_KEPT = 128
-_FEWEST_PLACES = 16
+_FEWEST_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceLimits:
-    """How many connections may be open, in all and of one address."""
+class ConnectionLimits:
+    """How many connections may be open. per_address: from one address."""
 
     total: int
-    of_one_address: int
+    per_address: int
 
 
-def place_limits(config: Config, descriptors: int) -> PlaceLimits:
-    """How many connections one process may have open.
+def connection_limits(config: Config, descriptors: int) -> ConnectionLimits:
+    """The limits of one process.
 
     Args:
-        descriptors: files that it may have open, connections included.
+        descriptors: file descriptors that the process may have, connections included.
     """
     server = config.server
     granted = descriptors - descriptors // 4 - _DESCRIPTORS_KEPT
-    total = max(_FEWEST_PLACES, min(share(server.max_connections, config), granted))
-    of_one = total - total // 4
+    total = max(_FEWEST_CONNECTIONS, min(share(server.max_connections, config), granted))
+    per_address = total - total // 4
     if server.max_connections_per_address:
-        of_one = min(share(server.max_connections_per_address, config), total)
-    return PlaceLimits(total, of_one)
+        per_address = min(share(server.max_connections_per_address, config), total)
+    return ConnectionLimits(total, per_address)
 
 
-class Guest(Protocol):
-    """What has a place: a connection."""
+class Evictable(Protocol):
+    """A connection that can be closed to free its slot."""
 
-    def displace(self) -> None:
-        """Go at once: the place is another's now."""
+    def evict(self) -> None:
+        """Close at once."""
 
 
 @dataclass(slots=True)
 class _Address:
-    """The guests of one address, in the order in which they began to wait."""
+    """The connections of one address. idle: in the order in which they became idle."""
 
     count: int = 0
-    waiting: OrderedDict[Guest, None] = field(default_factory=OrderedDict)
+    idle: OrderedDict[Evictable, None] = field(default_factory=OrderedDict)
+
+    def add(self, connection: Evictable) -> None:
+        self.count += 1
+        self.idle[connection] = None
+
+    def remove(self, connection: Evictable) -> None:
+        self.count -= 1
+        self.idle.pop(connection, None)
 
 
-class Places:
-    """Gives each connection a place, as long as there are any.
+class ConnectionLimiter:
+    """Gives a slot to each connection while there is one, or evicts an idle connection for it.
 
-    A guest is waiting while nothing is done for it: it is silent, has sent half a head, or does
-    not take its answers. When all places are taken, whoever comes gets the place of a waiting
-    guest: of its own address where that has all it may have, else of the address that has the most
-    waiting ones; there, of the one that has waited longest. So silence keeps nobody out.
+    A connection is idle while no request of it is served: it is silent, has sent half a head, or
+    does not read its answers. When all slots are taken, a new connection evicts the one that has
+    been idle longest. It is chosen among the connections of the same address where that address is
+    at its own limit, and else among those of the address with the most idle connections. Silent
+    connections therefore keep no new one out.
 
     Args:
-        on_size: called with the number of guests whenever it changes.
-        on_refusal: called with why a guest was refused ("address", "connections") or "displaced".
+        on_size: called with the number of connections when it changes.
+        on_refusal: called with the reason of a refusal, "address" or "connections", and with
+            "displaced" for an eviction.
     """
 
     def __init__(
         self,
-        limits: PlaceLimits,
+        limits: ConnectionLimits,
         *,
         on_size: Callable[[int], None],
         on_refusal: Callable[[str], None],
@@ -78,69 +88,66 @@ class Places:
         self._limits = limits
         self._on_size = on_size
         self._on_refusal = on_refusal
-        self._networks: dict[Guest, str] = {}
+        self._networks: dict[Evictable, str] = {}
         self._addresses: dict[str, _Address] = {}
 
-    def take(self, guest: Guest, host: str) -> bool:
-        """Give a new guest a place, where it waits; False when there is none.
+    def acquire(self, connection: Evictable, host: str) -> bool:
+        """Give a slot to a new connection, which is idle; False when there is none.
 
         Args:
-            host: the address it calls from.
+            host: the address of the client.
         """
         network = network_of(host)
         if not self._make_room(network):
             return False
-        own = self._addresses.setdefault(network, _Address())
-        own.count += 1
-        own.waiting[guest] = None
-        self._networks[guest] = network
+        self._addresses.setdefault(network, _Address()).add(connection)
+        self._networks[connection] = network
         self._on_size(len(self._networks))
         return True
 
-    def wait(self, guest: Guest) -> None:
-        """From now on nothing is done for it; one that waits already goes on waiting."""
-        if guest in self._networks:
-            self._addresses[self._networks[guest]].waiting.setdefault(guest)
+    def mark_idle(self, connection: Evictable) -> None:
+        """No request is served any more; a connection that is idle already keeps its turn."""
+        if connection in self._networks:
+            self._addresses[self._networks[connection]].idle.setdefault(connection)
 
-    def work(self, guest: Guest) -> None:
-        """It is being served, and keeps its place."""
-        if guest in self._networks:
-            self._addresses[self._networks[guest]].waiting.pop(guest, None)
+    def mark_busy(self, connection: Evictable) -> None:
+        """A request is served: the connection is not evicted."""
+        if connection in self._networks:
+            self._addresses[self._networks[connection]].idle.pop(connection, None)
 
-    def leave(self, guest: Guest) -> None:
-        """It has gone, or has no place any more."""
-        network = self._networks.pop(guest, None)
+    def release(self, connection: Evictable) -> None:
+        """Free the slot; nothing happens where the connection has none."""
+        network = self._networks.pop(connection, None)
         if network is None:
             return
-        own = self._addresses[network]
-        own.count -= 1
-        own.waiting.pop(guest, None)
-        if not own.count:
+        address = self._addresses[network]
+        address.remove(connection)
+        if not address.count:
             del self._addresses[network]
         self._on_size(len(self._networks))
 
     def _make_room(self, network: str) -> bool:
-        own = self._addresses.get(network)
-        if own is not None and own.count >= self._limits.of_one_address:
-            return self._displace_one_of(own, "address")
+        address = self._addresses.get(network)
+        if address is not None and address.count >= self._limits.per_address:
+            return self._evict_one_of(address, "address")
         if len(self._networks) < self._limits.total:
             return True
-        most = max(self._addresses.values(), key=lambda each: len(each.waiting))
-        return self._displace_one_of(most, "connections")
+        most_idle = max(self._addresses.values(), key=lambda each: len(each.idle))
+        return self._evict_one_of(most_idle, "connections")
 
-    def _displace_one_of(self, address: _Address, reason: str) -> bool:
-        if not address.waiting:
+    def _evict_one_of(self, address: _Address, reason: str) -> bool:
+        if not address.idle:
             self._on_refusal(reason)
             return False
-        longest = next(iter(address.waiting))
-        self.leave(longest)
-        longest.displace()
+        longest = next(iter(address.idle))
+        self.release(longest)
+        longest.evict()
         self._on_refusal("displaced")
         return True
 
 
 def network_of(host: str) -> str:
-    """Whose an address is: itself, or the /64 network of IPv6 that one caller has to itself."""
+    """The unit that the limit per address counts: an IPv4 address, or the /64 network of IPv6."""
     if ":" not in host:
         return host
     address = IPv6Address(host.partition("%")[0])
