@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -32,9 +31,9 @@ from service.domain.names import NAME_RULE, is_name
 from service.domain.types import TenantId
 from service.machine.descriptors import raise_descriptor_limit
 from service.process.server import Server
-from service.process.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
+from service.process.supervisor import Supervisor, child_command, say_ready
 from service.store.database.database import Database
-from service.telemetry import configure_logging
+from service.telemetry import configure_logging, remove_shared_metrics
 
 _SWITCH_INTERVAL_S = 1e-4
 
@@ -251,8 +250,8 @@ def _serve_process(options: argparse.Namespace) -> int:
         say = partial(say_ready, options.ready)
         server = _server(Service(config, load), say, operations, options.parent)
         status = _run(server, listener)
-    if server.orphaned:  # nobody else is left to do it
-        shutil.rmtree(os.environ[SHARED_METRICS_DIR], ignore_errors=True)
+    if server.orphaned:  # else the supervisor removes them
+        remove_shared_metrics()
     return status
 
 

@@ -22,7 +22,7 @@ from service.domain.errors import ConfigError
 from service.process.hangup import Hangup
 from service.runtime.manifest import load_manifest
 from service.store.database.database import Database
-from service.telemetry import configure_logging, forget_process
+from service.telemetry import configure_logging, forget_process, shared_metrics_environment
 
 _logger = logging.getLogger(__name__)
 
@@ -33,8 +33,6 @@ _LONGEST_PAUSE_S = 30.0
 # What a process needs beyond its limits to close its models and its connections.
 _CLOSING_S = 15.0
 _READY = b"+"
-# Where prometheus_client keeps the numbers of several processes.
-SHARED_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(eq=False, slots=True)
@@ -123,7 +121,7 @@ class Supervisor:
                 FACETTE_DATABASE_DBNAME=settings.dbname,
                 FACETTE_DATABASE_USER=settings.user,
                 FACETTE_DATABASE_PASSWORD=settings.password,
-                **{SHARED_METRICS_DIR: metrics_dir},
+                **shared_metrics_environment(metrics_dir),
             )
             inherited = _Inherited(environment, alive, metrics_dir)
             keepers = [

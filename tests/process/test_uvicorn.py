@@ -32,8 +32,10 @@ ATTRIBUTES: list[tuple[type, str, str]] = [
     (ServerState, "connections tasks default_headers total_requests", "the end of connections"),
     (
         HttpToolsProtocol,
-        "app client connections cycle flow headers loop parser pipeline scope server_state tasks "
-        "timeout_keep_alive timeout_keep_alive_task transport",
+        (
+            "app client connections cycle flow headers loop parser pipeline scope server_state "
+            "tasks timeout_keep_alive timeout_keep_alive_task transport"
+        ),
         "Connection: limits, pipelining, refusals and keep-alive",
     ),
     (
@@ -85,8 +87,10 @@ METHODS: list[tuple[Callable[..., object], str, str]] = [
     (
         HttpToolsProtocol.on_response_complete,
         "self",
-        "self.transport.is_closing self.flow.resume_reading self.pipeline.pop "
-        "self._start_asgi_task self.timeout_keep_alive_task",
+        (
+            "self.transport.is_closing self.flow.resume_reading self.pipeline.pop "
+            "self._start_asgi_task self.timeout_keep_alive_task"
+        ),
     ),
     (HttpToolsProtocol._start_asgi_task, "self cycle app", "cycle.run_asgi self.tasks.add"),
     (HttpToolsProtocol._unset_keepalive_if_required, "self", "self.timeout_keep_alive_task"),
@@ -127,8 +131,8 @@ def _made_by(kind: type) -> set[str]:
 def test_attributes_are_made_by_the_constructor(kind: type, names: str, used_for: str) -> None:
     missing = set(names.split()) - _made_by(kind)
     assert not missing, (
-        f"{kind.__module__}.{kind.__name__} has no {missing} any more. Find what replaces them in its "
-        f"source, and change service/process, where they are used for: {used_for}."
+        f"{kind.__module__}.{kind.__name__} has no {missing} any more. Find the replacement in "
+        f"its source, and change service/process, where they are used for: {used_for}."
     )
 
 
@@ -147,15 +151,15 @@ def test_methods_have_the_signature_and_do_what_is_relied_on(
     missing = set(relied_on.split()) - _dotted(method)
     assert not missing, (
         f"{name} does not mention {missing} any more. Read its new source, and compare it with the "
-        "override in service/process/server.py or connection.py, and with the tests beside this one."
+        "override in service/process/server.py or connection.py."
     )
 
 
 def test_requests_report_their_end_to_the_connection() -> None:
     create = _dotted(HttpToolsProtocol.on_headers_complete)
     assert "self.on_response_complete" in create, (
-        "a request no longer calls on_response_complete at its end: Connection.on_response_complete "
-        "frees its input and starts the next one"
+        "a request no longer calls on_response_complete at its end, where Connection frees its "
+        "input and starts the next one"
     )
 
 
@@ -165,8 +169,10 @@ def test_requests_report_their_end_to_the_connection() -> None:
         (httptools, "HttpParserError HttpParserUpgrade HttpRequestParser"),
         (
             httptools.HttpRequestParser,
-            "feed_data get_http_version get_method should_keep_alive should_upgrade "
-            "set_dangerous_leniencies",
+            (
+                "feed_data get_http_version get_method should_keep_alive should_upgrade "
+                "set_dangerous_leniencies"
+            ),
         ),
     ],
     ids=["httptools", "HttpRequestParser"],

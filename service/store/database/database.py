@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -18,6 +19,7 @@ from service.store.database.active_model import active_model
 from service.store.database.migrations import migrate
 from service.store.database.role import SERVICE_ROLE
 from service.store.database.statements import SQL
+from service.store.database.transactions import in_transaction
 
 _logger = logging.getLogger(__name__)
 
@@ -145,18 +147,12 @@ class Database:
         Raises:
             StoreUnavailableError: with `outcome_unknown` when the commit itself broke.
         """
-        async with self._connection() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
-                await connection.execute(SQL["use_tenant"], tenant_id)
-                yield connection
-            except BaseException:
-                if not connection.is_closed():
-                    await transaction.rollback()
-                raise
-            with _translated(committing=True):
-                await transaction.commit()
+        async with (
+            self._connection() as connection,
+            in_transaction(connection, partial(_translated, committing=True)),
+        ):
+            await connection.execute(SQL["use_tenant"], tenant_id)
+            yield connection
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
