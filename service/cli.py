@@ -15,10 +15,16 @@ from pathlib import Path
 
 from service import __version__
 from service.app.service import Service
-from service.app.settings import database_settings
+from service.app.settings import (
+    blob_place,
+    database_place,
+    database_settings,
+    index_settings,
+    session_settings,
+)
 from service.commands.archives import run_export, run_import
-from service.commands.doctor import run_doctor
-from service.commands.reembed import ReembedOptions, reembed
+from service.commands.doctor import DoctorSettings, run_doctor
+from service.commands.reembed import ReembedOptions, ReembedPlaces, reembed
 from service.config import (
     CONFIG_PATH_VARIABLE,
     ENVIRONMENT_PREFIX,
@@ -177,15 +183,26 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    return run_doctor(_quiet_config(options), tenant_id=options.tenant, as_json=options.json)
+    settings = DoctorSettings.of(_quiet_config(options))
+    return run_doctor(settings, tenant_id=options.tenant, as_json=options.json)
 
 
 def _export_tenant(options: argparse.Namespace) -> int:
-    return run_export(_quiet_config(options), options.tenant, options.file, images=options.images)
+    config = _quiet_config(options)
+    blobs = blob_place(config) if options.images else None
+    return run_export(database_place(config), blobs, options.tenant, options.file)
 
 
 def _import_tenant(options: argparse.Namespace) -> int:
-    return run_import(_quiet_config(options), options.file, options.rename)
+    config = _quiet_config(options)
+    return run_import(
+        database_place(config),
+        blob_place(config),
+        options.file,
+        options.rename,
+        keep_photos=config.blobs.store_images,
+        largest_photo_bytes=config.server.max_body_bytes,
+    )
 
 
 def _tenant(text: str) -> TenantId:
@@ -206,7 +223,13 @@ def _reembed(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     configure_logging(config.server.log_level, as_json=config.server.log_json)
     return reembed(
-        config,
+        ReembedPlaces(
+            config.paths.models_dir,
+            database_place(config),
+            blob_place(config),
+            session_settings(config),
+            index_settings(config.match, config.vector_index),
+        ),
         ReembedOptions(options.model, options.leave_lost_faces, options.keep_old, options.json),
     )
 
