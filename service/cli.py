@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import secrets
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -17,10 +15,16 @@ from pathlib import Path
 
 from service import __version__
 from service.app.service import Service
-from service.app.settings import database_settings
+from service.app.settings import (
+    blob_place,
+    database_place,
+    database_settings,
+    index_settings,
+    session_settings,
+)
 from service.commands.archives import run_export, run_import
-from service.commands.doctor import run_doctor
-from service.commands.reembed import ReembedOptions, reembed
+from service.commands.doctor import DoctorSettings, run_doctor
+from service.commands.reembed import ReembedOptions, ReembedPlaces, reembed
 from service.config import (
     CONFIG_PATH_VARIABLE,
     ENVIRONMENT_PREFIX,
@@ -33,9 +37,9 @@ from service.domain.names import NAME_RULE, is_name
 from service.domain.types import TenantId
 from service.machine.descriptors import raise_descriptor_limit
 from service.process.server import Server
-from service.process.supervisor import SHARED_METRICS_DIR, Supervisor, child_command, say_ready
+from service.process.supervisor import Supervisor, child_command, say_ready
 from service.store.database.database import Database
-from service.telemetry import configure_logging
+from service.telemetry import configure_logging, remove_shared_metrics
 
 _SWITCH_INTERVAL_S = 1e-4
 
@@ -179,15 +183,26 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    return run_doctor(_quiet_config(options), tenant_id=options.tenant, as_json=options.json)
+    settings = DoctorSettings.of(_quiet_config(options))
+    return run_doctor(settings, tenant_id=options.tenant, as_json=options.json)
 
 
 def _export_tenant(options: argparse.Namespace) -> int:
-    return run_export(_quiet_config(options), options.tenant, options.file, images=options.images)
+    config = _quiet_config(options)
+    blobs = blob_place(config) if options.images else None
+    return run_export(database_place(config), blobs, options.tenant, options.file)
 
 
 def _import_tenant(options: argparse.Namespace) -> int:
-    return run_import(_quiet_config(options), options.file, options.rename)
+    config = _quiet_config(options)
+    return run_import(
+        database_place(config),
+        blob_place(config),
+        options.file,
+        options.rename,
+        keep_photos=config.blobs.store_images,
+        largest_photo_bytes=config.server.max_body_bytes,
+    )
 
 
 def _tenant(text: str) -> TenantId:
@@ -208,7 +223,13 @@ def _reembed(options: argparse.Namespace) -> int:
     config = load_config(options.config)
     configure_logging(config.server.log_level, as_json=config.server.log_json)
     return reembed(
-        config,
+        ReembedPlaces(
+            config.paths.models_dir,
+            database_place(config),
+            blob_place(config),
+            session_settings(config),
+            index_settings(config.match, config.vector_index),
+        ),
         ReembedOptions(options.model, options.leave_lost_faces, options.keep_old, options.json),
     )
 
@@ -252,8 +273,8 @@ def _serve_process(options: argparse.Namespace) -> int:
         say = partial(say_ready, options.ready)
         server = _server(Service(config, load), say, operations, options.parent)
         status = _run(server, listener)
-    if server.orphaned:  # nobody else is left to do it
-        shutil.rmtree(os.environ[SHARED_METRICS_DIR], ignore_errors=True)
+    if server.orphaned:  # else the supervisor removes them
+        remove_shared_metrics()
     return status
 
 
@@ -276,10 +297,6 @@ def _run(server: Server, listener: socket.socket) -> int:
     # A worker that ends a model call needs Python's lock, and the event loop gives it up only after
     # this interval: with the default of 5 ms a core is often idle meanwhile.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    # A failed start says itself what is wrong; the server's remark after it adds nothing.
-    logging.getLogger("uvicorn.error").addFilter(
-        lambda record: not record.getMessage().startswith("Application startup failed")
-    )
     try:
         server.run(sockets=[listener])
     except SystemExit:  # how uvicorn reports a failed start

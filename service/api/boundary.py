@@ -63,9 +63,13 @@ class Boundary:
         self._app = app
         self._lifespan = lifespan
         self._metrics = metrics
-        self.max_body_bytes = max_body_bytes
+        self._max_body_bytes = max_body_bytes
         self._tracing = tracing
         self._pace = Pace(per_s=_UNAUTHORISED_PER_S, burst=_UNAUTHORISED_PER_S)
+
+    def limit_bodies(self, max_body_bytes: int) -> None:
+        """Refuse longer bodies of requests that begin from now on."""
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -75,7 +79,7 @@ class Boundary:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         scope["app"] = self  # tells the router to raise what it cannot route
-        exchange = _Exchange(scope, receive, send, self.max_body_bytes)
+        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         headers = Headers(scope=scope)
         with self._tracing.request(scope["method"], scope["path"], headers) as span:
             await self._serve(scope, exchange, span)
@@ -85,14 +89,14 @@ class Boundary:
             exchange.check_announced_length()
             await self._app(scope, exchange.receive, exchange.send)
         except WithdrawnError as error:
-            exchange.status, exchange.code = _CLIENT_GONE, error.code
+            exchange.note(_CLIENT_GONE, error.code)
         except FacetteError as error:
             await self._answer_error(exchange, error)
         except HTTPException as error:
             await self._answer_error(exchange, routing_error(error.status_code), error.headers)
         except ClientDisconnect:
             self._metrics.clients_gone.inc()
-            exchange.status, exchange.code = _CLIENT_GONE, WithdrawnError.code
+            exchange.note(_CLIENT_GONE, WithdrawnError.code)
         except asyncio.CancelledError:  # only a shutdown whose time is over does that
             await self._answer_error(exchange, StoppingError("The service is shutting down."))
         except Exception as error:
@@ -109,7 +113,7 @@ class Boundary:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._metrics.errors.labels(error.code).inc()
-        exchange.code = error.code
+        exchange.note(exchange.status, error.code)
         if isinstance(error, _UNAUTHORISED):
             await self._pace.turn()
         response = error_response(error, headers)
@@ -170,6 +174,10 @@ class _Exchange:
         if content_type.lower().startswith("multipart/form-data") or is_image(content_type):
             return max_body_bytes
         return min(max_body_bytes, _MAX_PLAIN_BODY_BYTES)
+
+    def note(self, status: int, code: str) -> None:
+        """Take note of the outcome, for metrics and the log."""
+        self.status, self.code = status, code
 
     def check_announced_length(self) -> None:
         """Refuse by Content-Length before a byte of the body is read.
@@ -249,15 +257,16 @@ class _Exchange:
 async def run_lifespan(
     running: AbstractAsyncContextManager[None], receive: Receive, send: Send
 ) -> None:
-    """Enter `running` when the server starts, leave it when the server stops.
+    """Enter `running` when the server starts, and leave it when the server stops.
 
-    Errors that name their own remedy reach the server as a message; others pass through.
+    Args:
+        running: raises where the service cannot start, after it has logged the reason.
     """
     await receive()
     try:
         await running.__aenter__()
-    except FacetteError as error:
-        await send({"type": "lifespan.startup.failed", "message": error.message})
+    except Exception:
+        await send({"type": "lifespan.startup.failed"})
         return
     await send({"type": "lifespan.startup.complete"})
     try:

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.types import Receive
 
+from service.api.accept import preferred
 from service.api.forms import Field, merge, once, parse_query, read_form
 from service.batching import Priority
 from service.domain.errors import (
@@ -51,7 +52,7 @@ class Parameters:
     Args:
         values: those of query string and form.
         image: the body, if it is one.
-        accept: the request's Accept header.
+        accept: value of the Accept header; empty where there is none.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class Parameters:
         listed = ", ".join(f"'{word}'" for word in words)
         raise ParameterError(name, f"The parameter '{name}' must be one of {listed}.")
 
-    def wants(self, media_type: str) -> bool:
-        """Whether the caller asked for this type by name."""
-        return media_type in self._accept
+    def media_type(self, offers: Sequence[str]) -> str:
+        """The media type of `offers`, the default first, that the client prefers."""
+        return preferred(self._accept, offers)
 
     def tenant_id(self) -> TenantId:
         """The tenant, which every route needs."""
@@ -197,7 +198,7 @@ async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIte
         raise UnavailableError("The service cannot take uploads at the moment.") from error
     try:
         values = merge(call.query, once(form.multi_items()))
-        yield Parameters(call, values, image, headers.get("accept", ""))
+        yield Parameters(call, values, image, ", ".join(headers.getlist("accept")))
     finally:
         await form.close()
 

@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from service.domain.types import Detection, Embedding, FaceQuality
 
+BINARY_TYPE = "application/octet-stream"
+
 
 class Json(Response):
     """A JSON body; NumPy arrays become lists of numbers."""
@@ -28,7 +30,7 @@ def embedding_bytes(embeddings: Sequence[Embedding], dimension: int) -> Response
     rows = np.asarray(embeddings, dtype="<f4").reshape(-1, dimension)
     return Response(
         rows.tobytes(),
-        media_type="application/octet-stream",
+        media_type=BINARY_TYPE,
         headers={"X-Embedding-Shape": f"{len(rows)},{dimension}"},
     )
 

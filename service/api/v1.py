@@ -7,13 +7,21 @@ from typing import Any
 from starlette.responses import Response
 
 from service.api.params import Parameters
-from service.api.render import EMBEDDING_FORMATS, Json, detection, embedding_bytes, quality
+from service.api.render import (
+    BINARY_TYPE,
+    EMBEDDING_FORMATS,
+    Json,
+    detection,
+    embedding_bytes,
+    quality,
+)
 from service.api.services import ApiServices
 from service.api.tickets import CostClass, ticket_for
 from service.domain.types import ClusterId, Embedding
 from service.telemetry import StageClock
 
 _INPUTS = ("photo", "crop")
+_EMBEDDING_TYPES = (Json.media_type, BINARY_TYPE)
 # Callers that name no tenant share a lane.
 _NOBODY = ""
 
@@ -62,7 +70,7 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
                 for face in found.faces
             ]
             body |= {"width": found.width, "height": found.height, "turned": found.turned}
-    if given.wants("application/octet-stream"):
+    if given.media_type(_EMBEDDING_TYPES) == BINARY_TYPE:
         answer = embedding_bytes(embeddings, recognize.dimension)
         answer.headers["X-Model-Space"] = recognize.space
         return _timed(clock, answer)

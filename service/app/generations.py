@@ -49,15 +49,26 @@ class Kept(Generic[R]):
 
 class _Generation(Generic[S]):
     def __init__(self, services: S, end: Callable[[], Awaitable[None]]) -> None:
-        self.services = services
-        self.leases = 0
-        self.unused = asyncio.Event()
-        self.unused.set()
+        self._services = services
         self._end = end
+        self._leases = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @contextmanager
+    def lease(self) -> Iterator[S]:
+        self._leases += 1
+        self._unused.clear()
+        try:
+            yield self._services
+        finally:
+            self._leases -= 1
+            if not self._leases:
+                self._unused.set()
 
     async def retire(self) -> None:
-        """Wait for the requests that hold it, then end it."""
-        await self.unused.wait()
+        """Wait until no request holds a lease, then end the generation."""
+        await self._unused.wait()
         await self._end()
 
 
@@ -81,14 +92,8 @@ class Generations(Generic[S]):
         generation = self._current
         if generation is None:
             raise RuntimeError("nothing serves yet, or no longer")
-        generation.leases += 1
-        generation.unused.clear()
-        try:
-            yield generation.services
-        finally:
-            generation.leases -= 1
-            if not generation.leases:
-                generation.unused.set()
+        with generation.lease() as services:
+            yield services
 
     def replace(self, services: S, end: Callable[[], Awaitable[None]]) -> None:
         """Serve requests from now on with `services`.

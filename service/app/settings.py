@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.analysis.analyzer import AnalysisSettings
@@ -17,7 +18,7 @@ from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
 from service.store.blob.names import S3Settings
 from service.store.database.database import DatabaseSettings
-from service.store.embedded.server import embedded_server
+from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
 from service.store.face.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
@@ -92,8 +93,39 @@ def first_model(config: Config) -> str:
     return f"{config.inference.model}-{COMPATIBLE_NAME}"
 
 
-def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
-    """Where the database is; without a configured one the embedded server runs with the stack."""
+@dataclass(frozen=True, slots=True)
+class EmbeddedPlace:
+    """The embedded database of a data folder, and the limits of its clients.
+
+    server: the size of the server. The limits are those of `DatabaseSettings`.
+    """
+
+    data_dir: Path
+    server: EmbeddedSettings
+    max_connections: int
+    acquire_timeout_s: float
+    statement_timeout_s: float
+
+    def settings_at(self, address: EmbeddedAddress) -> DatabaseSettings:
+        """The settings of a client of the server at this address."""
+        return DatabaseSettings(
+            address.socket_dir,
+            address.port,
+            address.dbname,
+            address.user,
+            "",
+            self.max_connections,
+            self.acquire_timeout_s,
+            self.statement_timeout_s,
+        )
+
+
+DatabasePlace = DatabaseSettings | EmbeddedPlace
+"""A database server, or the data folder of the embedded one."""
+
+
+def database_place(config: Config) -> DatabasePlace:
+    """The configured database server, or the embedded one where none is configured."""
     pool = config.database_pool
     connections = min(
         pool.max_connections, max(_FEWEST_CONNECTIONS, share(pool.max_connections, config))
@@ -109,10 +141,28 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
         config.embedded_database.max_wal_size_mb,
         connections * config.server.processes,
     )
-    address = stack.enter_context(embedded_server(config.paths.data_dir, embedded))
-    return DatabaseSettings(
-        address.socket_dir, address.port, address.dbname, address.user, "", *limits
-    )
+    return EmbeddedPlace(config.paths.data_dir, embedded, *limits)
+
+
+def database_at(place: DatabasePlace, stack: ExitStack | AsyncExitStack) -> DatabaseSettings:
+    """The settings of a client; an embedded server runs for as long as the stack is open.
+
+    Raises:
+        ConfigError: the embedded server does not start.
+    """
+    if isinstance(place, DatabaseSettings):
+        return place
+    return place.settings_at(stack.enter_context(embedded_server(place.data_dir, place.server)))
+
+
+def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
+    """The settings of a client of the configured database, as `database_at` gives them."""
+    return database_at(database_place(config), stack)
+
+
+def session_settings(config: Config) -> SessionSettings:
+    """The settings of model sessions, without a number of workers."""
+    return SessionSettings(config.inference.provider, config.inference.precision)
 
 
 def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSettings:
@@ -128,8 +178,12 @@ def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSetting
     )
 
 
-def blob_place(config: Config) -> Path | S3Settings:
-    """The folder that the bytes of photos go into, or how to reach their bucket."""
+BlobPlace = Path | S3Settings
+"""The folder of the photos, or the bucket."""
+
+
+def blob_place(config: Config) -> BlobPlace:
+    """The configured folder or bucket of the photos."""
     blobs = config.blobs
     if not blobs.url:
         return config.paths.upload_dir

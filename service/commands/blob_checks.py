@@ -1,12 +1,12 @@
-"""What the doctor makes of the blob store: its owner, and blobs and rows that miss each other."""
+"""The doctor's checks of the blob store: its owner, missing blobs, and blobs without a row."""
 
 from __future__ import annotations
 
 import asyncpg
 
+from service.app.settings import BlobPlace
 from service.commands.place import blobs_of
 from service.commands.report import Report
-from service.config import Config
 from service.domain.errors import FacetteError, ForeignBlobsError
 from service.domain.types import TenantId
 from service.store.blob.audit import Found, audit_blobs
@@ -16,18 +16,27 @@ from service.usecases.ports import BlobStore
 
 
 async def check_blobs(
-    report: Report, connection: asyncpg.Connection, config: Config, tenant_id: TenantId | None
+    report: Report,
+    connection: asyncpg.Connection,
+    tenant_id: TenantId | None,
+    place: BlobPlace,
+    *,
+    grace_s: float,
+    sweep_interval_s: float,
 ) -> int:
-    """Compare the blobs with the rows, of one tenant or of all; returns how many blobs there are.
+    """Compare blobs with rows; returns the number of blobs.
 
-    What cannot be looked at is said in the report.
+    A blob store that cannot be read is a finding of the report.
+
+    Args:
+        tenant_id: the tenant to check; None for all.
+        grace_s: age from which a blob without a row is an orphan.
+        sweep_interval_s: time between two sweeps of the service; 0 for none.
     """
     try:
-        blobs = await blobs_of(config)
+        blobs = await blobs_of(place)
         await _check_owner(report, connection, blobs)
-        audit = await audit_blobs(
-            connection, blobs, grace_s=config.blobs.orphan_grace_s, tenant_id=tenant_id
-        )
+        audit = await audit_blobs(connection, blobs, grace_s=grace_s, tenant_id=tenant_id)
     except FacetteError as error:
         report.unknown("blobs", error.message)
         return 0
@@ -60,13 +69,12 @@ async def check_blobs(
             "look again once the import has ended",
         )
     elif audit.orphans.count:
-        interval_s = config.blobs.sweep_interval_s
         report.wrong(
             "blobs",
-            f"{audit.orphans.count} blobs older than {config.blobs.orphan_grace_s:g} s that no "
+            f"{audit.orphans.count} blobs older than {grace_s:g} s that no "
             f"image names: {_examples(audit.orphans)}",
-            f"a running service sweeps them every {interval_s:g} s; its log says why not"
-            if interval_s
+            f"a running service sweeps them every {sweep_interval_s:g} s; its log says why not"
+            if sweep_interval_s
             else "sweeps are off; set blobs.sweep_interval_s",
         )
     text = f"{audit.blobs} blobs of {audit.size_bytes} bytes in all, as the rows say"

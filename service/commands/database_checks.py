@@ -1,13 +1,13 @@
-"""What the doctor makes of the database: schema, isolation of tenants, indexes, dangling rows."""
+"""The doctor's checks of the database: schema, isolation of tenants, indexes, rows and sums."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import asyncpg
 
 from service.commands.report import Report, Verdict
-from service.config import Config
 from service.domain.errors import ModelError
 from service.domain.types import ModelSpace, TenantId
 from service.runtime.manifest import load_manifest
@@ -37,7 +37,7 @@ _SUMS = {
 
 
 async def check_schema(report: Report, connection: asyncpg.Connection) -> bool:
-    """Versions and migrations; returns whether the rest can be looked at."""
+    """Check versions and migrations; returns whether the schema is that of this release."""
     postgresql, pgvector = await health.versions(connection)
     having = f"pgvector {pgvector}" if pgvector else "no pgvector"
     report.ok("database", f"PostgreSQL {postgresql} with {having} answers")
@@ -62,7 +62,7 @@ async def check_schema(report: Report, connection: asyncpg.Connection) -> bool:
 
 
 async def check_isolation(report: Report, connection: asyncpg.Connection) -> None:
-    """Whether row-level security keeps the service's role to one tenant."""
+    """Check that row-level security limits the service's role to one tenant."""
     before = len(report.findings)
     found = await health.isolation(connection)
     if not found.role_exists:
@@ -101,13 +101,23 @@ async def check_isolation(report: Report, connection: asyncpg.Connection) -> Non
 
 
 async def check_indexes(
-    report: Report, connection: asyncpg.Connection, config: Config, tenant_id: TenantId | None
+    report: Report,
+    connection: asyncpg.Connection,
+    tenant_id: TenantId | None,
+    *,
+    largest_exact: int,
+    check_interval_s: float,
 ) -> None:
-    """Whether large tenants have whole vector indexes, and nobody else has one."""
+    """Check that each large tenant has a valid vector index, and no other tenant has one.
+
+    Args:
+        tenant_id: the tenant to check; None for all.
+        largest_exact: number of faces up to which searches are exact, without an index.
+        check_interval_s: time between two rounds of the service's indexer.
+    """
     before = len(report.findings)
-    largest = config.match.exact_search_max_faces
-    looked_at = f"a running service looks at it every {config.vector_index.check_interval_s:g} s"
-    sets = {each.index_name: each for each in await vector_sets(connection, largest // 2)}
+    looked_at = f"a running service looks at it every {check_interval_s:g} s"
+    sets = {each.index_name: each for each in await vector_sets(connection, largest_exact // 2)}
     indexes = {each.name: each for each in await vector_indexes(connection)}
     building = await health.indexes_being_built(connection)
     if tenant_id is not None:
@@ -115,7 +125,7 @@ async def check_indexes(
         own = await health.indexes_of_tenant(connection, tenant_id)
         indexes = {name: each for name, each in indexes.items() if name in own}
     for name, vectors in sets.items():
-        if name in indexes or vectors.indexed + vectors.waiting <= largest:
+        if name in indexes or vectors.indexed + vectors.waiting <= largest_exact:
             continue
         text = (
             f"tenant {vectors.tenant_id!r} has {vectors.indexed + vectors.waiting} faces of "
@@ -138,9 +148,9 @@ async def check_indexes(
 
 
 async def check_rows(
-    report: Report, connection: asyncpg.Connection, config: Config, tenant_id: TenantId | None
+    report: Report, connection: asyncpg.Connection, tenant_id: TenantId | None, models_dir: Path
 ) -> None:
-    """Whether every row has what it belongs to, and every face its vector."""
+    """Check that every row has its parent, every face its vector, and the models are complete."""
     before = len(report.findings)
     for kind, count in (await health.dangling_rows(connection, tenant_id)).items():
         if count:
@@ -153,7 +163,7 @@ async def check_rows(
             "as the owner of the tables: DELETE FROM tenant WHERE tenant_id = ...",
         )
     try:
-        load_manifest(config.paths.models_dir)
+        load_manifest(models_dir)
     except ModelError as error:
         report.wrong("models", error.message, "facette export")
     model = await active_model(connection)
@@ -178,7 +188,7 @@ async def check_rows(
 async def check_sums(
     report: Report, connection: asyncpg.Connection, tenant_id: TenantId | None
 ) -> None:
-    """Whether the sums and counts by which faces are matched are those of the vectors."""
+    """Check the sums and counts that faces are matched by against the vectors."""
     if any(each.check == "rows" and each.verdict is Verdict.WRONG for each in report.findings):
         report.note("sums", "they were not looked at, since rows are missing")
         return

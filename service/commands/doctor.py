@@ -1,11 +1,14 @@
-"""`facette doctor`: looks at everything that may be wrong, and says what to do about it."""
+"""`facette doctor`: checks the database, the blobs and the models, and advises on faults."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 
+from service.app.settings import BlobPlace, DatabasePlace, blob_place, database_place
 from service.commands.blob_checks import check_blobs
 from service.commands.database_checks import (
     check_indexes,
@@ -23,44 +26,99 @@ from service.store.database.database import owner_connection
 from service.store.face.health import indexes_of_tenant, rows_by_kind
 
 
-def run_doctor(config: Config, *, tenant_id: TenantId | None, as_json: bool) -> int:
-    """Print the report; returns 0 for healthy, 1 for something wrong, 2 for what cannot be seen."""
-    report = asyncio.run(examine(config, tenant_id))
+@dataclass(frozen=True, slots=True)
+class DoctorSettings:
+    """The database, blobs and models to check, and the settings that decide what is wrong.
+
+    largest_exact: number of faces up to which a tenant needs no vector index.
+    index_interval_s, sweep_interval_s: time between two rounds of the service's indexer, and
+    between two sweeps. grace_s: age from which a blob without a row is an orphan.
+    """
+
+    database: DatabasePlace
+    blobs: BlobPlace
+    models_dir: Path
+    largest_exact: int
+    index_interval_s: float
+    grace_s: float
+    sweep_interval_s: float
+
+    @classmethod
+    def of(cls, config: Config) -> DoctorSettings:
+        """The settings of a configuration."""
+        return cls(
+            database_place(config),
+            blob_place(config),
+            config.paths.models_dir,
+            config.match.exact_search_max_faces,
+            config.vector_index.check_interval_s,
+            config.blobs.orphan_grace_s,
+            config.blobs.sweep_interval_s,
+        )
+
+
+def run_doctor(settings: DoctorSettings, *, tenant_id: TenantId | None, as_json: bool) -> int:
+    """Print a report; returns the exit status: 0 healthy, 1 a fault, 2 a check that failed."""
+    report = asyncio.run(examine(settings, tenant_id))
     print(report.as_json() if as_json else report.as_lines())
     return report.status
 
 
-async def examine(config: Config, tenant_id: TenantId | None = None) -> Report:
-    """Look at everything, or at what there is of one tenant; nothing is changed."""
+async def examine(settings: DoctorSettings, tenant_id: TenantId | None = None) -> Report:
+    """Check everything, or the data of one tenant alone; nothing is changed."""
     report = Report()
     try:
-        async with database_of(config) as settings, owner_connection(settings) as connection:
+        async with (
+            database_of(settings.database) as address,
+            owner_connection(address) as connection,
+        ):
             if not await check_schema(report, connection):
                 report.note("database", "the rest was not looked at")
-            elif tenant_id is None:
-                await check_isolation(report, connection)
-                await check_indexes(report, connection, config, None)
-                await check_rows(report, connection, config, None)
-                await check_sums(report, connection, None)
-                await check_blobs(report, connection, config, None)
             else:
-                await _examine_tenant(report, connection, config, tenant_id)
+                if tenant_id is None:
+                    await check_isolation(report, connection)
+                blobs = await _examine_data(report, connection, settings, tenant_id)
+                if tenant_id is not None:
+                    await _examine_tenant(report, connection, tenant_id, blobs)
     except FacetteError as error:
         report.unknown("database", error.message)
     return report
 
 
-async def _examine_tenant(
-    report: Report, connection: asyncpg.Connection, config: Config, tenant_id: TenantId
-) -> None:
-    await check_indexes(report, connection, config, tenant_id)
-    await check_rows(report, connection, config, tenant_id)
+async def _examine_data(
+    report: Report,
+    connection: asyncpg.Connection,
+    settings: DoctorSettings,
+    tenant_id: TenantId | None,
+) -> int:
+    """Check the data of a tenant or of all; returns the number of blobs."""
+    await check_indexes(
+        report,
+        connection,
+        tenant_id,
+        largest_exact=settings.largest_exact,
+        check_interval_s=settings.index_interval_s,
+    )
+    await check_rows(report, connection, tenant_id, settings.models_dir)
     await check_sums(report, connection, tenant_id)
-    blobs = await check_blobs(report, connection, config, tenant_id)
+    return await check_blobs(
+        report,
+        connection,
+        tenant_id,
+        settings.blobs,
+        grace_s=settings.grace_s,
+        sweep_interval_s=settings.sweep_interval_s,
+    )
+
+
+async def _examine_tenant(
+    report: Report, connection: asyncpg.Connection, tenant_id: TenantId, blobs: int
+) -> None:
+    """Count the data of a tenant, and find what is left of a tenant that is gone."""
     counts = await rows_by_kind(connection, tenant_id)
     exists = counts.pop("tenants") == 1
     indexes = await indexes_of_tenant(connection, tenant_id)
-    report.counts = {**counts, "blobs": blobs, "vector_indexes": len(indexes)}
+    report.count(**counts, blobs=blobs, vector_indexes=len(indexes))
     left = ", ".join(
         f"{count} {kind.replace('_', ' ')}" for kind, count in report.counts.items() if count
     )

@@ -1,4 +1,4 @@
-"""Where a command works: the database and the blobs of the configuration, running or not."""
+"""The database and the blob store that a command works on, while the service runs or not."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import asyncpg
 
-from service.app.settings import blob_place, database_settings
-from service.config import Config
+from service.app.settings import BlobPlace, DatabasePlace, EmbeddedPlace, database_at
 from service.domain.errors import ConfigError
 from service.store.blob.opening import open_blob_store
 from service.store.database.database import DatabaseSettings, owner_connection
@@ -19,48 +18,40 @@ from service.usecases.ports import BlobStore
 
 
 @asynccontextmanager
-async def database_of(config: Config, *, create: bool = False) -> AsyncIterator[DatabaseSettings]:
-    """How to reach the database; the embedded one runs at least for the time of the block.
+async def database_of(
+    place: DatabasePlace, *, create: bool = False
+) -> AsyncIterator[DatabaseSettings]:
+    """The settings of a client; an embedded server runs at least until the block ends.
 
     Args:
-        create: make an embedded database where there is none yet.
+        create: create an embedded database where there is none.
 
     Raises:
-        ConfigError: there is none, or it does not start.
+        ConfigError: there is no database, or its server does not start.
     """
     async with AsyncExitStack() as stack:
-        data_dir = config.paths.data_dir
-        running = running_server(data_dir) if config.database is None else None
-        if running is not None:  # it is the service's, and is left running
-            pool = config.database_pool
-            yield DatabaseSettings(
-                running.socket_dir,
-                running.port,
-                running.dbname,
-                running.user,
-                "",
-                pool.max_connections,
-                pool.acquire_timeout_s,
-                pool.statement_timeout_s,
-            )
-            return
-        if config.database is None and not create and not has_database(data_dir):
-            raise ConfigError(
-                f"there is no embedded database in {data_dir} yet: it is made when the service "
-                "starts"
-            )
-        yield database_settings(config, stack)
+        if isinstance(place, EmbeddedPlace):
+            running = running_server(place.data_dir)
+            if running is not None:  # started by the service, and left running
+                yield place.settings_at(running)
+                return
+            if not create and not has_database(place.data_dir):
+                raise ConfigError(
+                    f"there is no embedded database in {place.data_dir} yet: the service creates "
+                    "it when it starts"
+                )
+        yield database_at(place, stack)
 
 
 @asynccontextmanager
-async def current_database(config: Config) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the tables' owner, to a database with the schema of this release.
+async def current_database(place: DatabasePlace) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the owner of the tables, to a database with the schema of this release.
 
     Raises:
-        ConfigError: it cannot be reached, or its schema is another.
+        ConfigError: the database cannot be reached, or has another schema.
         StoreUnavailableError: the connection broke.
     """
-    async with database_of(config) as settings, owner_connection(settings) as connection:
+    async with database_of(place) as settings, owner_connection(settings) as connection:
         state = await migration_state(connection)
         if state.unknown or state.edited:
             raise ConfigError("the database has the schema of another release")
@@ -69,13 +60,12 @@ async def current_database(config: Config) -> AsyncIterator[asyncpg.Connection]:
         yield connection
 
 
-async def blobs_of(config: Config) -> BlobStore:
-    """The blob store; a folder that is not there is not made, since a disk may not be mounted.
+async def blobs_of(place: BlobPlace) -> BlobStore:
+    """The blob store. A missing folder is not created: its disk may not be mounted.
 
     Raises:
-        ConfigError: it cannot be used.
+        ConfigError: the blob store cannot be used.
     """
-    place = blob_place(config)
     if isinstance(place, Path) and not place.is_dir():
         raise ConfigError(f"paths.upload_dir: there is no folder {place}")
     return await open_blob_store(place)

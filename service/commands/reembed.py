@@ -1,4 +1,4 @@
-"""The command `facette reembed`: the parts of the service that it needs, and what it prints."""
+"""`facette reembed`: embeds all stored faces by another model, and prints its progress."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from service.analysis.stored_faces import StoredFaceEmbedder
-from service.app.settings import blob_place, index_settings
+from service.app.settings import BlobPlace, DatabasePlace
 from service.commands.place import database_of
-from service.config import Config
 from service.domain.types import ModelSpace
 from service.runtime.catalogue import ModelSet, named_model_set
 from service.runtime.sessions import SessionSettings
 from service.store.blob.opening import open_blob_store
 from service.store.database.active_model import ActiveModel
 from service.store.database.database import Database
-from service.store.face.indexer import Indexer
+from service.store.face.indexer import Indexer, IndexSettings
 from service.store.face.vectors import open_vectors
 from service.usecases.reembed import Progress, Reembed
 
@@ -31,10 +31,10 @@ _LOWEST_PRIORITY = 19
 
 @dataclass(frozen=True, slots=True)
 class ReembedOptions:
-    """What the command was asked for.
+    """Arguments of the command.
 
-    model: name of a model set. leave_lost: change over although some faces have no usable image.
-    keep_old: do not delete the vectors of other models. as_json: progress as JSON lines.
+    model: name of a model set. leave_lost: search by the model even if some faces have no usable
+    image. keep_old: keep the vectors of other models. as_json: print progress as JSON lines.
     """
 
     model: str
@@ -43,42 +43,52 @@ class ReembedOptions:
     as_json: bool
 
 
-def reembed(config: Config, options: ReembedOptions) -> int:
-    """Embed all stored faces by another model and change over; returns the exit status.
+@dataclass(frozen=True, slots=True)
+class ReembedPlaces:
+    """The models, database and blobs of the service, and the settings to use them with."""
 
-    That is 0, or where a signal stopped it 128 and the signal's number.
+    models_dir: Path
+    database: DatabasePlace
+    blobs: BlobPlace
+    sessions: SessionSettings
+    indexes: IndexSettings
+
+
+def reembed(places: ReembedPlaces, options: ReembedOptions) -> int:
+    """Embed all stored faces by another model, then search by it; returns the exit status.
+
+    The status is 0, or 128 plus the number of the signal that stopped the command.
 
     Raises:
-        ConfigError, ModelError: the model or the database cannot be had.
-        LostFacesError: some faces cannot be embedded, and nothing was changed over.
-        StoreUnavailableError: the database or the blob store went away; what was done is kept.
+        ConfigError, ModelError: the model or the database cannot be used.
+        LostFacesError: some faces cannot be embedded; the database keeps its model.
+        StoreUnavailableError: the database or the blob store went away; finished work is kept.
     """
-    models = named_model_set(config.paths.models_dir, options.model)
+    models = named_model_set(places.models_dir, options.model)
     try:
-        asyncio.run(_run(config, options, models))
+        asyncio.run(_run(places, options, models))
     except (KeyboardInterrupt, asyncio.CancelledError) as stop:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command continues from here", file=sys.stderr)
         number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
         return 128 + number
     return 0
 
 
-async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> None:
+async def _run(places: ReembedPlaces, options: ReembedOptions, models: ModelSet) -> None:
     model = ActiveModel(ModelSpace(models.space), models.name)
-    # As Ctrl-C does: an embedded server that was started for the command is stopped with it.
+    # SIGTERM unwinds the stack as Ctrl-C does, which stops an embedded server started here.
     if (task := asyncio.current_task()) is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with AsyncExitStack() as stack:
-        settings = await stack.enter_async_context(database_of(config))
+        settings = await stack.enter_async_context(database_of(places.database))
         database = await Database.open(settings)
         stack.push_async_callback(database.close)
-        blobs = await open_blob_store(blob_place(config))
-        _step_back()
-        inference = config.inference
+        blobs = await open_blob_store(places.blobs)
+        _lower_priority()
         embedder = await asyncio.to_thread(
             StoredFaceEmbedder,
             models.folder,
-            SessionSettings(inference.provider, inference.precision),
+            places.sessions,
             models.space,
         )
         vectors = await stack.enter_async_context(open_vectors(database, model))
@@ -86,7 +96,7 @@ async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> Non
             vectors,
             blobs,
             embedder,
-            Indexer(database, index_settings(config.match, config.vector_index)).round,
+            Indexer(database, places.indexes).round,
             leave_lost=options.leave_lost,
             keep_old=options.keep_old,
             on_progress=_Report(model, as_json=options.as_json),
@@ -94,13 +104,13 @@ async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> Non
         await work()
 
 
-def _step_back() -> None:
-    """Let everybody else on the machine go first; threads that are started later do the same."""
+def _lower_priority() -> None:
+    """Give this process the lowest CPU priority; threads started later inherit it."""
     os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
 
 
 class _Report:
-    """Prints a line at each change of the phase, and every few seconds."""
+    """Prints a line when the phase changes, and every few seconds."""
 
     def __init__(self, model: ActiveModel, *, as_json: bool) -> None:
         self._model = model
@@ -111,7 +121,7 @@ class _Report:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        # The first batch is told at once: it says that all is well.
+        # The first batch is printed at once, to show that the command works.
         first = self._first_line_of_work and progress.added > 0
         if progress.phase == self._phase and now - self._printed < _EVERY_S and not first:
             return

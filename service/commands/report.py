@@ -36,6 +36,10 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
+    def count(self, **counts: int) -> None:
+        """Add the number of things of each kind that a tenant has."""
+        self.counts.update(counts)
+
     def ok(self, check: str, text: str) -> None:
         """It is as it should be."""
         self.findings.append(Finding(check, Verdict.OK, text))

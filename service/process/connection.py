@@ -1,4 +1,4 @@
-"""One connection: HTTP by uvicorn, with bounds on what comes before a request is served."""
+"""One connection: uvicorn's HTTP protocol, with limits on request heads, pipelining and time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from service.api.errors import (
     status_of,
 )
 from service.domain.errors import FacetteError, OverloadedError, StoppingError
-from service.process.places import Places
+from service.process.connection_limiter import ConnectionLimiter
 from service.telemetry import Metrics
 
 _logger = logging.getLogger(__name__)
@@ -36,52 +36,58 @@ _request_logger = logging.getLogger("facette.request")
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_PIPELINED = 16
-# The parser is fed with no more at once, so that a head is noticed to be too large soon.
+# The parser gets at most this much at once, so that the limit on a head holds closely.
 _PIECE_BYTES = 16 * 1024
-# How long a caller may take none of the answers that wait for it.
+# A client that reads none of its waiting answers for this long is disconnected.
 _UNREAD_S = 60.0
-# What a refused caller still sends is thrown away for this long: closing the connection at once
-# would reset it, and lose the answer.
+# After a refusal, input is discarded for this long: closing at once would reset the connection,
+# and the client would lose the answer.
 _LINGER_S = 2.0
 _NONE = "(none)"
 
 
 class ConnectionState(ServerState):
-    """What all connections share.
+    """State that all connections share.
 
     Args:
-        operations: what serves the connections of the operations port, and `operations_places`
-            those that there are for them.
+        limiter: gives slots to the connections of the main port.
+        operations: ASGI application of the operations port.
+        operations_limiter: gives slots to the connections of the operations port.
+        head_timeout_s: time that a request head may take to arrive.
 
     Attributes:
-        ending: true once each connection should be told that it ends.
+        ending: whether each response announces that its connection ends.
     """
 
     def __init__(
         self,
         metrics: Metrics,
         *,
-        places: Places,
+        limiter: ConnectionLimiter,
         operations: ASGIApp,
-        operations_places: Places,
+        operations_limiter: ConnectionLimiter,
         head_timeout_s: float,
     ) -> None:
         super().__init__()
-        self.places = places
+        self.limiter = limiter
         self.operations = operations
-        self.operations_places = operations_places
+        self.operations_limiter = operations_limiter
         self.head_timeout_s = head_timeout_s
         self.ending = False
         self._metrics = metrics
         self._refusals: Counter[str] = Counter()
 
+    def announce_end(self) -> None:
+        """Announce in each response from now on that its connection ends."""
+        self.ending = True
+
     def note_refusal(self, reason: str) -> None:
-        """Count a connection that was turned away or given up."""
+        """Count a connection or a request that was refused, or a connection that was closed."""
         self._metrics.connection_refusals.labels(reason).inc()
         self._refusals[reason] += 1
 
     def log_refusals(self) -> None:
-        """Say in one line which there were since the last time, if there were any."""
+        """Log the refusals since the last call in one line, if there were any."""
         if self._refusals:
             _logger.warning(
                 "connections were refused or given up", extra={"fields": dict(self._refusals)}
@@ -89,7 +95,7 @@ class ConnectionState(ServerState):
             self._refusals.clear()
 
     def note_answer(self, error: FacetteError, status: int, request_id: str) -> None:
-        """Count and log an error answer as the boundary does those that it gives."""
+        """Count and log an error answer in the same way as the boundary does."""
         self._metrics.errors.labels(error.code).inc()
         self._metrics.requests.labels(_NONE, _NONE, str(status)).inc()
         fields = {
@@ -103,11 +109,11 @@ class ConnectionState(ServerState):
 
 
 class _Unacceptable(Exception):  # noqa: N818
-    """Leaves the parser from one of its callbacks."""
+    """Aborts the parser from one of its callbacks."""
 
 
 class _Flow(FlowControl):
-    """Reads no further while a request waits behind another one, or a refusal does."""
+    """Pauses reading while a pipelined request or a refusal waits for earlier answers."""
 
     def __init__(self, transport: asyncio.Transport, connection: Connection) -> None:
         super().__init__(transport)
@@ -119,13 +125,14 @@ class _Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that can be brought to its end between two requests, with bounds on both.
+    """A connection with limits, which ends between two requests.
 
-    A head has at most `MAX_HEAD_BYTES` and `MAX_HEADERS`. Behind a request that is not answered yet
-    at most `MAX_PIPELINED` wait, and what they have in common is no more than one head may have.
-    Trailers of a chunked body count with the head, and are dropped. What is beyond that, or is no
-    HTTP, is answered with an error in the place where its answer would have stood, and the
-    connection is closed.
+    A request head has at most `MAX_HEAD_BYTES` bytes and `MAX_HEADERS` headers. At most
+    `MAX_PIPELINED` requests wait behind the one in progress, and their heads together have the
+    same limits as one head. Trailers of a chunked body count as part of the head, and are dropped.
+
+    A request beyond a limit, and input that is not HTTP, get an error answer after the answers to
+    all earlier requests. Then the connection is closed.
     """
 
     server_state: ConnectionState
@@ -136,11 +143,11 @@ class Connection(HttpToolsProtocol):
         self._last: RequestResponseCycle | None = None
         self._reading_head = False
         self._reading_body = False
-        # Of the head that is read, and of those that wait.
+        # Totals of the head that is read and of the heads of waiting requests.
         self._head_bytes = 0
         self._headers = 0
-        # Fed since the parser last told anything: what it keeps, or skips.
-        self._untold_bytes = 0
+        # Bytes fed since the parser's last callback: it buffers or skips them.
+        self._unreported_bytes = 0
         self._broken: FacetteError | None = None
         self._refusal: FacetteError | None = None
         self._head_due = math.inf
@@ -150,41 +157,41 @@ class Connection(HttpToolsProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request was read that is not answered yet."""
+        """Whether all input was answered, and no further request has begun to arrive."""
         return self._answered and not self._reading_head
 
     @property
     def has_enough(self) -> bool:
-        """Whether nothing more should be read until what was read is answered."""
+        """Whether reading should pause until earlier requests are answered."""
         return bool(self.pipeline) or (self._refusal is not None and not self._answered)
 
     @property
-    def places(self) -> Places:
-        """Those that this connection takes one of."""
-        return self.server_state.places
+    def limiter(self) -> ConnectionLimiter:
+        """The limiter that this connection gets its slot from."""
+        return self.server_state.limiter
 
     def end(self) -> None:
-        """Make the answer to what was read last the connection's last one."""
+        """Close the connection after the answer to the last request that was read."""
         if not self.idle and not self._reading_head and self._refusal is None:
             self._announce_end()
 
     def give_up_head(self) -> None:
-        """Refuse a request of which only a part of the head has come; the service stops."""
+        """Refuse a request whose head is incomplete, because the service stops."""
         if self._reading_head:
             self._refuse(StoppingError("The service is shutting down."), "stopping")
 
-    def displace(self) -> None:
-        """Go at once: another connection has the place."""
+    def evict(self) -> None:
+        """Close at once: another connection gets the slot."""
         self.transport.abort()
 
     def expire(self, now: float) -> None:
-        """End what has waited too long; called again and again.
+        """Close or refuse where a time limit has passed; called periodically.
 
         Args:
             now: `time.monotonic()`.
         """
         if self.transport.is_closing() and self._read_due == math.inf:
-            self._expect_reading(now)  # what was answered is still on its way
+            self._expect_reading(now)  # the answer is not sent completely yet
         if now >= self._read_due:
             self._give_up_unread(now)
         elif self.transport.is_closing():
@@ -199,15 +206,15 @@ class Connection(HttpToolsProtocol):
                 self.server_state.note_refusal("silent")
                 self.transport.close()
 
-    # What the transport calls
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
-        if self.places.take(self, self.client[0] if self.client else ""):
+        if self.limiter.acquire(self, self.client[0] if self.client else ""):
             self._head_due = time.monotonic() + self.server_state.head_timeout_s
             return
-        # Without a place it has no time either: whether the answer arrives is left to chance.
+        # Without a slot, nothing waits for the answer to arrive: the connection may be reset first.
         self._refusal = OverloadedError("Too many connections are open; try again shortly.")
         self.transport.write(self._render(self._refusal, uuid4().hex))
         self.transport.close()
@@ -215,10 +222,10 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         running = self._running
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()  # which would keep what a reset one holds
-        self.places.leave(self)
+        self._unset_keepalive_if_required()  # the timer would keep a reset connection in memory
+        self.limiter.release(self)
         if running is not None and not running.response_complete:
-            running.disconnected = True  # it is not the last one where others wait behind it
+            running.disconnected = True  # uvicorn tells the newest request alone
             running.message_event.set()
         self.pipeline.clear()
 
@@ -233,25 +240,25 @@ class Connection(HttpToolsProtocol):
         if self._reading_head:
             self._expect(self.server_state.head_timeout_s)
         elif self._answered and self._reading_body:
-            self._expect(self.timeout_keep_alive)  # the rest of a body that nobody wanted
+            self._expect(self.timeout_keep_alive)  # the rest of a body that was answered early
         elif self._answered:
             self._keep_alive()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._expect_reading(time.monotonic())
-        self.places.wait(self)
+        self.limiter.mark_idle(self)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._read_due = math.inf
         if not self._answered:
-            self.places.work(self)
+            self.limiter.mark_busy(self)
 
-    # What the parser calls
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
-        self._untold_bytes = 0
+        self._unreported_bytes = 0
         if not self.pipeline:
             self._head_bytes = self._headers = 0
         elif len(self.pipeline) >= MAX_PIPELINED:
@@ -270,28 +277,28 @@ class Connection(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._untold_bytes = 0
+        self._unreported_bytes = 0
         former = self.cycle
         super().on_headers_complete()
         self._reading_head, self._reading_body = False, True
         self._head_due = math.inf
         if self.server_state.ending:
             if former is not None and former is self._last and not former.response_started:
-                former.keep_alive = True  # this one was sent behind it, and is answered too
+                former.keep_alive = True  # the request just read is answered too
             self._announce_end()
 
     def on_body(self, body: bytes) -> None:
-        self._untold_bytes = 0
+        self._unreported_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._untold_bytes = 0
+        self._unreported_bytes = 0
         self._reading_body = False
         if self._answered:
             self._head_due = math.inf
         super().on_message_complete()
 
-    # What a request's cycle calls
+    # Callbacks of a request's cycle
 
     def on_response_complete(self) -> None:
         answered = self._running
@@ -299,18 +306,18 @@ class Connection(HttpToolsProtocol):
         if answered is not None:
             self._forget(answered)
         if self._answered:
-            self.places.wait(self)
+            self.limiter.mark_idle(self)
             self._send_refusal()
         elif not self.transport.is_closing():
             self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        self.places.work(self)
+        self.limiter.mark_busy(self)
         super()._start_asgi_task(cycle, app)
 
     def _forget(self, answered: RequestResponseCycle) -> None:
-        """Let go of what was read for it: nobody asks for it again, and a connection idles long."""
+        """Free the input of an answered request: the connection may stay idle for long."""
         answered.body = bytearray()
         answered.scope = {}  # type: ignore[typeddict-item]
         if self.cycle is answered and not self._reading_head:
@@ -318,7 +325,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def _answered(self) -> bool:
-        """Whether every request whose head was read is answered, or nobody waits for its answer."""
+        """Whether every request that was read is answered, or its client has gone."""
         running = self._running
         over = running is None or running.response_complete or running.disconnected
         return over and not self.pipeline
@@ -335,19 +342,19 @@ class Connection(HttpToolsProtocol):
             )
 
     def _expect_reading(self, now: float) -> None:
-        """Give the caller its time to take some of what is answered."""
+        """Begin the time in which the client must read some of its answers."""
         self._unread_bytes = self.transport.get_write_buffer_size()
         self._read_due = now + _UNREAD_S
 
     def _give_up_unread(self, now: float) -> None:
         if self.transport.get_write_buffer_size() < self._unread_bytes:
-            self._expect_reading(now)  # it reads, if slowly
+            self._expect_reading(now)  # the client reads, but slowly
             return
         self.server_state.note_refusal("unread")
         self.transport.abort()
 
     def _expect(self, seconds: float) -> None:
-        """Give what has begun to come so long from now, unless it has its time already."""
+        """Set the deadline of the input that has begun to arrive, unless an earlier one is set."""
         self._head_due = min(self._head_due, time.monotonic() + seconds)
 
     def _feed(self, piece: memoryview) -> None:
@@ -355,7 +362,7 @@ class Connection(HttpToolsProtocol):
             try:
                 self.parser.feed_data(piece)
             except httptools.HttpParserUpgrade as upgrade:
-                # It is not taken up: what follows is the next request.
+                # Upgrades are ignored: the rest of the input is the next request.
                 piece = piece[upgrade.args[0] :]
                 continue
             except httptools.HttpParserError:
@@ -363,20 +370,20 @@ class Connection(HttpToolsProtocol):
                 self._refuse(error, _REASONS[type(error)])
                 return
             break
-        self._untold_bytes += len(piece)
-        if self._head_bytes + self._untold_bytes > MAX_HEAD_BYTES + _PIECE_BYTES:
+        self._unreported_bytes += len(piece)
+        if self._head_bytes + self._unreported_bytes > MAX_HEAD_BYTES + _PIECE_BYTES:
             error = self._excess()
             self._refuse(error, _REASONS[type(error)])
 
     def _count(self, size: int) -> None:
-        """Count what the parser tells of a head."""
-        self._untold_bytes = 0
+        """Count bytes that the parser reports of a head."""
+        self._unreported_bytes = 0
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES or self._headers > MAX_HEADERS:
             self._stop_parsing(self._excess())
 
     def _excess(self) -> FacetteError:
-        """The error of more bytes or headers than may be read now."""
+        """The error for too many bytes or headers."""
         return _too_long() if self.pipeline else _too_large()
 
     def _stop_parsing(self, error: FacetteError) -> None:
@@ -384,7 +391,7 @@ class Connection(HttpToolsProtocol):
         raise _Unacceptable
 
     def _refuse(self, error: FacetteError, reason: str) -> None:
-        """Answer with an error once all that came before is answered, and read nothing more."""
+        """Answer with an error after the answers to all earlier requests; read nothing more."""
         self.server_state.note_refusal(reason)
         self._refusal = error
         self._head_due = math.inf
@@ -397,9 +404,10 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _drop_request(self) -> bool:
-        """Forget the request whose body is broken; False when its answer has begun, or was given.
+        """Drop the request whose body is broken; returns whether it can still be answered.
 
-        Then another answer would be taken for that to the next request.
+        It cannot once its answer has begun: the client would take a second answer for the answer
+        to its next request.
         """
         self._reading_body = False
         broken = self.cycle
@@ -409,7 +417,7 @@ class Connection(HttpToolsProtocol):
         begun = broken.response_started
         broken.disconnected = True
         broken.message_event.set()
-        self.places.wait(self)
+        self.limiter.mark_idle(self)
         return not begun
 
     def _send_refusal(self) -> None:
@@ -445,9 +453,9 @@ class OperationsConnection(Connection):
         self.app = self.server_state.operations
 
     @property
-    def places(self) -> Places:
-        """Others than the callers have, so that they keep no operator out."""
-        return self.server_state.operations_places
+    def limiter(self) -> ConnectionLimiter:
+        """Slots of its own, so that callers on the main port keep no operator out."""
+        return self.server_state.operations_limiter
 
 
 _REASONS: dict[type[FacetteError], str] = {
@@ -465,8 +473,8 @@ def _too_large() -> FacetteError:
 
 def _too_long() -> FacetteError:
     return PipelineTooLongError(
-        f"Behind a request that is not answered yet may wait {MAX_PIPELINED} more, with "
-        f"{MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers in all their heads."
+        f"At most {MAX_PIPELINED} requests may wait behind one that is not answered yet, and all "
+        f"their heads together may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers."
     )
 
 

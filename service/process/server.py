@@ -1,8 +1,8 @@
-"""One serving process: uvicorn's server, with a stop that leaves no request unanswered.
+"""One serving process: uvicorn's server, with a graceful stop.
 
-Told to stop, the service says so at /readyz at once and goes on serving for
-`server.shutdown_delay_s`; from then on the last answer of each connection says that it is the
-last. Then the port is closed, and what was read is answered within `server.shutdown_timeout_s`.
+A stop has three steps. /readyz fails at once, while requests are served as before for
+`server.shutdown_delay_s`; each response announces that its connection ends. Then the port is
+closed. Requests that were received are answered within `server.shutdown_timeout_s`.
 """
 
 from __future__ import annotations
@@ -22,41 +22,47 @@ import uvicorn
 from service.app.settings import share
 from service.machine.memory import settle_heap
 from service.process.connection import Connection, ConnectionState, OperationsConnection
+from service.process.connection_limiter import (
+    ConnectionLimiter,
+    ConnectionLimits,
+    connection_limits,
+)
 from service.process.hangup import Hangup
-from service.process.places import PlaceLimits, Places, place_limits
 
 if TYPE_CHECKING:
     from service.app.service import Service
 
 _logger = logging.getLogger(__name__)
 
-# A caller that asks one thing after the other has the next request on its way already.
+# At shutdown, idle connections stay open for this long: a client that sends one request after
+# another may have the next one on the wire.
 _LAST_REQUEST_S = 0.5
-# As long as the boundary reads on for a caller that is still sending, and a moment more.
+# The boundary reads on for two seconds from a client that is still sending; one more is a margin.
 _CANCELLED_S = 3.0
-# What has begun to come gets this long: a request that is still on its way is answered, and half a
-# head does not hold up the end.
+# At shutdown, a request head that has begun to arrive must be complete within this time.
 _LAST_HEAD_S = 2.0
 _TICK_S = 0.02
-# Of uvicorn's ticks, ten a second.
+# In ticks of uvicorn, ten a second.
 _TICKS_OF_EXPIRY = 5
 _TICKS_OF_LOG = 10
-# Those of the operations port are apart, and come on top.
-_OPERATIONS_LIMITS = PlaceLimits(total=64, of_one_address=64)
+# The operations port has slots of its own, in addition to those of the main port.
+_OPERATIONS_LIMITS = ConnectionLimits(total=64, per_address=64)
 
 
 class Server(uvicorn.Server):
-    """Serves on one listening socket until it is told to stop.
+    """Serves on one listening socket until a signal stops it.
 
     Args:
         on_ready: called once requests are answered.
-        descriptors: files that the process may have open.
-        operations: the listening socket of the operations port, if there is one; it is closed at
-            the end.
-        parent: read end of a pipe that the supervising process holds open, if there is one. When
-            it closes, the parent has died, and this process stops as well. A supervised process
-            takes any number of SIGTERM for one (a process manager may send it to the parent and
-            to everybody); else the second one stops at once.
+        descriptors: number of file descriptors that the process may have.
+        operations: listening socket of the operations port, if there is one; closed at the end.
+        parent: read end of a pipe that the supervisor holds open, if there is one. The process
+            stops when it closes: the supervisor has died. A supervised process treats repeated
+            SIGTERM as one, since a process manager may signal both the supervisor and its
+            children. Without a supervisor, a second signal stops at once.
+
+    Attributes:
+        orphaned: whether the supervisor has died.
     """
 
     server_state: ConnectionState
@@ -80,14 +86,14 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nothing here depends on who calls
+                proxy_headers=False,  # nothing depends on the address of the client
                 timeout_keep_alive=service.config.server.keep_alive_s,
             )
         )
         self._service = service
         self._on_ready = on_ready
         self._operations = operations
-        self.server_state = self._open_places(descriptors)
+        self.server_state = self._connection_state(descriptors)
         self._parent = parent
         self.orphaned = False
         self._hung_up_early = False
@@ -99,7 +105,12 @@ class Server(uvicorn.Server):
         """Start the service, then listen."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        await super().startup(sockets)
+        uvicorn_logger = logging.getLogger("uvicorn.error")
+        uvicorn_logger.addFilter(self._adds_to_the_log)
+        try:
+            await super().startup(sockets)
+        finally:
+            uvicorn_logger.removeFilter(self._adds_to_the_log)
         if self._operations is not None:
             connect = partial(self._connect, OperationsConnection)
             self.servers.append(await loop.create_server(connect, sock=self._operations))
@@ -112,14 +123,14 @@ class Server(uvicorn.Server):
             self._hang_up()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, or with a second signal stop at once; runs as a signal handler."""
+        """Stop, or stop at once after a second signal; runs as a signal handler."""
         if not self.should_exit:
             self._stop()
         elif self._parent is None:
             self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether the port should be closed now."""
+        """Do periodic work; returns whether the port should be closed now."""
         if counter % _TICKS_OF_EXPIRY == 0:
             self._expire_connections()
         if counter % _TICKS_OF_LOG == 0:
@@ -130,7 +141,7 @@ class Server(uvicorn.Server):
         return self.force_exit or time.monotonic() >= self._stopping_since + self._delay_s
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the port, answer what was read, then bring the service down."""
+        """Close the port, answer the requests that were received, then stop the service."""
         self._end_connections()
         listening: list[tuple[socket.socket, type[Connection]]]
         listening = [(listener, Connection) for listener in sockets or []]
@@ -151,17 +162,21 @@ class Server(uvicorn.Server):
     def _delay_s(self) -> float:
         return self._service.config.server.shutdown_delay_s
 
+    def _adds_to_the_log(self, record: logging.LogRecord) -> bool:
+        """Drop what uvicorn logs of a failed start: the service has logged the reason."""
+        return not self._service.start_failed
+
     def _stop(self) -> None:
         self._service.begin_stopping()
-        # Whoever asks from now on is told; whoever has asked already, with the next tick.
-        self.server_state.ending = True
+        # Responses to later requests announce the end; the next tick reaches those in progress.
+        self.server_state.announce_end()
         self._stopping_since = time.monotonic()
         self.should_exit = True
 
     def _parent_gone(self, pipe: int) -> None:
         asyncio.get_running_loop().remove_reader(pipe)
         self.orphaned = True
-        _logger.error("the supervising process is gone: stopping")
+        _logger.error("the supervisor has died: stopping")
         if not self.should_exit:
             self._stop()
 
@@ -176,17 +191,17 @@ class Server(uvicorn.Server):
             task.add_done_callback(self._reloading.discard)
 
     def _end_connections(self) -> None:
-        self.server_state.ending = True
+        self.server_state.announce_end()
         for connection in self._connections():
             connection.end()
 
-    def _open_places(self, descriptors: int) -> ConnectionState:
+    def _connection_state(self, descriptors: int) -> ConnectionState:
         config, metrics = self._service.config, self._service.metrics
-        limits = place_limits(config, descriptors)
+        limits = connection_limits(config, descriptors)
         wanted = share(config.server.max_connections, config)
         if limits.total < wanted:
             _logger.warning(
-                "fewer connections than server.max_connections, for want of file descriptors",
+                "too few file descriptors for server.max_connections",
                 extra={"fields": {"connections": limits.total, "descriptors": descriptors}},
             )
 
@@ -195,9 +210,11 @@ class Server(uvicorn.Server):
 
         return ConnectionState(
             metrics,
-            places=Places(limits, on_size=metrics.connections.set, on_refusal=note_refusal),
+            limiter=ConnectionLimiter(
+                limits, on_size=metrics.connections.set, on_refusal=note_refusal
+            ),
             operations=self._service.operations,
-            operations_places=Places(
+            operations_limiter=ConnectionLimiter(
                 _OPERATIONS_LIMITS, on_size=lambda _: None, on_refusal=note_refusal
             ),
             head_timeout_s=config.server.head_timeout_s,
@@ -212,12 +229,12 @@ class Server(uvicorn.Server):
         return [each for each in self.server_state.connections if isinstance(each, Connection)]
 
     async def _accept_waiting(self, listener: socket.socket, kind: type[Connection]) -> None:
-        """Take what the kernel has connected already: closing the port would reset it."""
+        """Accept the connections in the kernel's queue: closing the port would reset them."""
         listener.setblocking(False)
         while True:
             try:
                 accepted, _ = listener.accept()
-            except OSError:  # nothing waits, or what waited has gone
+            except OSError:  # the queue is empty, or the client has gone
                 return
             connect = partial(self._connect, kind)
             await asyncio.get_running_loop().connect_accepted_socket(connect, accepted)
@@ -226,7 +243,7 @@ class Server(uvicorn.Server):
         return kind(self.config, self.server_state, self.lifespan.state)
 
     async def _finish_requests(self) -> bool:
-        """Wait until every request is answered; False when time ran out, or patience."""
+        """Wait until every request is answered; False on a timeout or a second signal."""
         state = self.server_state
         began = time.monotonic()
         limit_s = self._service.config.server.shutdown_timeout_s

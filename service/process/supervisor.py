@@ -22,7 +22,7 @@ from service.domain.errors import ConfigError
 from service.process.hangup import Hangup
 from service.runtime.manifest import load_manifest
 from service.store.database.database import Database
-from service.telemetry import configure_logging, forget_process
+from service.telemetry import configure_logging, forget_process, shared_metrics_environment
 
 _logger = logging.getLogger(__name__)
 
@@ -33,8 +33,6 @@ _LONGEST_PAUSE_S = 30.0
 # What a process needs beyond its limits to close its models and its connections.
 _CLOSING_S = 15.0
 _READY = b"+"
-# Where prometheus_client keeps the numbers of several processes.
-SHARED_METRICS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +40,22 @@ class _Child:
     process: asyncio.subprocess.Process
     started_at: float
     ready_at: float | None = None
+
+    def is_ready(self) -> None:
+        """Take note that the process answers requests."""
+        self.ready_at = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Inherited:
+    """What every serving process gets from the supervisor.
+
+    alive: read end of a pipe that closes when the supervisor dies. metrics_dir: shared metrics.
+    """
+
+    environment: Mapping[str, str]
+    alive: int
+    metrics_dir: str
 
 
 class Supervisor:
@@ -73,6 +87,7 @@ class Supervisor:
         self._load = load
         self._on_ready = on_ready
         self._hangup = Hangup()
+        self._stop = asyncio.Event()
         self._children: set[_Child] = set()
         self._reloaded_at = 0.0
         self._announced = False
@@ -84,7 +99,6 @@ class Supervisor:
         Raises:
             ConfigError, ModelError: nothing can be served with this configuration.
         """
-        self._stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop_or_kill)
@@ -93,45 +107,51 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             settings = database_settings(self._config, stack)
             await (await Database.open(settings)).close()
-            self._metrics_dir = stack.enter_context(
+            metrics_dir = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="facette-metrics-")
             )
-            alive, self._life = os.pipe()
+            # The write end stays open in this process alone: the read end closes when it dies.
+            alive, life = os.pipe()
             stack.callback(os.close, alive)
-            stack.callback(os.close, self._life)
-            environment = self._environment(
+            stack.callback(os.close, life)
+            environment = _environment(
                 FACETTE_SERVER_PROCESSES=str(self._config.server.processes),
                 FACETTE_DATABASE_HOST=settings.host,
                 FACETTE_DATABASE_PORT=str(settings.port),
                 FACETTE_DATABASE_DBNAME=settings.dbname,
                 FACETTE_DATABASE_USER=settings.user,
                 FACETTE_DATABASE_PASSWORD=settings.password,
-                **{SHARED_METRICS_DIR: self._metrics_dir},
+                **shared_metrics_environment(metrics_dir),
             )
+            inherited = _Inherited(environment, alive, metrics_dir)
             keepers = [
-                asyncio.create_task(self._keep(environment, alive))
+                asyncio.create_task(self._keep(inherited))
                 for _ in range(self._config.server.processes)
             ]
-            await self._stop.wait()
+            stop = asyncio.create_task(self._stop.wait())
+            # A keeper ends before the stop by an error alone, which `_stop_all` raises.
+            await asyncio.wait([stop, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            self._stop.set()
             await self._stop_all(keepers)
+            await stop
         _logger.info("stopped")
         return 2 if self._failed else 0
 
-    def _environment(self, **settings: str) -> Mapping[str, str]:
-        """This process's environment with `settings`, and with the package where it is here."""
-        root = str(Path(service.__file__).parents[1])
-        path = [*filter(None, [os.environ.get("PYTHONPATH")]), root]
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **settings}
-
-    async def _keep(self, environment: Mapping[str, str], alive: int) -> None:
+    async def _keep(self, inherited: _Inherited) -> None:
         """Keep one process running until all should stop."""
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
-            child = await self._run_child(environment, alive)
+            ready_at: float | None = None
+            fields: dict[str, object]
+            try:
+                child = await self._run_child(inherited)
+            except OSError as error:  # no memory or no descriptors for another process
+                fields = {"error": str(error)}
+            else:
+                ready_at = child.ready_at
+                fields = {"pid": child.process.pid, "status": _status(child.process)}
             if self._stop.is_set():
                 return
-            ready_at = child.ready_at
-            fields = {"pid": child.process.pid, "status": _status(child.process)}
             if ready_at is None and not (self._announced and self._serving()):
                 _logger.error(
                     "a process ended while it started: giving up", extra={"fields": fields}
@@ -150,17 +170,17 @@ class Supervisor:
             except TimeoutError:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _run_child(self, environment: Mapping[str, str], alive: int) -> _Child:
+    async def _run_child(self, inherited: _Inherited) -> _Child:
         """Start a process and return when it has ended."""
         told, tell = os.pipe()
         try:
             main, *others = (listener.fileno() for listener in self._listeners)
-            inherited = (main, alive, tell, *others)
+            descriptors = (main, inherited.alive, tell, *others)
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                *map(str, inherited),
-                pass_fds=inherited,
-                env=environment,
+                *map(str, descriptors),
+                pass_fds=descriptors,
+                env=inherited.environment,
                 # A terminal's Ctrl-C reaches the supervisor alone, which passes it on in order.
                 process_group=0,
             )
@@ -180,11 +200,11 @@ class Supervisor:
         finally:
             self._children.discard(child)
             os.close(told)
-            forget_process(process.pid, self._metrics_dir)
+            forget_process(process.pid, inherited.metrics_dir)
         return child
 
     def _note_ready(self, child: _Child) -> None:
-        child.ready_at = time.monotonic()
+        child.is_ready()
         _logger.info("process ready", extra={"fields": {"pid": child.process.pid}})
         if self._reloaded_at > child.started_at:  # it may have read the configuration before
             child.process.send_signal(signal.SIGHUP)
@@ -244,6 +264,13 @@ class Supervisor:
             for child in self._children:
                 child.process.kill()
         await asyncio.gather(*keepers)
+
+
+def _environment(**settings: str) -> Mapping[str, str]:
+    """The environment of this process with `settings`, and with its package on the path."""
+    root = str(Path(service.__file__).parents[1])
+    path = [*filter(None, [os.environ.get("PYTHONPATH")]), root]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **settings}
 
 
 def say_ready(tell: int) -> None:

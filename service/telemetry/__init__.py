@@ -2,8 +2,13 @@
 
 from service.telemetry.clock import StageClock
 from service.telemetry.logs import LogFormatter, configure_logging
-from service.telemetry.metrics import Metrics, forget_process
+from service.telemetry.metrics import Metrics
 from service.telemetry.opening import open_tracing
+from service.telemetry.shared_metrics import (
+    forget_process,
+    remove_shared_metrics,
+    shared_metrics_environment,
+)
 from service.telemetry.tracing import RequestSpan, Tracing
 
 __all__ = [
@@ -15,4 +20,6 @@ __all__ = [
     "configure_logging",
     "forget_process",
     "open_tracing",
+    "remove_shared_metrics",
+    "shared_metrics_environment",
 ]

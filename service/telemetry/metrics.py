@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,15 +12,12 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
-    values,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service import __version__
-
-# Where the processes of one service share their metrics; prometheus_client reads it when imported.
-_SHARED_DIR: Final = "PROMETHEUS_MULTIPROC_DIR"
+from service.telemetry.shared_metrics import shared_metrics_dir
 
 # A crop is embedded in a few milliseconds, a large photo under load takes seconds, and a request
 # may be given a minute.
@@ -40,6 +36,7 @@ CONNECTION_REASONS: Final = (
     "address", "connections", "displaced", "silent", "head_timeout", "head_too_large", "pipeline",
     "malformed", "stopping", "unread",
 )  # fmt: skip
+BACKGROUND_TASKS: Final = ("indexer", "codes", "sweeps", "model_watch")
 _SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # The moment a series began is of no use to Prometheus, and a quarter of the text.
@@ -49,14 +46,13 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """Every metric of one service, in a registry of its own.
 
-    With PROMETHEUS_MULTIPROC_DIR in the environment, the processes of a service keep their numbers
-    in files of that folder, and each of them answers for all: counters and histograms are summed
-    over every process there was, gauges over those that live.
+    The processes of one service share their metrics in a folder, and each of them reports the
+    totals: counters and histograms over all processes since the start, gauges over those that run.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._shared_dir = _shared_dir()
+        self._shared_dir = shared_metrics_dir()
         if self._shared_dir is None:
             ProcessCollector(registry=self.registry)
         self._count_connections()
@@ -256,6 +252,13 @@ class Metrics:
             registry=self.registry,
         )
         _begin_at_zero(self.reloads, ("ok", "failed"))
+        self.background_failures = Counter(
+            "facette_background_failures",
+            "Background tasks that ended early and were restarted, by task.",
+            ("task",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.background_failures, BACKGROUND_TASKS)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format; of all processes, where there are several."""
@@ -266,20 +269,7 @@ class Metrics:
         return generate_latest(everyone)
 
 
-def forget_process(pid: int, shared_dir: str) -> None:
-    """Leave a process that has ended out of the gauges; what it counted stays counted."""
-    mark_process_dead(pid, path=shared_dir)  # type: ignore[no-untyped-call]
-
-
 def _begin_at_zero(counter: Counter, labels: Iterable[str]) -> None:
     """Show every value from the start: Prometheus sees no increase in what first appears as 1."""
     for label in labels:
         counter.labels(label)
-
-
-def _shared_dir() -> str | None:
-    folder = os.environ.get(_SHARED_DIR)
-    if folder and values.ValueClass is values.MutexValue:
-        # Each process would answer for itself alone, and nobody would notice.
-        raise RuntimeError(f"{_SHARED_DIR} was set after prometheus_client had been imported")
-    return folder or None

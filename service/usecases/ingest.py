@@ -43,11 +43,18 @@ _SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
 
 @dataclass(slots=True)
 class _Blob:
-    """Bytes in the blob store that no row names yet; put_at: when that last began, monotonic."""
+    """Bytes in the blob store that no row names yet.
+
+    put_at: when they were last put, monotonic seconds.
+    """
 
     key: str
     data: bytes
     put_at: float
+
+    def was_put(self, now: float) -> None:
+        """Take note that the bytes were put again."""
+        self.put_at = now
 
 
 class IngestPhoto:
@@ -185,7 +192,7 @@ class IngestPhoto:
         now = time.monotonic()
         if now - blob.put_at > self._orphan_grace_s / 2:
             await self._blobs.put(blob.key, blob.data)
-            blob.put_at = now
+            blob.was_put(now)
 
     async def _insert(
         self,

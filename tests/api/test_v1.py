@@ -154,6 +154,27 @@ def test_every_form_of_an_embedding_has_the_same_numbers(
     assert np.array_equal(np.frombuffer(answer.content, "<f4").reshape(-1, 512), plain)
 
 
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (["text/html", "application/octet-stream"], "application/octet-stream"),
+        (["application/octet-stream;q=0"], "application/json"),
+        (['text/plain;note="application/octet-stream"'], "application/json"),
+    ],
+)
+def test_embeddings_come_in_the_type_that_the_request_prefers(
+    client: httpx.Client, crop: bytes, accept: list[str], expected: str
+) -> None:
+    request = client.build_request(
+        "POST", "/v1/embed", params={"input": "crop"}, content=crop, headers=JPEG
+    )
+    del request.headers["accept"]
+    raw = [*request.headers.raw, *((b"accept", each.encode()) for each in accept)]
+    answer = client.send(httpx.Request(request.method, request.url, headers=raw, content=crop))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == expected
+
+
 def test_a_photo_without_faces_is_an_answer(client: httpx.Client, photos: Photos) -> None:
     assert client.post("/v1/detect", content=photos.nobody, headers=JPEG).json()["faces"] == []
     assert embed(client, photos.nobody)["faces"] == []

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from bench.common.crowd import SPACE, crowd, load
-from service.commands.doctor import examine
+from service.commands.doctor import DoctorSettings, examine
 from service.commands.report import Report, Verdict
 from service.config import AuthConfig, Config, MatchConfig
 from service.config.sections import DatabaseConfig, PathsConfig
@@ -62,7 +62,7 @@ class Patient:
 
     async def wrong(self, tenant_id: TenantId | None = None) -> list[tuple[str, str]]:
         """What is wrong, by check and text."""
-        return _wrong(await examine(self.config, tenant_id))
+        return _wrong(await examine(DoctorSettings.of(self.config), tenant_id))
 
     async def make_dangle(self, statement: str) -> None:
         """Break what foreign keys protect, as a damaged disk would."""
@@ -112,7 +112,7 @@ async def patient(database: Database, uploads: Path, models_dir: Path) -> AsyncI
 
 
 async def test_healthy_service_has_nothing_wrong(patient: Patient) -> None:
-    report = await examine(patient.config)
+    report = await examine(DoctorSettings.of(patient.config))
     assert _wrong(report) == []
     assert report.status == 0
     checks = {each.check for each in report.findings if each.verdict is Verdict.OK}
@@ -133,7 +133,7 @@ async def test_examination_changes_nothing(patient: Patient) -> None:
         return [*rows, sorted(patient.uploads.rglob("*"))]
 
     before = await state()
-    await examine(patient.config)
+    await examine(DoctorSettings.of(patient.config))
     assert await state() == before
 
 
@@ -178,7 +178,7 @@ async def test_schema_of_another_release_is_found(
 async def test_database_without_any_table_lacks_its_migrations(
     empty_database: DatabaseSettings, uploads: Path, models_dir: Path
 ) -> None:
-    report = await examine(config_of(empty_database, uploads, models_dir))
+    report = await examine(DoctorSettings.of(config_of(empty_database, uploads, models_dir)))
     ((check, _),) = _wrong(report)
     assert check == "migrations"
     assert report.status == 1
@@ -223,7 +223,7 @@ async def test_index_that_is_being_built_is_told_and_not_wrong(
                 "SELECT count(*) FROM pg_stat_progress_create_index WHERE index_relid <> 0"
             ):
                 await asyncio.sleep(0.01)
-        report = await examine(patient.config)
+        report = await examine(DoctorSettings.of(patient.config))
         await transaction.rollback()
         await building
     assert _wrong(report) == []
@@ -236,7 +236,7 @@ async def test_index_of_a_tenant_that_is_gone_is_found(patient: Patient) -> None
     ((check, text),) = await patient.wrong()
     assert check == "indexes"
     assert "gone or small" in text
-    report = await examine(patient.config, LARGE)
+    report = await examine(DoctorSettings.of(patient.config), LARGE)
     assert report.counts["vector_indexes"] == 1
     assert report.status == 1
 
@@ -279,7 +279,7 @@ async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
     await patient.owner.execute(
         "UPDATE face_vector SET model_space = $2 WHERE tenant_id = $1", SMALL, SPACE
     )
-    report = await examine(patient.config)
+    report = await examine(DoctorSettings.of(patient.config))
     assert _wrong(report) == []
     (note,) = [each for each in report.findings if each.verdict is Verdict.NOTE]
     assert "20 faces have no vector of the model that is served" in note.text
@@ -308,7 +308,7 @@ async def test_sums_that_are_not_those_of_the_vectors_are_found_and_mended_as_it
     found = await patient.wrong()
     assert {check for check, _ in found} == {"sums"}
     assert any(says in text for _, text in found), found
-    report = await examine(patient.config)
+    report = await examine(DoctorSettings.of(patient.config))
     (advice,) = {each.advice for each in report.findings if each.check == "sums"}
     remedy = advice.partition(": ")[2].partition(",")[0]
     assert remedy == "SELECT recount_clusters(NULL)"
@@ -320,7 +320,7 @@ async def test_sums_of_one_tenant_are_looked_at_and_mended_alone(patient: Patien
     await patient.owner.execute("DELETE FROM cluster_sum")
     assert await patient.wrong(TenantId("nobody")) == []
     assert [check for check, _ in await patient.wrong(LARGE)] == ["sums"]
-    report = await examine(patient.config, LARGE)
+    report = await examine(DoctorSettings.of(patient.config), LARGE)
     (advice,) = {each.advice for each in report.findings if each.check == "sums"}
     await patient.owner.execute(advice.partition(": ")[2].rpartition(", which")[0])
     assert await patient.wrong(LARGE) == []
@@ -329,7 +329,7 @@ async def test_sums_of_one_tenant_are_looked_at_and_mended_alone(patient: Patien
 
 async def test_missing_models_are_found(patient: Patient, tmp_path: Path) -> None:
     paths = patient.config.paths.model_copy(update={"models_dir": tmp_path / "nowhere"})
-    report = await examine(patient.config.model_copy(update={"paths": paths}))
+    report = await examine(DoctorSettings.of(patient.config.model_copy(update={"paths": paths})))
     assert [check for check, _ in _wrong(report)] == ["models"]
 
 
@@ -445,7 +445,7 @@ async def test_folder_of_photos_that_is_not_there_cannot_be_looked_at_and_is_not
 ) -> None:
     nowhere = tmp_path / "not mounted"
     paths = patient.config.paths.model_copy(update={"upload_dir": nowhere})
-    report = await examine(patient.config.model_copy(update={"paths": paths}))
+    report = await examine(DoctorSettings.of(patient.config.model_copy(update={"paths": paths})))
     ((check, text),) = _wrong(report)
     assert check == "blobs"
     assert str(nowhere) in text
@@ -454,7 +454,7 @@ async def test_folder_of_photos_that_is_not_there_cannot_be_looked_at_and_is_not
 
 
 async def test_tenant_is_counted_by_kind(patient: Patient) -> None:
-    report = await examine(patient.config, SMALL)
+    report = await examine(DoctorSettings.of(patient.config), SMALL)
     clusters = await patient.owner.fetchval(
         "SELECT count(*) FROM cluster WHERE tenant_id = 'small'"
     )
@@ -468,7 +468,7 @@ async def test_tenant_is_counted_by_kind(patient: Patient) -> None:
         "vector_indexes": 0,
     }
     assert report.status == 0
-    assert (await examine(patient.config, LARGE)).counts["vector_indexes"] == 1
+    assert (await examine(DoctorSettings.of(patient.config), LARGE)).counts["vector_indexes"] == 1
 
 
 async def test_tenant_whose_files_outlived_it_is_wrong_until_they_are_gone(
@@ -479,7 +479,7 @@ async def test_tenant_whose_files_outlived_it_is_wrong_until_they_are_gone(
     assert check == "tenant"
     assert "5 blobs are left of it" in text
     assert await patient.blobs.delete([b.key async for b in patient.blobs.listing()]) == []
-    report = await examine(patient.config, SMALL)
+    report = await examine(DoctorSettings.of(patient.config), SMALL)
     assert report.findings[-1].text == "nothing of this tenant is left"
     assert report.status == 0
     assert set(report.counts.values()) == {0}

@@ -263,7 +263,7 @@ def test_stopped_command_says_that_it_goes_on_and_stops_the_database_it_started(
         _, errors = command.end()
         runner.run(end_connection(connection))
     assert command.process.returncode == 128 + how
-    assert "the same command goes on from here" in errors
+    assert "the same command continues from here" in errors
     assert "Traceback" not in errors
     assert postgres_of(live) == []
 

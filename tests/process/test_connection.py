@@ -15,11 +15,15 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from service.process.connection import Connection, ConnectionState
-from service.process.places import PlaceLimits, Places
+from service.process.connection_limiter import ConnectionLimiter, ConnectionLimits
 from service.telemetry import Metrics
 
 WAIT_S = 30.0
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def _limiter(refuse: Callable[[str], None]) -> ConnectionLimiter:
+    return ConnectionLimiter(ConnectionLimits(8, 8), on_size=lambda _: None, on_refusal=refuse)
 
 
 class House:
@@ -30,9 +34,9 @@ class House:
         refuse = self._note
         self.state = ConnectionState(
             self.metrics,
-            places=Places(PlaceLimits(8, 8), on_size=lambda _: None, on_refusal=refuse),
+            limiter=_limiter(refuse),
             operations=app,
-            operations_places=Places(PlaceLimits(8, 8), on_size=lambda _: None, on_refusal=refuse),
+            operations_limiter=_limiter(refuse),
             head_timeout_s=600.0,
         )
         self._config = uvicorn.Config(app, http=Connection, lifespan="off", log_config=None)
@@ -187,7 +191,7 @@ async def test_a_request_that_is_answered_leaves_nothing_behind() -> None:
     async with served(small) as (house, call):
         caller = await call()
         await caller.send(request("/a", body=bytes(200_000), extra=f"X: {'y' * 30_000}\r\n"))
-        await until(lambda: bool(house.opened) and house.opened[0].places is house.state.places)
+        await until(lambda: bool(house.opened) and house.opened[0].limiter is house.state.limiter)
         connection = house.opened[0]
         await until(lambda: house.state.total_requests == 1 and not connection._reading_body)
         assert len(connection.cycle.body) == 0

@@ -17,7 +17,7 @@ from pgvector import HalfVector
 
 from service.domain.types import ImageId, ModelSpace, TenantId
 from service.store.archive.export import Exported, export_tenant
-from service.store.archive.file import ArchiveWriter, read_archive
+from service.store.archive.file import new_archive, read_archive
 from service.store.archive.format import Counts
 from service.store.archive.imports import import_tenant
 from service.store.blob.folder import FolderBlobStore
@@ -43,7 +43,7 @@ class House:
         self, path: Path, tenant_id: TenantId = TENANT, *, images: bool = True
     ) -> Exported:
         async with self.database.maintenance() as connection:
-            with ArchiveWriter(path) as archive:
+            with new_archive(path) as archive:
                 return await export_tenant(
                     connection, archive, tenant_id, self.blobs if images else None
                 )

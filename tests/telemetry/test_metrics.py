@@ -155,6 +155,16 @@ def test_a_folder_named_too_late_is_an_error(
         Metrics()
 
 
+def test_one_module_alone_knows_the_variable_of_prometheus_client() -> None:
+    service = Path(__file__).resolve().parents[2] / "service"
+    modules = [
+        path.name
+        for path in service.rglob("*.py")
+        if "PROMETHEUS_MULTIPROC_DIR" in path.read_text("utf-8")
+    ]
+    assert modules == ["shared_metrics.py"]
+
+
 def test_a_single_process_tells_its_own_numbers() -> None:
     found = _samples(Metrics().exposition().decode())
     assert found["process_resident_memory_bytes{}"] > 0

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Self
+from typing import IO
 
 from service.domain.errors import ArchiveError
 
@@ -41,69 +41,82 @@ _OCTAL = re.compile(rb" *([0-7]{1,11})[ \0]*")
 
 
 class ArchiveWriter:
-    """Writes a file that is there only once it is complete, for nobody but its owner to read.
+    """Writes the entries of an archive. Entries carry no times and no users.
 
-    A name that ends with .gz or .tgz means gzip. Entries carry no times and no users.
-
-    Raises:
-        ArchiveError: the file is there already, or cannot be written.
+    Args:
+        path: the archive, as messages name it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: IO[bytes] | gzip.GzipFile) -> None:
         self._path = path
-
-    def __enter__(self) -> Self:
-        with self._translated():
-            self._refuse_to_overwrite()
-            handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-            self._unfinished = Path(name)
-            self._file = os.fdopen(handle, "wb")
-            self._stream: IO[bytes] | gzip.GzipFile = self._file
-            if self._path.name.endswith(_GZIP_SUFFIXES):
-                self._stream = gzip.GzipFile(
-                    filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=self._file, mtime=0
-                )
-            self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
-        return self
+        with _writing(path):
+            self._tar = tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT)
 
     def add(self, name: str, data: bytes) -> None:
-        """Write one entry."""
+        """Write one entry.
+
+        Raises:
+            ArchiveError: the archive cannot be written.
+        """
         entry = tarfile.TarInfo(name)
         entry.size = len(data)
         entry.mode = _FILE_MODE
-        with self._translated():
+        with _writing(self._path):
             self._tar.addfile(entry, io.BytesIO(data))
-        # What the library remembers of each entry is a kilobyte for every photo.
+        # TarFile remembers every entry: a kilobyte for each photo.
         self._tar.members.clear()  # type: ignore[attr-defined]
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                with self._translated():
-                    self._finish()
-        finally:
-            self._file.close()
-            self._unfinished.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Write the end of the archive."""
         self._tar.close()
-        if self._stream is not self._file:
-            self._stream.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._refuse_to_overwrite()
-        self._unfinished.replace(self._path)
 
-    def _refuse_to_overwrite(self) -> None:
-        if self._path.exists():
-            raise ArchiveError(f"{self._path} is there already; it was not touched")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise ArchiveError(f"{self._path} cannot be written: {error.strerror}") from error
+@contextmanager
+def new_archive(path: Path) -> Iterator[ArchiveWriter]:
+    """Write an archive in the block; the file appears at its end, readable by its owner alone.
+
+    A name that ends with .gz or .tgz means gzip. No file is left of a block that raises.
+
+    Raises:
+        ArchiveError: the file exists, or cannot be written.
+    """
+    with _writing(path):
+        _refuse_to_overwrite(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unfinished, file = Path(name), os.fdopen(handle, "wb")
+    try:
+        stream: IO[bytes] | gzip.GzipFile = file
+        if path.name.endswith(_GZIP_SUFFIXES):
+            stream = gzip.GzipFile(
+                filename="", mode="wb", compresslevel=_COMPRESSION, fileobj=file, mtime=0
+            )
+        archive = ArchiveWriter(path, stream)
+        yield archive
+        with _writing(path):
+            archive.finish()
+            if stream is not file:
+                stream.close()
+            file.flush()
+            os.fsync(file.fileno())
+            _refuse_to_overwrite(path)
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        with _writing(path):
+            file.close()
+
+
+def _refuse_to_overwrite(path: Path) -> None:
+    if path.exists():
+        raise ArchiveError(f"{path} is there already; it was not touched")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_archive(

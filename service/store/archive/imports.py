@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -34,6 +34,7 @@ from service.store.archive.values import time
 from service.store.blob.index import SWEEP_TURN_KEY
 from service.store.database.migrations import load_migrations
 from service.store.database.statements import SQL
+from service.store.database.transactions import in_transaction
 from service.usecases.ports import BlobStore
 
 _KINDS = list(PARTS)
@@ -82,7 +83,7 @@ async def import_tenant(
         created_at = time(head.created_at.encode())
     except ValueError as error:
         raise ArchiveError(f"the head of the archive is damaged: {error}") from error
-    async with _transaction(connection):
+    async with in_transaction(connection):
         await connection.execute(SQL["hold_off_sweeps"], SWEEP_TURN_KEY)
         for kind in ("photos", *PARTS):
             await connection.execute(SQL[f"make_room_for_{kind}"])
@@ -189,16 +190,3 @@ def _refusals(name: str) -> Iterator[None]:
     ) as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise ArchiveError(f"the archive is damaged in {name}: {reason}") from error
-
-
-@asynccontextmanager
-async def _transaction(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        yield
-    except BaseException:
-        if not connection.is_closed():
-            await transaction.rollback()
-        raise
-    await transaction.commit()

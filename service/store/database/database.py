@@ -19,6 +19,7 @@ from service.store.database.active_model import active_model
 from service.store.database.migrations import migrate
 from service.store.database.role import SERVICE_ROLE
 from service.store.database.statements import SQL
+from service.store.database.transactions import in_transaction, is_lost
 
 _logger = logging.getLogger(__name__)
 
@@ -145,17 +146,10 @@ class Database:
             StoreUnavailableError: with `outcome_unknown` when the commit itself broke.
         """
         async with self._connection() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            try:
+            committing = partial(_translated, partial(_is_outage, connection), committing=True)
+            async with in_transaction(connection, committing):
                 await connection.execute(SQL["use_tenant"], tenant_id)
                 yield connection
-            except BaseException:
-                if not _is_lost(connection):
-                    await transaction.rollback()
-                raise
-            with _translated(partial(_is_outage, connection), committing=True):
-                await transaction.commit()
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
@@ -228,14 +222,6 @@ async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
     """
 
 
-def _is_lost(connection: asyncpg.Connection) -> bool:
-    """Whether a connection that was not given back yet is closed."""
-    try:
-        return bool(connection.is_closed())
-    except asyncpg.InterfaceError:  # the pool took it back as it closed
-        return True
-
-
 def _is_outage(
     connection: asyncpg.Connection, error: Exception, *, reads_only: bool = False
 ) -> bool:
@@ -248,7 +234,7 @@ def _is_outage(
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         return not reads_only
     return isinstance(error, _OUTAGES) or (
-        isinstance(error, _OUTAGES_IF_LOST) and _is_lost(connection)
+        isinstance(error, _OUTAGES_IF_LOST) and is_lost(connection)
     )
 
 

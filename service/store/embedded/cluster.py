@@ -21,7 +21,7 @@ import psutil
 
 from service.domain.errors import ConfigError
 from service.store.embedded.account import ServerAccount, remove_socket_folder, socket_folder
-from service.store.embedded.pid_files import lines_of, number_in
+from service.store.embedded.pid_files import POSTMASTER_PID, PidFile
 
 _logger = logging.getLogger(__name__)
 
@@ -150,18 +150,17 @@ class Cluster:
 
     def postmaster(self) -> Postmaster | None:
         """The server that runs, in whatever state; None where there is none."""
-        lines = lines_of(self._pid_file)
-        pid = number_in(lines)
-        if pid is None or not self._is_postmaster(pid):
+        found = PidFile.read(self._pid_file)
+        if found.pid is None or not self._is_postmaster(found.pid):
             return None
-        return Postmaster(pid, lines[7].strip() if len(lines) > 7 else "starting")
+        return Postmaster(found.pid, found.status)
 
     def crashed(self) -> bool:
         """Whether the server has gone without taking its pid file away.
 
         An empty one is about to be written by a server that somebody else starts.
         """
-        return number_in(lines_of(self._pid_file)) is not None and self.postmaster() is None
+        return PidFile.read(self._pid_file).pid is not None and self.postmaster() is None
 
     def was_shut_down(self) -> bool:
         """Whether the server that ran last wrote everything down and stopped in order."""
@@ -265,7 +264,7 @@ class Cluster:
         changed = False
         for file, text in (("pg_hba.conf", _WHO), ("pg_ident.conf", users)):
             path = self.folder / file
-            if lines_of(path) != text.splitlines():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
                 _write_as(path, text, self.account)
                 changed = True
         if changed and (running := self.postmaster()) is not None:
@@ -277,8 +276,7 @@ class Cluster:
         One of an earlier release may listen in a folder that is open to all: it is stopped, with
         every connection to it. What a killed one left behind is removed.
         """
-        lines = lines_of(self._pid_file)
-        found = Path(lines[4].strip()) if len(lines) > 4 and lines[4].strip() else None
+        found = PidFile.read(self._pid_file).socket_dir
         if found is None or self.postmaster() is None:
             if found is not None and found != self.folder:
                 remove_socket_folder(found, self.account)
@@ -291,7 +289,7 @@ class Cluster:
 
     @property
     def _pid_file(self) -> Path:
-        return self.folder / "postmaster.pid"
+        return self.folder / POSTMASTER_PID
 
     @property
     def _socket_lock(self) -> Path:
@@ -327,9 +325,9 @@ class Cluster:
                 self._end_backends()
             stop.wait(_LOOK_S)
         for file in (self._pid_file, self._socket_lock):
-            if file.exists() and number_in(lines_of(file)) is None:
+            if file.exists() and PidFile.read(file).pid is None:
                 stop.wait(_WRITTEN_S)
-            pid = number_in(lines_of(file))
+            pid = PidFile.read(file).pid
             if file.exists() and self.postmaster() is None and (not pid or psutil.pid_exists(pid)):
                 _logger.warning("removing %s of a database server that runs no longer", file.name)
                 file.unlink(missing_ok=True)
@@ -339,8 +337,7 @@ class Cluster:
 
         Source: proc(5) on /proc/sysvipc/shm; elsewhere PostgreSQL's own check has to do.
         """
-        lines = lines_of(self._pid_file)
-        segment = lines[6].split() if len(lines) > 6 else []
+        segment = PidFile.read(self._pid_file).shared_memory
         if self.postmaster() is not None or not segment:
             return False
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.domain.errors import ConfigError
+from service.store.embedded.pid_files import POSTMASTER_PID, PidFile
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from service.store.embedded.watch import Watch
 
@@ -109,9 +110,6 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
         yield
 
 
-_LINES_BEFORE_PORT = 3
-
-
 def running_server(data_dir: Path) -> EmbeddedAddress | None:
     """Where the server of a data folder listens; None where nobody does.
 
@@ -121,20 +119,17 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
     cluster = data_dir / "postgres"
     try:
         owner = cluster.stat().st_uid
-        lines = (cluster / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        written = PidFile.read(cluster / POSTMASTER_PID)
     except FileNotFoundError:
         return None
     except PermissionError:
         raise ConfigError(
-            f"the embedded database in {cluster} cannot be read: run this as the user that runs "
-            "the service"
+            f"the embedded database in {cluster} cannot be read: run this command as the user that "
+            "runs the service"
         ) from None
-    if len(lines) < _LINES_BEFORE_PORT + 2:
-        return None  # it is only just starting
-    port, socket_dir = (line.strip() for line in lines[_LINES_BEFORE_PORT:][:2])
-    if not port.isdecimal() or not socket_dir:
-        return None
-    folder = Path(socket_dir)
+    port, folder = written.port, written.socket_dir
+    if port is None or folder is None:
+        return None  # no server, or one that is only starting
     try:
         facts = folder.lstat()
     except FileNotFoundError:
@@ -147,10 +142,10 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
     # After a crash the file may name a process that is gone, or another by now.
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(f"{socket_dir}/.s.PGSQL.{port}")
+            probe.connect(str(folder / f".s.PGSQL.{port}"))
         except OSError:
             return None
-    return EmbeddedAddress(socket_dir, int(port))
+    return EmbeddedAddress(str(folder), port)
 
 
 def has_database(data_dir: Path) -> bool:

@@ -25,7 +25,7 @@ from service.store.archive import format as archive_format
 from service.store.archive import rows as archive_rows
 from service.store.archive import values as archive_values
 from service.store.archive.export import export_tenant
-from service.store.archive.file import ArchiveWriter
+from service.store.archive.file import new_archive
 from service.store.archive.format import (
     HEAD,
     MANIFEST,
@@ -429,7 +429,7 @@ async def test_a_photo_of_another_tenant_does_not_go_into_an_archive(
             " size_bytes, sha256, phash, created_at, turned FROM image WHERE tenant_id = $1",
             VICTIM,
         )
-        with ArchiveWriter(path) as archive:
+        with new_archive(path) as archive:
             done = await export_tenant(connection, archive, TenantId("thief"), second.blobs)
     assert (done.counts.photos, done.lost_photos) == (0, 15)
     assert not any(name.startswith("photos/") for name in entries(path))

@@ -1,0 +1,230 @@
+"""The parts that run from startup to shutdown, and the services of the current generation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import time
+
+from service.api.auth import TokenGuard
+from service.api.door import Door
+from service.api.services import ApiServices
+from service.api.shared_call import SharedCall
+from service.api.tickets import CostClass
+from service.app.background import BackgroundTasks
+from service.app.engines import Engine, Engines, ModelWatch
+from service.app.generations import Generations, Kept, Shared
+from service.app.settings import blob_place, index_settings, rule_of, share
+from service.batching import Admission, AdmissionLimits
+from service.config import Config
+from service.domain.types import Swept
+from service.store.blob.index import DatabaseSweepTurns
+from service.store.blob.opening import open_blob_store
+from service.store.database.database import Database
+from service.store.face.code_cache import CodeCache
+from service.store.face.indexer import Indexer
+from service.store.face.repository import Repository
+from service.store.face.search import SearchSettings
+from service.telemetry import Metrics
+from service.usecases.curate import Curate
+from service.usecases.ingest import IngestPhoto
+from service.usecases.ports import BlobStore
+from service.usecases.recognize import Recognize
+from service.usecases.sweep import SweepBlobs, SweepSchedule
+
+# The cost of a request until the first one of its class was measured, in worker seconds.
+_FIRST_COST_GUESSES_S: Mapping[str, float] = {CostClass.PHOTO: 0.04, CostClass.CROP: 0.006}
+
+
+class Running:
+    """Composes the services of each generation, and runs the background tasks.
+
+    Args:
+        config: of the first generation.
+        engine: of the first generation, held for this object.
+        blobs: of the first generation.
+        generations: receives the services of each generation.
+        exposition: renders the metrics.
+        check_serving: raises a StoppingError once the service is stopping.
+        follow_models: loads the models of the active space; returns whether that succeeded.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        engines: Engines,
+        engine: Shared[Engine],
+        blobs: BlobStore,
+        *,
+        metrics: Metrics,
+        generations: Generations[ApiServices],
+        exposition: Callable[[], Awaitable[bytes]],
+        check_serving: Callable[[], None],
+        follow_models: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._database = database
+        self._engines = engines
+        self._engine = engine
+        self._metrics = metrics
+        self._generations = generations
+        self._exposition = exposition
+        self._check_serving = check_serving
+        self._doors: Kept[Door] = Kept()
+        self._admissions: Kept[Admission] = Kept()
+        self._indexer = Indexer(
+            database,
+            index_settings(config.match, config.vector_index),
+            on_built=lambda built: metrics.index_builds.labels("ok" if built else "failed").inc(),
+            on_taken=metrics.indexed_vectors.inc,
+        )
+        self._codes = CodeCache(database, on_size=metrics.code_bytes.set)
+        self._sweeps = SweepSchedule(
+            on_swept=self._count_swept, on_failure=metrics.sweep_failures.inc
+        )
+        self._model_watch = ModelWatch(
+            database.active_space, lambda: self._engine.value.space, follow_models
+        )
+        self._background = BackgroundTasks(
+            on_failure=lambda task: metrics.background_failures.labels(task).inc()
+        )
+        # Without the shared call, every probe of /readyz would take a connection of the pool.
+        self._ping = SharedCall(database.ping)
+        self._serve(config, engine, blobs)
+
+    def start_background(self) -> None:
+        """Start the background tasks."""
+        for name, run in (
+            ("indexer", self._indexer.run),
+            ("codes", self._codes.run),
+            ("sweeps", self._sweeps.run),
+            ("model_watch", self._model_watch.run),
+        ):
+            self._background.start(name, run)
+
+    async def stop_background(self) -> None:
+        """Cancel the background tasks, and return when they have ended."""
+        await self._background.aclose()
+
+    async def exchange(self, config: Config) -> bool:
+        """Serve with another configuration; returns whether the models are others.
+
+        Raises:
+            ConfigError, ModelError: the configuration or its models cannot be used. The current
+                generation goes on.
+            StoppingError: the service began to stop meanwhile.
+        """
+        former = self._engine
+        engine = await self._engines.following(config, former)
+        try:
+            blobs = await open_blob_store(blob_place(config))
+            self._check_serving()
+            self._serve(config, engine, blobs)
+        except BaseException:
+            await engine.release()
+            raise
+        if engine is former:
+            return False
+        for labels in former.value.analyzer.placements - engine.value.analyzer.placements:
+            self._metrics.model.labels(*labels).set(0)
+        return True
+
+    def free_closed_models(self) -> None:
+        """Free the memory of closed models now."""
+        self._engines.free_closed()
+
+    def _serve(self, config: Config, engine: Shared[Engine], blobs: BlobStore) -> None:
+        """Compose the services of a generation, and serve requests with them from now on."""
+        services = self._compose(config, engine.value, blobs)
+        self._generations.replace(services, engine.release)
+        self._indexer.follow(index_settings(config.match, config.vector_index))
+        self._engine = engine
+        turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
+        self._sweeps.follow(
+            SweepBlobs(blobs, turns, grace_s=grace_s), config.blobs.sweep_interval_s
+        )
+
+    def _compose(self, config: Config, engine: Engine, blobs: BlobStore) -> ApiServices:
+        analyzer, metrics = engine.analyzer, self._metrics
+        match, server = config.match, config.server
+        repository = Repository(
+            self._database,
+            SearchSettings(match.hnsw_ef_search),
+            codes=self._codes,
+            on_search=lambda path: metrics.searches.labels(path).inc(),
+            on_insert=self._indexer.note_insert,
+            on_delete=self._indexer.note_deletion,
+            on_replaced=self._model_watch.look,
+        )
+        facts = analyzer.embedding
+        space = engine.space
+        return ApiServices(
+            ingest=IngestPhoto(
+                analyzer,
+                repository,
+                blobs if config.blobs.store_images else None,
+                space=space,
+                rule=rule_of(match, facts),
+                min_quality=config.quality.min_for_matching,
+                retry_s=config.database_pool.retry_s,
+                orphan_grace_s=config.blobs.orphan_grace_s,
+                on_face=lambda matched: metrics.faces.labels("matched" if matched else "new").inc(),
+            ),
+            recognize=Recognize(analyzer, space=space, dimension=facts.dimension),
+            curate=Curate(repository, blobs, on_orphans=metrics.orphan_blobs.inc),
+            guard=TokenGuard(config.auth.token),
+            door=self._door(config),
+            admission=self._admission(config, engine),
+            metrics=metrics,
+            upload_timeout_s=server.upload_timeout_s,
+            request_timeout_s=server.request_timeout_ms / 1e3,
+            ready=self._ready,
+            exposition=self._exposition,
+        )
+
+    def _count_swept(self, swept: Swept) -> None:
+        self._metrics.swept_blobs.inc(swept.removed)
+        self._metrics.last_sweep.set(time())
+
+    def _door(self, config: Config) -> Door:
+        server = config.server
+        # Each process admits one body of the largest size, whatever its share of the limit is.
+        most_bytes = min(server.max_bytes_in_flight, server.max_body_bytes)
+        numbers = (
+            share(server.max_requests_in_flight, config),
+            max(share(server.max_bytes_in_flight, config), most_bytes),
+            server.max_body_bytes,
+        )
+        requests, in_flight, body = numbers
+        return self._doors.of(
+            numbers,
+            lambda: Door(
+                max_requests=requests,
+                max_bytes=in_flight,
+                max_body_bytes=body,
+                metrics=self._metrics,
+            ),
+        )
+
+    def _admission(self, config: Config, engine: Engine) -> Admission:
+        server, metrics = config.server, self._metrics
+        limits = AdmissionLimits(
+            max_wait_s=server.max_wait_ms / 1e3,
+            standing_wait_s=server.standing_wait_ms / 1e3,
+            bulk_wait_s=server.bulk_wait_ms / 1e3,
+        )
+        return self._admissions.of(
+            (limits, engine),
+            lambda: Admission(
+                limits,
+                first_guesses_s=_FIRST_COST_GUESSES_S,
+                workers=engine.made_of[0].workers,
+                fair=engine.fair,
+                on_refusal=lambda reason: metrics.refusals.labels(reason).inc(),
+                on_backlog=metrics.backlog_seconds.set,
+            ),
+        )
+
+    async def _ready(self) -> None:
+        self._check_serving()
+        self._background.check()
+        await self._ping()

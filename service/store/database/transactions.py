@@ -1,0 +1,41 @@
+"""A transaction on one connection, which may break in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+
+import asyncpg
+
+
+@asynccontextmanager
+async def in_transaction(
+    connection: asyncpg.Connection,
+    committing: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> AsyncIterator[None]:
+    """Run the block in a transaction: commit at its end, roll back where it raises.
+
+    An error of the block passes through as it is. asyncpg's own context would replace it by the
+    error of the rollback where the connection broke.
+
+    Args:
+        committing: context of the commit alone.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        if not is_lost(connection):
+            await transaction.rollback()
+        raise
+    with committing():
+        await transaction.commit()
+
+
+def is_lost(connection: asyncpg.Connection) -> bool:
+    """Whether a connection that was not given back yet is closed."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool took it back as it closed
+        return True
