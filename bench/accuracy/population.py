@@ -36,7 +36,7 @@ _POPULATION = (
     "Labeled Faces in the Wild, development part: news photos of public figures, 2002-2003"
 )
 # Chosen by the precision and recall of joining on quarters of the people: of 16 to 160 centres for
-# 500 people, weights of 0 to 1.6 and temperatures of 0.05 to 0.25 (bench/README.md).
+# 500 people, weights of 0 to 1.6 and temperatures of 0.05 to 0.25 (docs/experiments.md).
 _CENTRES = 128
 _LEAST_PEOPLE = 3
 _TEMPERATURE = 0.1

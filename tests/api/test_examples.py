@@ -95,7 +95,7 @@ def test_documented_request_is_answered_with_the_documented_fields(
 
 
 def _is_gone(service: ServiceProcess, tenant: str, path: str, environment: dict[str, str]) -> bool:
-    """Whether the service no longer finds what a DELETE removed; a tenant's image for the tenant."""
+    """Whether a GET no longer finds what was removed; for a tenant, its photo."""
     asked = "/image" if path == "/tenant" else path
     kind = {"/review-pending": "review"}.get(asked, asked.removeprefix("/"))
     params = {"tenant_id": tenant, f"{kind}_id": environment[kind.upper()]}
