@@ -20,7 +20,7 @@ from service.runtime.manifest import MANIFEST_NAME
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 _BENCHES = ("embed", "detect", "analyze", "scaling")
-# They take minutes for what seldom changes, so `all` leaves them out.
+# They take minutes and their results change seldom, so `all` leaves them out.
 _BY_NAME = ("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "setup")
 _MODULES = {
     "embed": "bench.inprocess.embed",

@@ -1,4 +1,4 @@
-"""One measurement as Markdown: its figures, its ratios, and what they were measured with."""
+"""One measurement as Markdown: its figures, its ratios and its origin."""
 
 from __future__ import annotations
 
