@@ -350,6 +350,26 @@ def test_every_path_named_in_contributing_exists() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize(
+    ("subject", "file", "defined"),
+    [
+        ("the matching rule", "service/domain/matching.py", "class MatchRule"),
+        ("`server.max_body_bytes`", "service/config/sections.py", "max_body_bytes: int"),
+        ("body limit is enforced", "service/api/boundary.py", "raise BodyTooLargeError"),
+        ("the S3 client", "service/store/blob/s3.py", "class S3"),
+        ("a metric", "service/telemetry/metrics.py", "class Metrics"),
+        ("`detection.thresholds`", "service/config/sections.py", "thresholds: Annotated"),
+    ],
+)
+def test_table_of_places_leads_to_the_definition(subject: str, file: str, defined: str) -> None:
+    text = text_of("CONTRIBUTING.md")
+    table = text[text.index("## Where to change what") : text.index("## Words")]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    (places,) = (places for wanted, places in rows if subject in wanted)
+    assert f"`{file}`" in places
+    assert defined in text_of(file)
+
+
 def test_example_of_a_change_names_things_that_are_where_it_says() -> None:
     text = text_of("CONTRIBUTING.md")
     named = re.findall(r"`(\w+)`\s+(?:of|in|to `\w+` in)\s+`([\w/]+\.(?:py|sql))`", text)
