@@ -236,7 +236,10 @@ def _sum(rows: Iterable[Mapping[str, Any]], key: str) -> int:
 
 
 def _when(record: Record) -> str:
-    return f"{record['measured_at'][:10]}, {record['commit']}"
+    """Day and machine of a run, such as `2026-11-29, 2 cores of AMD EPYC`."""
+    machine = record["machine"]
+    processor = machine["processor"].replace("(R)", "").removesuffix(" Processor")
+    return f"{record['measured_at'][:10]}, {machine['usable_cores']} cores of {processor}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
