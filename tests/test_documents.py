@@ -12,6 +12,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,11 +53,13 @@ from service.domain.types import (
 )
 from service.runtime.manifest import EmbeddingFacts, FaceCrop
 from service.runtime.matching import match_rule
+from tests.support import settings_page
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
-    *("docs/matching.md", "docs/security.md", "models/README.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+    *("bench/README.md", "models/README.md"),
 )
 SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
@@ -79,6 +82,11 @@ VARIABLES = {
 }
 # What a document may name that is no setting: the file's place, and the pattern of all names.
 OTHER_VARIABLES = {CONFIG_PATH_VARIABLE, "FACETTE_SECTION_KEY"}
+# Dotted names that are no settings: a field of the manifest, attributes of spans, packages, a call.
+NO_SETTINGS = {
+    *("embedding.space", "facette.request_id", "facette.error_code"),
+    *("service.store", "gc.freeze", "torch.set_num_threads"),
+}
 FILE_SUFFIXES = {"toml", "conf", "py", "md", "yml", "json", "csv", "onnx", "pt", "sql", "svg"}
 
 
@@ -99,25 +107,32 @@ def inline_code_in(name: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", text)
 
 
-def rows_in_readme(pattern: str) -> list[tuple[str, ...]]:
-    found = re.findall(pattern, text_of("README.md"), re.MULTILINE)
-    assert found, f"README.md has no table row like {pattern}"
-    assert len(found) == len(set(found)), "a row stands twice"
+def rows_of(document: str, pattern: str) -> list[tuple[str, ...]]:
+    found = re.findall(pattern, text_of(document), re.MULTILINE)
+    assert found, f"{document} has no line like {pattern}"
+    assert len(found) == len(set(found)), f"{document} has a line twice"
     return found
 
 
-def test_readme_lists_exactly_the_routes_that_are_served() -> None:
+@pytest.mark.parametrize(
+    ("document", "line"),
+    [
+        ("README.md", r"^\| `(GET|POST|PUT|PATCH|DELETE) (/\S+)` \|"),
+        ("docs/api.md", r"^### `(GET|POST|PUT|PATCH|DELETE) (/\S+)`$"),
+    ],
+)
+def test_page_lists_exactly_the_routes_that_are_served(document: str, line: str) -> None:
     served = {
         (method, route.path)
         for route in build_routes(lambda: None)  # type: ignore[arg-type, return-value]
         for method in (route.methods or set()) - {"HEAD"}
     }
-    assert set(rows_in_readme(r"^\| `(GET|POST|PUT|PATCH|DELETE) (/\S+)` \|")) == served
+    assert set(rows_of(document, line)) == served
 
 
-def test_readme_lists_exactly_the_errors_that_a_caller_can_get() -> None:
+def test_page_of_errors_lists_exactly_those_that_a_caller_can_get() -> None:
     expected = {(str(status), kind.code) for kind, status in answered_errors()}
-    assert set(rows_in_readme(r"^\| (\d{3}) \| `(\w+)` \|")) == expected
+    assert set(rows_of("docs/errors.md", r"^\| (\d{3}) \| `(\w+)` \|")) == expected
 
 
 def answered_errors() -> Iterator[tuple[type[FacetteError], int]]:
@@ -151,9 +166,8 @@ def test_readme_shows_the_line_that_the_service_prints(
     assert f"    {line}\n" in text_of("README.md")
 
 
-def test_example_answer_in_readme_has_the_fields_of_a_real_one() -> None:
-    examples = re.findall(r"^```json\n(.*?)^```", text_of("README.md"), re.MULTILINE | re.DOTALL)
-    answer, error = (json.loads(example) for example in examples)
+def test_example_answer_has_the_fields_of_a_real_one() -> None:
+    (answer,) = json_examples("docs/api.md")
     detection = Detection(Box(0, 0, 1, 1), ((0.0, 0.0),) * 5, 1.0)
     quality = FaceQuality(1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0)
     embedded = EmbeddedFace(detection, np.zeros(512, dtype=np.float32), quality)
@@ -162,8 +176,22 @@ def test_example_answer_in_readme_has_the_fields_of_a_real_one() -> None:
     (shown,) = answer["faces"]
     assert shape_of(shown) == shape_of(legacy._new_face(face))
     assert answer["face_ids"] == {shown["face_id"]: shown["cluster_id"]}
+
+
+def test_short_answer_in_readme_is_the_full_one_without_the_faces() -> None:
+    (short,), (full,) = json_examples("README.md"), json_examples("docs/api.md")
+    assert short == {key: value for key, value in full.items() if key != "faces"}
+
+
+def test_example_error_is_a_real_one() -> None:
+    (error,) = json_examples("docs/errors.md")
     real = api_errors.error_response(MissingParameterError("tenant_id"))
     assert json.loads(bytes(real.body)) == error
+
+
+def json_examples(document: str) -> list[dict[str, Any]]:
+    found = re.findall(r"^```json\n(.*?)^```", text_of(document), re.MULTILINE | re.DOTALL)
+    return [json.loads(example) for example in found]
 
 
 def fields_of(handler: Callable[..., object]) -> set[str]:
@@ -179,7 +207,10 @@ def shape_of(value: object) -> object:
     return [shape_of(item) for item in value] if isinstance(value, list | tuple) else ()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "document",
+    ["README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/figures.md", "bench/README.md"],
+)
 def test_every_make_target_named_exists(document: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
     named = {name for code in code_in(document) for name in re.findall(r"\bmake ([a-z]+)", code)}
@@ -187,7 +218,7 @@ def test_every_make_target_named_exists(document: str) -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize("document", ["README.md", "models/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", "models/README.md"])
 def test_every_facette_command_named_exists(document: str) -> None:
     calls = {
         (command, *re.findall(r"(?<!\S)--[a-z-]+", rest))
@@ -213,7 +244,7 @@ def test_every_setting_named_in_a_document_exists() -> None:
         for document in DOCUMENTS
         for code in inline_code_in(document)
         for section, key in re.findall(r"^([a-z_]+)\.([a-z_]+)$", code)
-        if key not in FILE_SUFFIXES and f"{section}.{key}" not in {"embedding.space"}
+        if key not in FILE_SUFFIXES and f"{section}.{key}" not in NO_SETTINGS
     ]
     assert dotted
     unknown = [
@@ -223,17 +254,29 @@ def test_every_setting_named_in_a_document_exists() -> None:
     ]
     assert not unknown
     sections = [
-        name for code in inline_code_in("README.md") for name in re.findall(r"^\[(\w+)\]$", code)
+        name
+        for document in DOCUMENTS
+        if document != "CHANGELOG.md"  # which names sections of former releases
+        for code in inline_code_in(document)
+        for name in re.findall(r"^\[(\w+)\]$", code)
     ]
     assert sections
     assert set(sections) <= set(SECTIONS)
 
 
-def test_defaults_in_readme_are_the_real_ones() -> None:
-    for section, key, shown in rows_in_readme(r"^\| `(\w+)\.(\w+)` \| ([^|]+?) \|"):
-        default = SECTIONS[section].model_fields[key].default
-        default = str(default) if isinstance(default, Path) else default
-        assert tomllib.loads(f"value = {shown}")["value"] == default, f"{section}.{key}"
+def test_page_of_settings_is_the_rendered_one() -> None:
+    page = settings_page.PAGE.read_text(encoding="utf-8")
+    assert settings_page.render(page) == page, "run python -m tests.support.settings_page"
+    shown = rows_of("docs/configuration.md", r"^\| `(\w+)\.(\w+)` \| ([^|]+?) \|")
+    assert {(section, key) for section, key, _ in shown} == {
+        (section, key) for section, model in SECTIONS.items() for key in model.model_fields
+    }
+    for section, key, default in shown:
+        if default != "required":
+            expected = json.loads(
+                json.dumps(SECTIONS[section].model_fields[key].default, default=str)
+            )
+            assert tomllib.loads(f"value = {default}")["value"] == expected, f"{section}.{key}"
 
 
 def recorded(space: str) -> Curve:
@@ -243,39 +286,37 @@ def recorded(space: str) -> Curve:
     return curve
 
 
-FACENET = r"inception-resnet-v1/casia-webface/\w+/box1\.2-centred-\w+"
-
-
-def test_chances_in_readme_are_those_the_export_recommends() -> None:
-    text = " ".join(text_of("README.md").split())
-    shown = re.findall(
-        r"by default the chance is ([\d.]+) % for FaceNet, ([\d.]+) % for SFace", text
-    )
-    recommended = tuple(
-        f"{100 * recorded(space).recommended_max_wrong_joins:g}"
-        for space in (FACENET, r"mobilenet-v1/sface-.*")
-    )
-    assert shown == [recommended]
-
-
-def test_distances_in_readme_are_those_of_the_curve_and_the_chance() -> None:
-    curve = recorded(FACENET)
+@pytest.mark.parametrize(
+    ("name", "space", "dimension"),
+    [
+        ("FaceNet", r"inception-resnet-v1/casia-webface/\w+/box1\.2-centred-\w+", 512),
+        ("SFace", r"mobilenet-v1/sface-.*", 128),
+    ],
+)
+def test_chance_and_distances_shown_are_those_the_service_uses(
+    name: str, space: str, dimension: int
+) -> None:
+    curve = recorded(space)
     facts = EmbeddingFacts(
-        dimension=512,
+        dimension=dimension,
         metric="cosine",
         crop=FaceCrop(kind="box", size=160),
         **{key: value for key, value in curve if key in EmbeddingFacts.model_fields},
     )
     limit = match_rule(facts).limit
-    text = " ".join(text_of("README.md").split())
-    shown = re.findall(
-        r"from (0\.\d+) with one person to (0\.\d+) with 1,000 and (0\.\d+) with 10,000", text
-    )
-    assert shown == [tuple(f"{limit.at(people):.3f}" for people in (1, 1_000, 10_000))]
+    (cells,) = rows_of("docs/matching.md", rf"^\| {name} \| [\d,]+ \| ([\d.%]+), \S+ \| (.*) \|$")
+    chance, rest = cells
+    assert chance == f"{curve.recommended_max_wrong_joins:.2%}"
+    shown = [cell.split(", ")[0] for cell in rest.split(" | ")]
+    assert shown == [f"{limit.at(people):.3f}" for people in (10, 1_000, 100_000)]
 
 
 @pytest.mark.parametrize(
-    "file", ["README.md", "CONTRIBUTING.md", "docker-compose.yml", "Dockerfile"]
+    "file",
+    [
+        *("CONTRIBUTING.md", "docs/configuration.md", "docs/operations.md"),
+        *("docker-compose.yml", "Dockerfile"),
+    ],
 )
 def test_every_environment_variable_named_is_a_setting(file: str) -> None:
     named = set(re.findall(rf"\b{ENVIRONMENT_PREFIX}[A-Z_]*[A-Z]", text_of(file)))
@@ -286,7 +327,8 @@ def test_every_environment_variable_named_is_a_setting(file: str) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_relative_link_leads_somewhere(document: str) -> None:
     here = (ROOT / document).parent
-    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
+    text = re.sub(r"^```.*?^```", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
@@ -302,10 +344,44 @@ def test_every_path_named_in_contributing_exists() -> None:
     named = [
         code
         for code in inline_code_in("CONTRIBUTING.md")
-        if re.fullmatch(r"(service|export|bench|tests)(/[\w.]+)*/?", code) and "NNNN" not in code
+        if re.fullmatch(r"(service|export|bench|tests|docs|requirements)(/[\w.]+)*/?", code)
     ]
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "file", "defined"),
+    [
+        ("the matching rule", "service/domain/matching.py", "class MatchRule"),
+        ("`server.max_body_bytes`", "service/config/sections.py", "max_body_bytes: int"),
+        ("body limit is enforced", "service/api/boundary.py", "raise BodyTooLargeError"),
+        ("the S3 client", "service/store/blob/s3.py", "class S3"),
+        ("a metric", "service/telemetry/metrics.py", "class Metrics"),
+        ("`detection.thresholds`", "service/config/sections.py", "thresholds: Annotated"),
+    ],
+)
+def test_table_of_places_leads_to_the_definition(subject: str, file: str, defined: str) -> None:
+    text = text_of("CONTRIBUTING.md")
+    table = text[text.index("## Where to change what") : text.index("## Words")]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    (places,) = (places for wanted, places in rows if subject in wanted)
+    assert f"`{file}`" in places
+    assert defined in text_of(file)
+
+
+def test_example_of_a_change_names_things_that_are_where_it_says() -> None:
+    text = text_of("CONTRIBUTING.md")
+    named = re.findall(r"`(\w+)`\s+(?:of|in|to `\w+` in)\s+`([\w/]+\.(?:py|sql))`", text)
+    assert len(named) >= 6
+    assert [(name, file) for name, file in named if name not in text_of(file)] == []
+
+
+def test_glossary_is_short_and_sorted_out() -> None:
+    text = text_of("CONTRIBUTING.md")
+    glossary = text[text.index("## Words") : text.index("## Style")]
+    words = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", glossary, re.MULTILINE)[2:]
+    assert 10 <= len(words) == len(set(words)) <= 25
 
 
 def test_configuration_example_is_the_rendered_one() -> None:

@@ -1,9 +1,10 @@
-"""Are people told apart? Pairs, joining one by one, and the same through the running service.
+"""Accuracy: rates over pairs, clusters after joining one by one, and clusters of the service.
 
-In three ways: as facenet-pytorch does it (compatible mode), as the service does it by default, and
-with the other embedder. Rates over all pairs and over 24 orders of joining come from the vectors of
-the people that nothing was chosen on; the last table from their photos, sent to the service by
-twelve clients at once. And the faces that facenet-pytorch finds are found again in compatible mode.
+Three configurations are measured: compatible mode, which is facenet-pytorch's, the default, and the
+other embedder. Rates over all pairs and over 24 orders of joining come from the vectors of the test
+half of the people, on which no parameter was chosen. For the last table twelve clients send the
+photos of that half to the service. Parity counts the faces of facenet-pytorch that compatible mode
+finds again.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Way:
 
 
 async def run(effort: Effort) -> Result:
-    """Measure everything that photos are at hand for.
+    """Measure everything that the photos at hand allow.
 
     Raises:
         SystemExit: there are no photos of people.

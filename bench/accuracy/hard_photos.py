@@ -1,4 +1,4 @@
-"""The shared photos made harder: cut at an edge, cut to one face, put on their heads, rescaled.
+"""Harder versions of the shared photos: cut at an edge, cut to a face, upside down, rescaled.
 
 Each photo's faces are known (`reference.json`), and for 300 pairs of photos whether their largest
 faces are of one person (`pairs.csv`).
@@ -60,7 +60,7 @@ def read(path: Path) -> Pixels:
 
 
 def cut_side(pixels: Pixels, box: Box, side: str, share: float) -> Pixels:
-    """A photo that ends within a face: a share of the box is beyond the cut."""
+    """The photo, cut so that a share of the box is beyond the edge."""
     height, width = pixels.shape[:2]
     wide, high = box.x2 - box.x1, box.y2 - box.y1
     left, top, right, bottom = 0.0, 0.0, float(width), float(height)
@@ -77,12 +77,12 @@ def cut_side(pixels: Pixels, box: Box, side: str, share: float) -> Pixels:
 
 
 def cut_to(pixels: Pixels, box: Box) -> Pixels:
-    """A photo that shows nothing but a box."""
+    """The photo, cut to a box."""
     return _part(pixels, box.x1, box.y1, box.x2, box.y2)
 
 
 async def analyze(analyzer: Analyzer, photos: Sequence[Pixels]) -> list[AnalyzedPhoto]:
-    """What the service makes of photos, each sent as a PNG file."""
+    """The service's analysis of photos, each sent as a PNG file."""
     waiting = asyncio.Semaphore(_AT_ONCE)
 
     async def one(pixels: Pixels) -> AnalyzedPhoto:
@@ -106,7 +106,7 @@ def shared_pairs(
 
 
 def distance(rule: MatchRule, one: Embedding, other: Embedding) -> float:
-    """How far two faces are, as the match rule measures it."""
+    """The distance of two faces by the match rule."""
     found = rule.distances(one, other[np.newaxis].astype(np.float64), np.ones(1))
     return float(found[0])
 
@@ -127,7 +127,7 @@ def largest_of(reference: Sequence[ReferenceFace]) -> ReferenceFace:
 
 
 def found_again(photo: AnalyzedPhoto, boxes: Sequence[Box]) -> int:
-    """How many boxes have a face of the photo at their place, each face taken once."""
+    """The number of boxes that a face of the photo matches; each face counts once."""
     free = [face.detection.box for face in photo.faces]
     count = 0
     for box in boxes:
@@ -162,7 +162,7 @@ def look_alike_photos(folder: Path) -> dict[str, list[Pixels]]:
 
 
 def upside_down(box: Box, width: int, height: int) -> Box:
-    """Where a box is once its photo is turned by 180 degrees."""
+    """The box in the photo turned by 180 degrees."""
     return Box(width - box.x2, height - box.y2, width - box.x1, height - box.y1)
 
 
@@ -184,7 +184,7 @@ def _brighter(pixels: Pixels, gain: float) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class HardPhotos:
-    """What became of the shared photos.
+    """Results on the shared photos.
 
     pairs: as they are. cut: with one photo of each pair cut through its face by a side, by share.
     cut_to_box, upside_down: how many of the reference's faces are found then. look_alikes: how far
@@ -263,7 +263,7 @@ async def measure(
 def beyond_limit(
     one: Sequence[EmbeddedFace], other: Sequence[EmbeddedFace], rule: MatchRule
 ) -> float:
-    """How far faces of two people are at least beyond the limit of a tenant of one person.
+    """The smallest distance beyond the limit, of faces of two people in a tenant of one person.
 
     Whichever of two came first, if others are matched against it: the other has a stricter limit
     where it is of low quality.
@@ -281,7 +281,7 @@ def beyond_limit(
 def orders_that_join(
     one: Sequence[EmbeddedFace], other: Sequence[EmbeddedFace], rule: MatchRule
 ) -> int:
-    """In how many of `ORDERS` tenants, each with some of the faces, a cluster has both people."""
+    """The number of `ORDERS` tenants of some of the faces in which a cluster has both people."""
     faces = [*one, *other]
     vectors = np.stack([face.embedding for face in faces])
     qualities = np.array([face.quality.score for face in faces])

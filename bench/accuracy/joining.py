@@ -1,4 +1,4 @@
-"""Faces put into one tenant one after another, by the service's own rule, and what came of it."""
+"""Faces joined one by one in one tenant by the match rule, and the quality of the clusters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEAREST = (32, 256)
 
 @dataclass(frozen=True, slots=True)
 class Clustering:
-    """How well clusters are people, over pairs of faces.
+    """Agreement of clusters with people, over pairs of faces.
 
     precision: the share of pairs in one cluster that are of one person. recall: the share of one
     person's pairs that are in one cluster. clusters; most_people: in one cluster;
@@ -53,7 +53,7 @@ def join_one_by_one(
 ) -> NDArray[np.int64]:
     """The cluster of each face, int64 [n], after they were inserted in an order into one tenant.
 
-    What the store does in SQL is done here on arrays: the clusters of the nearest faces within
+    This does on arrays what the store does in SQL: the clusters of the nearest faces within
     reach are measured by the rule, and the nearest one is joined if it is within the limit. Every
     photo has one face.
 

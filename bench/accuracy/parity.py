@@ -1,4 +1,4 @@
-"""Are the faces still facenet-pytorch's faces, and do their distances still tell people apart?"""
+"""Parity with facenet-pytorch: boxes and embeddings of its faces, and distances of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.batching import free_ticket
 from service.domain.types import AnalyzedPhoto, Box, EmbeddedFace
 from service.telemetry import StageClock
 
-# What the reference calls a face, and what counts as the same box.
+# Smallest probability of a reference face, and smallest IoU of the same box.
 _MIN_PROBABILITY = 0.9
 _SAME_FACE_IOU = 0.5
 
@@ -49,7 +49,7 @@ class PhotoParity:
 
     @property
     def same_faces(self) -> bool:
-        """Every reference face was found again, and nothing else."""
+        """Whether the faces are exactly the reference faces."""
         return self.expected == self.found == len(self.ious)
 
 
@@ -128,7 +128,7 @@ async def measure(folder: Path, reference: Mapping[str, Sequence[ReferenceFace]]
 
 
 def summarize(rows: Sequence[PhotoParity]) -> dict[str, float]:
-    """The figures that parity is judged by."""
+    """The summary of parity over all photos."""
     ious = [iou for row in rows for iou in row.ious]
     cosines = [cosine for row in rows for cosine in row.cosines]
     return {
@@ -197,6 +197,6 @@ def _area(box: Box) -> float:
 
 
 def iou(a: Box, b: Box) -> float:
-    """What two boxes share of the area they cover together."""
+    """Intersection over union of two boxes."""
     shared = _area(Box(max(a.x1, b.x1), max(a.y1, b.y1), min(a.x2, b.x2), min(a.y2, b.y2)))
     return shared / (_area(a) + _area(b) - shared)

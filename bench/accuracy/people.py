@@ -1,9 +1,9 @@
-"""Many labelled people: their photos, the vectors of their faces, and how far these are apart.
+"""Labelled people: their photos, the vectors of their faces, and the distances of all pairs.
 
 Photos lie in a folder for each person, as those of Labeled Faces in the Wild do (Huang, Ramesh,
 Berg and Learned-Miller, University of Massachusetts, 2007); the label means the face nearest to the
-centre. Everything that is chosen is chosen on one half of the people, those at even places in the
-order of their names, and reported on the other half.
+centre. Parameters are chosen on one half of the people, those at even places in the order of their
+names; results are reported on the other half.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _BINS = round((_HIGHEST - _LOWEST) / _BIN)
 
 
 def people_folder() -> Path:
-    """Where photos of people are looked for, by LFW_DIR or beside the checkout; may be missing."""
+    """The folder of photos of people, by LFW_DIR or beside the checkout; it need not exist."""
     return Path(os.environ.get("LFW_DIR", _CHECKOUT.parent / "shared" / "lfw"))
 
 
@@ -52,7 +52,7 @@ GOOD_QUALITY = QualityConfig().min_for_matching
 
 @dataclass(frozen=True, slots=True)
 class LabelledFace:
-    """The labelled face of one photo: whose, by the place of the name, where, and how good."""
+    """The labelled face of one photo: its person, by the place of the name, its box and quality."""
 
     path: Path
     person: int
@@ -62,7 +62,7 @@ class LabelledFace:
 
     @property
     def place(self) -> FacePlace:
-        """What cutting it out needs."""
+        """Box and landmarks, for cutting it out."""
         return FacePlace(self.detection.box, self.detection.landmarks)
 
 
@@ -116,7 +116,7 @@ async def embed(
     """The vectors of faces: float32 [n, dimension], unit vectors.
 
     Args:
-        facts: how they are cut.
+        facts: the space, with its crop.
         output: of the embedder; None for that of `facts`.
     """
     wanted = [output or facts.output]
@@ -143,7 +143,7 @@ def spec_of(models: Path) -> ModelSpec:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairDistances:
-    """How many pairs of faces are how far apart.
+    """Numbers of pairs of faces by distance.
 
     same, strangers: int64 [bins], numbers of pairs by distance. groups: int64 [g, g, bins], those
     of strangers by the groups that their people are in, each pair once: people are drawn into
@@ -163,7 +163,7 @@ class PairDistances:
         Args:
             vectors: float32 [n, dimension], unit vectors.
             people: int64 [n].
-            excess: float64 [n], what is added to a distance for each of its two faces.
+            excess: float64 [n], added to a distance for each of its two faces.
         """
         count = 20
         more = np.zeros(len(vectors)) if excess is None else excess

@@ -1,4 +1,4 @@
-"""What an embedding is compared by, measured on one half of the people and recorded for the export.
+"""Centre, cohort and curve of a space, measured on labelled people and recorded for the export.
 
 The centre and the cohort come from the people that choices are made on, the curve from the others.
 `python -m bench accuracy --record` writes them beside the export's code; an export puts them into
@@ -36,7 +36,7 @@ _POPULATION = (
     "Labeled Faces in the Wild, development part: news photos of public figures, 2002-2003"
 )
 # Chosen by the precision and recall of joining on quarters of the people: of 16 to 160 centres for
-# 500 people, weights of 0 to 1.6 and temperatures of 0.05 to 0.25 (bench/README.md).
+# 500 people, weights of 0 to 1.6 and temperatures of 0.05 to 0.25 (docs/experiments.md).
 _CENTRES = 128
 _LEAST_PEOPLE = 3
 _TEMPERATURE = 0.1
@@ -54,7 +54,7 @@ _HIGHEST_FMR = 0.05
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Halves:
-    """Which faces choices are made on, and which they are reported on: bool [n] each."""
+    """Faces that parameters are chosen on, and faces for the results: bool [n] each."""
 
     chosen_on: NDArray[np.bool_]
     reported_on: NDArray[np.bool_]
@@ -94,7 +94,7 @@ def make_cohort(vectors: Vectors, people: Labels) -> tuple[Cohort, int]:
 
 
 def pairs_of(vectors: Vectors, people: Labels, cohort: Cohort | None) -> PairDistances:
-    """All pairs, as far apart as the match rule says two faces are."""
+    """All pairs, with the distances of the match rule."""
     if cohort is None:
         return PairDistances.of(vectors, people)
     excess = cohort.weight * cohort.density(vectors.astype(np.float64)) / 2
@@ -102,7 +102,7 @@ def pairs_of(vectors: Vectors, people: Labels, cohort: Cohort | None) -> PairDis
 
 
 def curve_of(pairs: PairDistances, people: Labels) -> DistanceCurve:
-    """The curve of a population, from the distance on at which a few strangers match."""
+    """The curve of a population, from the distance at which a few pairs of strangers match."""
     strangers = int(pairs.strangers.sum())
     first = pairs.distance(_FEWEST_MATCHES / strangers)
     last = pairs.distance(_HIGHEST_FMR)
@@ -129,15 +129,15 @@ def curve_of(pairs: PairDistances, people: Labels) -> DistanceCurve:
 
 
 async def record(models: Path) -> list[Path]:
-    """Find the faces of all people, and record what an embedder makes of them.
+    """Find the faces of all people, and record the measurements of an embedder.
 
-    Returns the files that were written; after it the models are to be exported again.
+    Returns the written files. Export the models again afterwards.
     """
     return await record_faces(models, await find_faces(photo_paths(people_folder())))
 
 
 async def record_faces(models: Path, faces: Sequence[LabelledFace]) -> list[Path]:
-    """Measure the embedder of a folder of models in full precision, and record what is found."""
+    """Measure the embedder of a folder of models in fp32, and record the result."""
     people = np.array([face.person for face in faces], np.int64)
     session = open_embedder(models, SessionSettings(precision="fp32"))
     written = []

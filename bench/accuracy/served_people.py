@@ -24,11 +24,11 @@ _OVERLOADED = 429
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What came of it.
+    """The resulting clusters.
 
-    clustering: over the labelled faces, by the clusters that were answered. photos_per_s: with
-    everything on one machine. unmatchable: labelled faces that are not good enough for others to
-    be matched against. unfound: labelled faces that are in no answer.
+    clustering: over the labelled faces, by the clusters of the answers. photos_per_s: with
+    everything on one machine. unmatchable: labelled faces below `quality.min_for_matching`.
+    unfound: labelled faces that are in no answer.
     """
 
     clustering: Clustering

@@ -1,1 +1,1 @@
-"""What benches share: the parts under measurement, photos, people, results, the machine."""
+"""Shared by benches: the parts under measurement, photos, people, results, the machine."""

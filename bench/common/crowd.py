@@ -34,10 +34,10 @@ _FACE = (
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the vectors of a network lie.
+    """Distribution of the vectors of a network.
 
-    decay: of the directions' variances, as a power of their number. common: what all faces have in
-    common, in the strongest direction. noise: variance of one face around its person.
+    decay: of the directions' variances, as a power of their number. common: the component of all
+    faces, in the strongest direction. noise: variance of one face around its person.
     """
 
     dimension: int
@@ -58,7 +58,7 @@ SFACE = Spread(128, 0.3, 0.0, 0.61)
 class Crowd:
     """People and their faces.
 
-    persons: float32 [people, dimension], what each person's faces vary around. faces: float32
+    persons: float32 [people, dimension], the mean of each person's faces. faces: float32
     [n, dimension], unit vectors at half precision, as they are stored. person_of: int [n].
     """
 
@@ -73,7 +73,7 @@ class Crowd:
 
 
 def crowd(faces: int, seed: int, spread: Spread = FACENET) -> Crowd:
-    """So many faces of about an eighth as many people, in random order."""
+    """`faces` faces of about an eighth as many people, in random order."""
     rng = np.random.default_rng(seed)
     sizes = 1 + rng.geometric(1 / (_PHOTOS_OF_A_PERSON - 1), size=faces)
     people = int(np.searchsorted(np.cumsum(sizes), faces)) + 1
@@ -133,7 +133,7 @@ def id_of(number: int) -> UUID:
 
 
 def number_of(face_id: str) -> int:
-    """Which of the crowd's faces has this id."""
+    """The number of the crowd's face with this id."""
     return UUID(face_id).int - 1
 
 
@@ -155,6 +155,6 @@ def _directions(rng: np.random.Generator, count: int, spread: Spread) -> Vectors
 
 @cache
 def _basis(dimension: int) -> Vectors:
-    """A rotation: no direction of the vectors is that of an axis, as in a trained network's."""
+    """A rotation: as in a trained network, no direction of the vectors is an axis."""
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((dimension, dimension)))
     return rotation.astype(np.float32)

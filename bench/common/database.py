@@ -1,4 +1,4 @@
-"""The embedded database of a drilled service: restarted by its own tool, and read past the API."""
+"""The embedded database of a service in a drill: restarts by its own tool, reads past the API."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GROUP BY image.tenant_id, image.image_id
 """
 
 
-# What no state of the database may show, however it came about. Callers of the drills move no
+# Rows that no state of the database may have. Callers of the drills move no
 # faces and settle no reviews, so each cluster was opened by the machine and has its review.
 _HALVES = {
     "clusters_without_face": """
@@ -65,8 +65,8 @@ class Row:
 class Stored:
     """Everything that a service has stored.
 
-    rows: by the sum of what was sent. files_without_row: how many. halves: by their names, rows
-    that cannot stand alone.
+    rows: by the hash of the sent file. files_without_row: their number. halves: by name, the
+    numbers of incomplete rows.
     """
 
     rows: dict[str, list[Row]]
@@ -91,7 +91,7 @@ def start(service: ServiceProcess, options: str) -> None:
 
 
 async def stored(service: ServiceProcess) -> Stored:
-    """What the database and the folder of photos hold now."""
+    """The current content of the database and of the folder of photos."""
     connection = await connect(service)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -123,7 +123,7 @@ async def connect(service: ServiceProcess) -> asyncpg.Connection:
 
 
 def postmaster(service: ServiceProcess) -> psutil.Process:
-    """The process that all others of the database come from."""
+    """The first process of the database."""
     text = (_cluster(service) / "postmaster.pid").read_text(encoding="utf-8")
     return psutil.Process(int(text.split("\n", 1)[0]))
 

@@ -1,4 +1,4 @@
-"""What the in-process benches share: the models, and work spread over callers or threads."""
+"""Shared by the in-process benches: the models, and work spread over callers or threads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sessions(settings: AnalysisSettings) -> dict[ModelName, ModelSession]:
 
 
 def describe(settings: AnalysisSettings, models: Sessions) -> dict[str, Any]:
-    """The settings, and what the models run on and in which precision."""
+    """The settings, and the provider and precision of each model."""
     return {
         "settings": dataclasses.asdict(settings),
         "models": {
@@ -125,7 +125,7 @@ async def running_detector(
 
 
 def prepare(pixels: Pixels) -> View:
-    """What the cascade looks at, from uint8 [height, width, 3] RGB."""
+    """The input of the cascade, from uint8 [height, width, 3] RGB."""
     return View.of(summed_area_table(pixels))
 
 

@@ -1,4 +1,4 @@
-"""What a figure depends on: processor, versions, commit."""
+"""The origin of a figure: processor, versions, commit."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PACKAGES = (
     "facenet-pytorch",
 )
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8")
-# What figures come from, without what the benches write: a checkout that differs from its commit
-# elsewhere still measures that commit.
+# The files that figures depend on, without the files that benches write: differences elsewhere do
+# not make a checkout dirty.
 _MEASURED = (
     "service",
     "export",
@@ -38,7 +38,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def describe() -> dict[str, object]:
-    """When, on which commit, on what machine, with which versions."""
+    """Time, commit, machine and versions."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -74,7 +74,7 @@ def _cpu_field(name: str) -> str:
 
 
 def _commit() -> str:
-    """The commit's short name, `-dirty` behind it where what is measured differs from it."""
+    """The short name of the commit, with `-dirty` if a measured file differs from it."""
     name = _git("rev-parse", "--short", "HEAD")
     if not name:
         return "unknown"

@@ -20,7 +20,7 @@ _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """One figure a round, in round order: all of them, and what they come to."""
+    """One figure a round, in round order, and their statistics."""
 
     values: tuple[float, ...]
 

@@ -34,7 +34,7 @@ class Photo:
 
 
 def source(data: bytes) -> PhotoSource:
-    """Bytes as the analyzer wants them."""
+    """The bytes as the analyzer reads them."""
 
     async def read() -> bytes:
         return data
@@ -43,7 +43,7 @@ def source(data: bytes) -> PhotoSource:
 
 
 def faces_folder() -> Path:
-    """Where labelled photos are looked for; it need not exist."""
+    """The folder of labelled photos; it need not exist."""
     return Path(os.environ.get("FACES_DIR", _CHECKOUT.parent / "shared" / "faces"))
 
 

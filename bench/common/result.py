@@ -1,4 +1,4 @@
-"""What a bench is asked for, and what it hands back."""
+"""The request to a bench, and its result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.common.measure import Samples, ratio
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much a bench works.
+    """The effort of a bench.
 
     rounds: measured rounds. quick: a small load that only shows that the bench runs; its figures
         mean nothing. seed: of what is drawn, where a bench can be repeated; None = a new one.

@@ -1,4 +1,4 @@
-"""What the service does when things go wrong under load; each against a real `facette serve`."""
+"""Interruptions of a service under load, each of a real `facette serve`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NOTES = (
 
 
 async def run(effort: Effort) -> Result:
-    """Run every drill; 1 is wanted of each ratio."""
+    """Run every drill; each ratio should be 1."""
     repetitions = 1 if effort.quick else 2 * effort.rounds
     photos = [photo.jpeg for photo in load(_LONG_SIDE, _PHOTOS)]
     with _folder() as folder:

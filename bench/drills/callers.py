@@ -36,7 +36,7 @@ _PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, and what became of it.
+    """One request and its end.
 
     photo: which of the photos it shows. sha256: of what was sent, unlike that of any other request;
     of a deletion, what was sent to insert the image that it concerns. target: the id to delete.
@@ -138,7 +138,7 @@ async def under_load(
 
 
 async def ask(client: httpx.AsyncClient, route: str, tenant: str, photo: int, jpeg: bytes) -> Asked:
-    """One request, however it ends."""
+    """Send one request and record its end."""
     body = marked(jpeg)
     request = client.build_request(
         "POST",
@@ -152,7 +152,7 @@ async def ask(client: httpx.AsyncClient, route: str, tenant: str, photo: int, jp
 
 
 async def delete(client: httpx.AsyncClient, route: str, inserted: Asked, target: str) -> Asked:
-    """Delete an image, or one of its faces, however that ends.
+    """Delete an image, or one of its faces, and record the end.
 
     Args:
         route: DELETE_IMAGE or DELETE_FACE.

@@ -23,7 +23,7 @@ from bench.common.server import TOKEN, ServiceProcess
 from bench.drills.callers import DETECT, EMBED, INSERT, ask, marked
 from bench.http.service import Scrape, by_label, scrape
 
-# Everybody is let in, so that there is work for all of them when they go.
+# Limits admit every client, so that each one has work in progress when it hangs up.
 _ROOM = {
     "FACETTE_SERVER_LOG_LEVEL": "warning",
     "FACETTE_SERVER_MAX_REQUESTS_IN_FLIGHT": "2000",
@@ -46,7 +46,7 @@ _ROUTE_SHARES = (0.5, 0.25, 0.25)
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One client: what it sends before it hangs up after a while, and whether by a reset."""
+    """One client: the bytes it sends, the time until it hangs up, and whether by a reset."""
 
     route: str
     sent_share: float
@@ -55,7 +55,7 @@ class _Plan:
 
 
 async def hangups(folder: Path, photos: Sequence[bytes], clients: int) -> dict[str, Any]:
-    """Let many clients send and go, and see what they leave.
+    """Let many clients send and hang up, and return what they leave behind.
 
     A quarter goes amid the body, a quarter as soon as it has sent it, a quarter a while later, and
     the last quarter all at once.
@@ -109,12 +109,12 @@ async def hangups(folder: Path, photos: Sequence[bytes], clients: int) -> dict[s
 
 
 def left_nothing(seen: Mapping[str, Any]) -> bool:
-    """All came back to zero, every client was accounted for, and nothing was begun for the gone."""
+    """Whether gauges are zero, all clients are counted, and no work began after they had gone."""
     return (
         not any(seen["left_in_gauges"].values())
         and seen["requests_recorded"] == seen["clients"]
         and seen["answered_before_they_went"] + seen["recorded_as_499"] == seen["clients"]
-        # Who goes while the photo is being stored is counted, though the answer is made.
+        # A client that hangs up while its photo is being stored is counted as gone.
         and seen["counted_as_gone"] >= seen["recorded_as_499"]
         and seen["photos_decoded_after_they_went"] <= seen["photos_in_work_at_most"]
         and seen["stored"] == seen["stored_whole"]
@@ -156,7 +156,7 @@ async def _send_and_go(service: ServiceProcess, plan: _Plan, body: bytes) -> Non
 
 
 async def _alone(service: ServiceProcess, photos: Sequence[bytes]) -> float:
-    """Median seconds of a request with nobody else there.
+    """Median seconds of a lone request.
 
     Raises:
         RuntimeError: it is not answered 200.
@@ -173,7 +173,7 @@ async def _alone(service: ServiceProcess, photos: Sequence[bytes]) -> float:
 
 
 async def _quiet(service: ServiceProcess) -> Scrape:
-    """The metrics once nothing goes on any more, or as they are when that does not come."""
+    """The metrics once the service is idle, or those at the end of the wait."""
     deadline = time.monotonic() + _QUIET_TIMEOUT_S
     while True:
         found = await asyncio.to_thread(scrape, service)

@@ -1,4 +1,4 @@
-"""What interrupts a service under load: SIGTERM, a reload, a restart of its database."""
+"""Interruptions of a service under load: SIGTERM, a reload, a restart of its database."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST_OUTAGE_S = 1.5
 
 @dataclass(slots=True)
 class Drill:
-    """One drill as it went. facts: what else was seen, by name."""
+    """Results of one drill. facts: further observations, by name."""
 
     name: str
     repetitions: int
@@ -50,7 +50,7 @@ class Drill:
 
 
 async def sigterm(folder: Path, photos: Sequence[bytes], repetitions: int) -> Drill:
-    """Stop a busy service; what it answered is looked for by the one that starts after it."""
+    """Stop a busy service, and look for the answered requests in the next one."""
     drill = Drill("SIGTERM", repetitions)
     generator = np.random.default_rng(1)
     service = await _started(folder)
@@ -126,7 +126,7 @@ async def restart(
 
 
 async def _some(load: Load, generator: np.random.Generator) -> None:
-    """Wait for a moment that no two repetitions share: after some answers, and a bit."""
+    """Wait for some answers and a random moment more."""
     await load.more(int(generator.integers(_MOST_BETWEEN // 4, _MOST_BETWEEN)))
     await asyncio.sleep(generator.uniform(0, 0.05))
 
@@ -141,7 +141,7 @@ def _configure(folder: Path, precision: str) -> None:
 
 
 async def _reload(service: ServiceProcess, precision: str) -> None:
-    """Have it read another precision, and wait until it has said how that went."""
+    """Reload it with another precision, and wait for the result in its log."""
 
     def reloads() -> float:
         found = scrape(service)

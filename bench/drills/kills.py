@@ -79,7 +79,7 @@ class Kind:
 
 
 async def kills(folder: Path, photos: Sequence[bytes], count: int, seed: int) -> dict[str, Any]:
-    """Kill, let all come up again, and compare what is there with what was acknowledged.
+    """Kill, wait until all run again, and compare the stored with the acknowledged.
 
     The service is started again by the drill, PostgreSQL by the service.
 
@@ -173,7 +173,7 @@ class _Drill:
         return await ask(client, INSERT, tenant, photo, self._photos[photo])
 
     async def _ready(self) -> None:
-        """Return once the service says so.
+        """Return once the service reports that it is ready.
 
         Raises:
             RuntimeError: it does not, with what it and PostgreSQL wrote last.
@@ -197,7 +197,7 @@ class _Drill:
         self._orphans = stored.files_without_row
 
     async def _sweep(self) -> database.Stored:
-        """What is stored once a service that sweeps has had its time."""
+        """The stored content after a service that sweeps has run."""
         await asyncio.to_thread(self.service.stop)
         self.service = ServiceProcess(self._folder, MODELS, _SETTINGS | _SWEPT)
         await asyncio.to_thread(self.service.start)
@@ -252,7 +252,7 @@ async def run(effort: Effort) -> Result:
 
 
 def ratios(kinds: Sequence[Mapping[str, Any]], orphans: Mapping[str, Any]) -> dict[str, float]:
-    """What a run amounts to; 1 is wanted of each."""
+    """The ratios of a run; each should be 1."""
 
     def total(name: str) -> int:
         return sum(row[name] for row in kinds)

@@ -1,4 +1,4 @@
-"""What was acknowledged before a crash against what is there after it."""
+"""Comparison of the requests acknowledged before a crash with the content stored after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FAULTS = ("lost", "undeleted", "halves", "unacknowledged")
 
 @dataclass(slots=True)
 class Survey:
-    """Where what is stored and what was said differ; images by the sum of what was sent.
+    """Differences between stored and acknowledged; images by the hash of the sent file.
 
     lost: acknowledged, and not there as acknowledged. undeleted: their deletion was acknowledged,
     and they are there. halves: there in part, acknowledged or not, or rows that cannot stand alone.

@@ -1,4 +1,4 @@
-"""Which requests of a drill were rightly answered and kept, by what is stored afterwards."""
+"""Verdict on the requests of a drill, from their answers and the content stored afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SAME_COSINE = 0.999
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """What each photo should be answered with, as one or several states of the service did.
+    """Expected answers for each photo, taken from one or several states of the service.
 
     faces: how many an insert finds, by photo. embeddings: float64 [n, dimension], by photo.
     """
@@ -57,7 +57,7 @@ class Reference:
 
 
 async def reference(service: ServiceProcess, photos: Sequence[bytes]) -> Reference:
-    """What a service that does nothing else answers.
+    """The answers of an otherwise idle service.
 
     Raises:
         RuntimeError: it does not answer 200, or finds no face.
@@ -105,7 +105,7 @@ class Tally:
 
     @property
     def kept(self) -> float:
-        """Share of the requests sent that were rightly answered, with the stored as answered."""
+        """Share of the sent requests that were answered correctly, and stored as answered."""
         return self.right / self.sent if self.sent else 0.0
 
     def document(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Two tenants, one flooding the service: how much later the other's photos are done."""
+"""Two tenants: latencies of one while the other floods the service."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def run(effort: Effort) -> Result:
         compared={},
         other_ratios={
             "fair_p99_alone_vs_flooded": _ALLOWED / over_alone,
-            # A tenant that is refused is starved too, however fast its other photos are.
+            # Refused photos are starvation, too, so their share is compared as well.
             "fair_served_flooded_vs_alone": _served(flooded) / _served(alone),
         },
         details={

@@ -1,4 +1,4 @@
-"""POST /insert-image over HTTP next to the analysis in this process, and where the time goes."""
+"""POST /insert-image over HTTP next to the analysis in this process, with its time by part."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _IN_PROCESS = f"analysis in process, {CONNECTIONS} callers"
 
 
 async def run(effort: Effort) -> Result:
-    """Measure photos a second, and what each part takes of them."""
+    """Measure photos a second, and the processor time of each part."""
     seconds = _QUICK_SECONDS if effort.quick else _SECONDS
     settings = default_settings()
     photos = load(LONG_SIDE, 4 if effort.quick else 24)
@@ -114,7 +114,7 @@ async def run(effort: Effort) -> Result:
 
 
 class _Parts:
-    """What the parts have spent so far, or over a stretch of time."""
+    """Processor time of the parts, so far or over an interval."""
 
     def __init__(
         self, photos: float, stages: dict[str, float], waits: dict[str, float], cpu: ProcessorTime
@@ -171,7 +171,7 @@ def _shares(measured: list[tuple[Outcome, _Parts]]) -> dict[str, Any]:
 def _shares_table(shares: Mapping[str, Any]) -> dict[str, Any]:
     whole = shares["cores_ms_a_photo"]
     stages, processor = shares["workers_ms_a_photo"], shares["processor_ms_a_photo"]
-    # What the stages took on the clock says how they divide the workers' processor time.
+    # The workers' processor time is divided among the stages in proportion to their wall time.
     scale = processor["workers"] / sum(stages.values())
     rows = [
         *((f"service, workers: {name}", value * scale) for name, value in stages.items()),

@@ -1,4 +1,4 @@
-"""Half to twice the load a service can take: goodput, latencies, refusals, and its memory."""
+"""Load from half to twice the capacity: goodput, latencies, refusals and memory."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def _load(
 
 
 def _latency_ratios(outcomes: Mapping[float, Outcome]) -> dict[str, float]:
-    """Where there are latencies to compare: 1 or more is wanted of both."""
+    """The ratios of latencies, if there are any; both should be 1 or more."""
     near, over = outcomes[_NEAR], outcomes[_OVER]
     found = {}
     if near.latency_ms and over.latency_ms:

@@ -50,7 +50,7 @@ def crop_calls() -> list[Call]:
 
 
 def photo_calls(photos: Sequence[Photo], *, form: bool = True) -> list[Call]:
-    """Every photo for a tenant that nobody has seen; as a form or as the raw file."""
+    """Every photo for a new tenant; as a form or as the raw file."""
     path = f"{INSERT}?tenant_id={uuid4().hex}"
     calls = []
     for photo in photos:
@@ -64,7 +64,7 @@ def photo_calls(photos: Sequence[Photo], *, form: bool = True) -> list[Call]:
 async def measure(service: ServiceProcess, phase: Phase, *, answered: bool = True) -> Outcome:
     """One phase of load.
 
-    answered: nothing else than 2xx will do.
+    answered: every answer has to be 2xx.
 
     Raises:
         RuntimeError: something was answered otherwise, or not at all.
@@ -113,7 +113,7 @@ def scrape(service: ServiceProcess) -> Scrape:
 
 
 def by_label(after: Scrape, before: Scrape, name: str) -> dict[str, float]:
-    """By how much each sample of a name has grown."""
+    """The growth of each sample of a metric."""
     return {
         label: value - before.get((sample, label), 0.0)
         for (sample, label), value in after.items()
@@ -122,7 +122,7 @@ def by_label(after: Scrape, before: Scrape, name: str) -> dict[str, float]:
 
 
 def describe_service(service: ServiceProcess, settings: AnalysisSettings) -> dict[str, Any]:
-    """The settings, and what the service says that its models run on."""
+    """The settings, and the providers and precisions that the service reports."""
     with service.client() as client:
         text = client.get("/metrics").raise_for_status().text
     models = {

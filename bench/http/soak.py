@@ -1,4 +1,4 @@
-"""Does the service's memory stay what it was? Photos of random sizes over HTTP, watched at rest."""
+"""Memory of the service at rest, after many photos of random sizes over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos made to measure from real ones: of a given size, or with a given number of faces."""
+"""Photos made from real ones: of a given size, or with a given number of faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRAY = 127
 
 
 def scaled(pixels: Pixels, megapixels: float) -> Pixels:
-    """The photo with so many pixels, its proportions kept."""
+    """The photo with `megapixels` million pixels and its own proportions."""
     height, width = pixels.shape[:2]
     scale = math.sqrt(megapixels * 1e6 / (height * width))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -44,7 +44,7 @@ async def face_tiles(
 
 
 def mosaic(tiles: Sequence[Pixels], faces: int, side: int) -> Pixels:
-    """A gray square of `side` pixels with so many of the tiles on it, used again if need be."""
+    """A gray square of `side` pixels with `faces` tiles on it, which may repeat."""
     canvas = np.full((side, side, 3), _GRAY, dtype=np.uint8)
     columns = side // _TILE
     if not 0 < faces <= columns**2:

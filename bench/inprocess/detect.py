@@ -117,7 +117,7 @@ async def run(effort: Effort) -> Result:
 
 
 def pyramid(photo: View, cascade: CascadeSettings) -> list[NDArray[np.float32]]:
-    """What P-Net is shown of a photo, tile by tile: float32 [1, 3, height, width] each."""
+    """The inputs of P-Net for a photo, tile by tile: float32 [1, 3, height, width] each."""
     levels = pyramid_levels(photo.width, photo.height, cascade.min_face_size, cascade.factor)
     shown = []
     for tile in cut_into_tiles(levels, CPU_CALLS.tile_side):

@@ -1,4 +1,4 @@
-"""facenet-pytorch as its documentation shows it: what a user of these models takes today."""
+"""facenet-pytorch, used as its documentation shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a limit on the searched side costs in faces and saves in time, on photos of 2 to 14 MP."""
+"""A limit on the searched side: faces lost and time saved, on photos of 2 to 14 MP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from service.domain.types import Box
 from service.telemetry import StageClock
 
 _MAX_ROUNDS = 3
-# The first is no limit: what it finds is what the others are held against.
+# The first is no limit: the others are compared with it.
 _LIMITS = (0, 2560, 2048, 1600, 1280, 1024)
 _FEW_LIMITS = (0, 2048)
 _MIN_MEGAPIXELS = 2.0
@@ -120,7 +120,7 @@ async def run(effort: Effort) -> Result:
 
 
 def compare(unlimited: Sequence[Search], limited: Sequence[Search]) -> dict[str, Any]:
-    """What is left of the faces found without a limit, by height, and the means over the photos."""
+    """The faces found again, by height, and mean times over the photos."""
     expected, again = [0, 0, 0], [0, 0, 0]
     for wanted, search in zip(unlimited, limited, strict=True):
         for box in wanted.boxes:
@@ -204,7 +204,7 @@ def _crowds(heads: Sequence[NDArray[np.uint8]], number: int) -> list[_Scene]:
 
 
 def _heads(photos: int | None) -> list[NDArray[np.uint8]]:
-    """Squares about the faces of so many reference photos, twice their size.
+    """Squares around the faces of reference photos, twice their size.
 
     Returns:
         uint8 [h, w, 3] each, BGR.

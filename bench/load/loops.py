@@ -201,7 +201,7 @@ class ClosedLoop(Load):
 
 
 class OpenLoop(Load):
-    """Requests leave when they are due, whatever became of those before."""
+    """Requests are sent when they are due, independent of earlier answers."""
 
     def __init__(self, target: Target, phase: Phase) -> None:
         super().__init__(target, phase)

@@ -1,4 +1,4 @@
-"""What a load run is asked for and what it hands back, as objects and as JSON."""
+"""The specification of a load run and its outcome, as objects and as JSON."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Answer:
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What one phase came to.
+    """The outcome of one phase.
 
     Counts and latencies are of the requests that were to be sent within the measured seconds,
     however late they ended; a latency counts from the intended send. The goodput is of those

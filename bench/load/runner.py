@@ -20,7 +20,7 @@ def run(url: str, phases: Sequence[Phase], *, progress: bool | None = None) -> l
     progress: write a line a second to stderr; None = where it is a terminal.
 
     Raises:
-        subprocess.CalledProcessError: the client failed, and said why on stderr.
+        subprocess.CalledProcessError: the client failed; its stderr has the reason.
     """
     return run_together(url, [phases], progress=progress)[0]
 

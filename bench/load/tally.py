@@ -1,4 +1,4 @@
-"""Counts what happens to the requests of one phase, and makes its outcome of it."""
+"""Counts the ends of the requests of one phase, and computes its outcome."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Tally:
         self._answers.append(Answer(exchange.call, status, body, error, at, seconds))
 
     def outcome(self) -> Outcome:
-        """What all of it comes to."""
+        """The outcome of the phase."""
         phase = self.phase
         closed = phase.kind == "closed"
         return Outcome(

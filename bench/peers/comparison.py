@@ -1,4 +1,4 @@
-"""The bench itself: the file and the crops that everybody gets, and who takes part."""
+"""The bench: the model file and crops for all contestants, and the list of contestants."""
 
 from __future__ import annotations
 

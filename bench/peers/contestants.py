@@ -1,4 +1,4 @@
-"""The peers: how each is started, asked and read, and what was tried before it was left so."""
+"""The peers: command, request, answer and configuration of each, with the configurations tried."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Peer:
 
     key: in the names of ratios. command: after the environment's bin folder; {port} is filled in.
     call: one request for a JPEG file. embedding: the 512 numbers in an answer's JSON.
-    note: how it is set up, and what was tried.
+    note: its configuration, and other ones that were tried.
     """
 
     key: str

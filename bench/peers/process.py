@@ -1,4 +1,4 @@
-"""Servers as processes of their own, each for its turn only: one polls even when nobody asks."""
+"""Servers as processes of their own, each for its turn only, since one of them polls when idle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MIN_COSINE = 0.9999
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A running server: where, its process, one request for a JPEG file, what it answers."""
+    """A running server: address, process, request for a JPEG file, reader of its answers."""
 
     url: str
     pid: int
@@ -84,7 +84,7 @@ def serve_peer(
 ) -> Iterator[Served]:
     """A peer's server, ready when it has answered one request.
 
-    folder: for its log, and for what it would keep in the home folder.
+    folder: for its log, and as its home folder.
     """
     port = _free_port()
     log = folder / f"{peer.key}.log"

@@ -34,7 +34,7 @@ Open = Callable[[], AbstractContextManager[Served]]
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Seconds of each load, and of what goes before it unmeasured."""
+    """Seconds of each load, and of the warm-up before it."""
 
     warmup: float = 1.0
     closed: float = 5.0
@@ -62,7 +62,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Findings:
-    """What all rounds came to, by contestant."""
+    """Results of all rounds, by contestant."""
 
     turns: dict[str, list[Turn]] = field(default_factory=dict)
     raw: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What the rounds come to: rates, ratios, latencies and notes."""
+"""Summary of the rounds: rates, ratios, latencies and notes."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def summarize(
 
 
 def _p99(load: str, turn: Turn) -> float:
-    """In ms; a request without success counts as one that took until the client gave up.
+    """In ms; a failed request counts as long as the client's timeout.
 
-    So no server is prompt by refusing.
+    So a server gains nothing by refusing.
     """
     outcome = {"same": turn.same, "own": turn.own}[load]
     if outcome.sent - outcome.ok > _ONE_PERCENT * outcome.sent:

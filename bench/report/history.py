@@ -16,7 +16,7 @@ Record = dict[str, Any]
 
 
 def record(bench: str, result: Result, origin: Mapping[str, object], *, quick: bool) -> Record:
-    """A bench's result with where it came from (`machine.describe`)."""
+    """A bench's result with its origin (`machine.describe`)."""
     return {"bench": bench, **origin, "quick": quick, **result.document()}
 
 
@@ -35,7 +35,7 @@ def read(path: Path) -> list[Record]:
 
 
 def measured(records: Sequence[Record]) -> list[Record]:
-    """Those whose figures mean something."""
+    """All measurements but those of quick runs."""
     return [entry for entry in records if not entry["quick"]]
 
 

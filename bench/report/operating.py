@@ -1,4 +1,4 @@
-"""What the recorded curves mean: the limits among many people as a table, the rates as a plot."""
+"""The recorded curves: limits by the number of people as a table, match rates as a plot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recorded() -> list[Curve]:
 
 
 def name_of(space: str) -> str:
-    """What a space is called in tables."""
+    """The name of a space in tables."""
     if not space.startswith("inception"):
         return "SFace"
     return "FaceNet" if "/box" in space else "FaceNet, compatible"
@@ -58,7 +58,7 @@ def _row(each: Curve) -> str:
     )
     for people in _PEOPLE:
         distance, rate = limit.at(people), limit.rate_at(people)
-        # A rate of less than one pair in all of them is a model's word.
+        # A rate below one pair of all measured ones is extrapolated.
         said = (
             "modelled" if rate < 1 / each.curve.stranger_pairs else f"{_hits(each, distance):.2f}"
         )

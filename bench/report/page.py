@@ -1,4 +1,4 @@
-"""Renders what was measured: the tables of the pages, between their markers, and the plots."""
+"""Renders the measurements: tables between the markers of the pages, and the plots."""
 
 from __future__ import annotations
 
@@ -6,50 +6,52 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.report import operating, plots, tables
+from bench.report import operating, plots, quotes, tables
 from bench.report.history import Record, latest, measured
 
 BENCH = Path(__file__).resolve().parents[1]
-PAGE = BENCH / "README.md"
+DOCS = BENCH.parent / "docs"
+FIGURES = DOCS / "figures.md"
+MATCHING = DOCS / "matching.md"
 PLOTS = BENCH / "plots"
-README = BENCH.parent / "README.md"
-MATCHING = README.parent / "docs" / "matching.md"
+PAGES = (BENCH.parent / "README.md", FIGURES, MATCHING)
 
-_SECTION = re.compile(
+SECTION = re.compile(
     r"(?P<begin><!-- (?P<bench>\w+): written by `python -m bench report` -->\n)"
     r".*?"
     r"(?P<end><!-- end of (?P=bench) -->)",
     re.DOTALL,
 )
+_MISSING = "Not measured yet.\n"
 
 
-def write(records: Sequence[Record], page: Path = PAGE, folder: Path = PLOTS) -> None:
-    """Bring the page and the plots up to date with the last measurement of each bench."""
-    for each in (page, README, MATCHING) if page == PAGE else (page,):
-        text = each.read_text(encoding="utf-8")
-        each.write_text(render_page(text, latest(records)), encoding="utf-8")
-        print(f"wrote {each}")
-    if page == PAGE:
-        operating.draw(operating.recorded(), MATCHING.with_name("matching.svg"))
-    for path in plots.draw(measured(records), folder):
+def write(records: Sequence[Record]) -> None:
+    """Bring the pages and the plots up to date with the last measurement of each bench."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(render_page(text, latest(records)), encoding="utf-8")
+        print(f"wrote {page}")
+    operating.draw(operating.recorded(), MATCHING.with_name("matching.svg"))
+    for path in plots.draw(measured(records), PLOTS):
         print(f"wrote {path}")
 
 
 def render_page(text: str, newest: Mapping[str, Record]) -> str:
-    """The page with what stands between the markers of each bench written anew.
+    """The page, with every marked section rendered anew.
 
-    Between those of `operating` stands what the recorded curves mean, between those of `embedders`
-    the ways to compare faces, side by side.
+    A section is named after a bench, after a table of `quotes`, `operating` for the recorded
+    curves, or `embedders` for the embedders side by side.
     """
+    return SECTION.sub(
+        lambda match: f"{match['begin']}\n{_body(match['bench'], newest)}\n{match['end']}", text
+    )
 
-    def section(match: re.Match[str]) -> str:
-        bench = match["bench"]
-        if bench == "operating":
-            body = operating.table(operating.recorded())
-        elif bench == "embedders" and "accuracy" in newest:
-            body = operating.embedders(newest["accuracy"])
-        else:
-            body = tables.render(newest[bench]) if bench in newest else "Not measured yet.\n"
-        return f"{match['begin']}\n{body}\n{match['end']}"
 
-    return _SECTION.sub(section, text)
+def _body(name: str, newest: Mapping[str, Record]) -> str:
+    if name == "operating":
+        return operating.table(operating.recorded())
+    if name == "embedders":
+        return operating.embedders(newest["accuracy"]) if "accuracy" in newest else _MISSING
+    if name in quotes.TABLES:
+        return quotes.TABLES[name](newest) if quotes.NEEDS[name] <= newest.keys() else _MISSING
+    return tables.render(newest[name]) if name in newest else _MISSING

@@ -1,4 +1,4 @@
-"""One measurement as Markdown: its figures, its ratios, and what they were measured with."""
+"""One measurement as Markdown: its figures, its ratios and its origin."""
 
 from __future__ import annotations
 
@@ -49,21 +49,26 @@ def max_side(found: Mapping[str, Any]) -> str:
 
 
 def _detection_times(row: Mapping[str, Any]) -> Iterable[str]:
-    return (_figure(row[key]["median"]) for key in ("detect_ms", "whole_ms"))
+    return (figure(row[key]["median"]) for key in ("detect_ms", "whole_ms"))
 
 
 def _rates(record: Record) -> Iterable[str]:
     rows = [
-        (name, _figure(rate["median"]), f"{_figure(rate['min'])} to {_figure(rate['max'])}")
+        (name, figure(rate["median"]), f"{figure(rate['min'])} to {figure(rate['max'])}")
         for name, rate in record["rates"].items()
     ]
     yield _table(("", f"median, {record['unit']}", "slowest to fastest round"), rows)
     rows = []
-    for key, (over, under) in record["compared"].items():
-        found = round_ratios(*(_samples(record["rates"][name]) for name in (over, under)))
-        low, high = found.spread
+    for key in record["compared"]:
+        low, high = ratio_spread(record, key)
         rows.append((f"`{key}`", f"**{record['ratios'][key]:.2f}**", f"{low:.2f} to {high:.2f}"))
     yield _table(("ratio", "median over rounds", "smallest to largest"), rows)
+
+
+def ratio_spread(record: Record, key: str) -> tuple[float, float]:
+    """The smallest and the largest ratio over the rounds."""
+    over, under = (_samples(record["rates"][name]) for name in record["compared"][key])
+    return round_ratios(over, under).spread
 
 
 def _other_ratios(record: Record) -> Iterable[str]:
@@ -78,14 +83,14 @@ def _curve(curve: Mapping[str, Any]) -> str:
     columns = sorted({point["x"] for points in curve["lines"].values() for point in points})
     rows = []
     for line, points in curve["lines"].items():
-        medians = {point["x"]: _figure(point["median"]) for point in points}
+        medians = {point["x"]: figure(point["median"]) for point in points}
         rows.append((line, *(medians.get(x, "") for x in columns)))
     return _table((f"{curve['y_label']}, by {curve['x_label']}", *map(_number, columns)), rows)
 
 
 def _latencies(latencies: Mapping[str, Mapping[str, float]]) -> Iterable[str]:
     shares = list(next(iter(latencies.values())))
-    rows = [(who, *map(_figure, values.values())) for who, values in latencies.items()]
+    rows = [(who, *map(figure, values.values())) for who, values in latencies.items()]
     yield _table(("latency, ms", *shares), rows)
 
 
@@ -116,8 +121,8 @@ def _rounds(record: Record) -> str:
         for points in curve["lines"].values()
         for point in points
     )
-    figure = next(itertools.chain(record["rates"].values(), points), None)
-    rounds = len(figure["samples"]) if figure else record["configuration"].get("rounds")
+    first = next(itertools.chain(record["rates"].values(), points), None)
+    rounds = len(first["samples"]) if first else record["configuration"].get("rounds")
     return f"{rounds} round{'s' * (rounds > 1)}; " if rounds else ""
 
 
@@ -165,7 +170,7 @@ def kills(found: Mapping[str, Any]) -> dict[str, Any]:
         "orphans_before_sweep": "files without an image before the sweep",
     }
     rows = [
-        [row["kind"], *(str(row[name]) for name in counts), _figure(_median(row["back_s"]))]
+        [row["kind"], *(str(row[name]) for name in counts), figure(_median(row["back_s"]))]
         for row in found["kinds"]
     ]
     totals = [str(sum(row[name] for row in found["kinds"])) for name in counts]
@@ -174,7 +179,7 @@ def kills(found: Mapping[str, Any]) -> dict[str, Any]:
     left = "not swept" if after is None else str(after)
     return {
         "head": ["killed", *counts.values(), "serves again, s (median)", "after it"],
-        "rows": [*([*row, ""] for row in rows), ["all", *totals, _figure(_median(every)), left]],
+        "rows": [*([*row, ""] for row in rows), ["all", *totals, figure(_median(every)), left]],
     }
 
 
@@ -223,8 +228,8 @@ def _median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else 0.0
 
 
-def _figure(value: float) -> str:
-    """Three digits that count."""
+def figure(value: float) -> str:
+    """A number with three significant digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -1,7 +1,7 @@
 """The search for near faces, for tenants of 10 to 500,000 faces that live in one database.
 
-Beside it stands the plain way, that of the first release: all vectors under one HNSW index, which
-is filtered by tenant. Exact search says what is right.
+It is compared with the layout of the first release: all vectors under one HNSW index, which is
+filtered by tenant. Exact search gives the correct answers.
 """
 
 from __future__ import annotations

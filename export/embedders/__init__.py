@@ -1,1 +1,1 @@
-"""The embedding networks that can be exported, and what is recorded of their spaces."""
+"""The embedding networks, and the records of their spaces."""

@@ -1,9 +1,9 @@
-"""Where the vectors of faces have their middle: measured once, kept beside the code.
+"""The centre of a space: the mean of many people's unit vectors, measured once and recorded.
 
-The unit vectors of strangers are not spread evenly around zero: they have a part in common, which
-says nothing about anybody. Taking it away and giving the rest unit length again sets strangers
-further apart than friends. The mean belongs to one set of weights and one way to cut a face; its
-digest is a part of the id of the space that it makes.
+The unit vectors of strangers are not spread evenly around zero: they share a component that does
+not distinguish people. Subtracting it and normalising again increases the distance between
+strangers more than the distance within a person. A centre belongs to one set of weights and one
+crop; its digest is part of the id of the space.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Centre(BaseModel):
     """The mean of the unit vectors of many people's faces.
 
     weights: id of the weights, see `Weights.space`.
-    margin: of the crop, see `FaceCrop`; what lies outside of a photo is black.
-    population: whose faces, in a phrase without local paths.
+    margin: of the crop, see `FaceCrop`; pixels outside of the photo are black.
+    population: one phrase about the people, without local paths.
     mean: 512 numbers, as float32 reads them.
     """
 
@@ -48,7 +48,7 @@ class Centre(BaseModel):
     @classmethod
     def _is_inside(cls, mean: tuple[float, ...]) -> tuple[float, ...]:
         length = float(np.linalg.norm(np.asarray(mean)))
-        # A mean of unit vectors is shorter than they are. Written so that a NaN is refused.
+        # A mean of unit vectors is shorter than 1. Written so that a NaN is refused.
         if len(mean) != _DIMENSION or not length < 1.0:
             raise ValueError(f"a mean of unit vectors has {_DIMENSION} numbers and is below 1 long")
         return mean
@@ -60,14 +60,14 @@ class Centre(BaseModel):
 
     @property
     def digest(self) -> str:
-        """The first hex digits of the SHA-256 of the vector's bytes, least significant first."""
+        """The first hex digits of the SHA-256 of the vector's little-endian bytes."""
         return hashlib.sha256(self.vector.astype("<f4").tobytes()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def measure(
     vectors: NDArray[np.float32], weights: str, margin: float, population: str, people: int
 ) -> Centre:
-    """The centre of unit vectors, float32 [n, 512], of that many people."""
+    """The centre of unit vectors, float32 [n, 512], of `people` people."""
     mean = vectors.astype(np.float64).mean(axis=0).astype(np.float32)
     return Centre(
         weights=weights,

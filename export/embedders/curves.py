@@ -1,4 +1,4 @@
-"""What distances mean in a space: measured once over all pairs of many people, kept here."""
+"""Match rates by distance for each space: measured once over all pairs of people, recorded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from service.runtime.manifest import CohortSpec, DistanceCurve, EmbeddingFacts, 
 
 FOLDER = Path(__file__).parents[1] / "curves"
 
-# Where a space has no curve. On the 300 labelled pairs over deepface's test photographs 0.60 to
+# For a space without a curve. On the 300 labelled pairs over deepface's test photographs 0.60 to
 # 0.65 separates FaceNet's vectors; this keeps a margin towards strangers.
 DEFAULT_MAX_DISTANCE = 0.5
 DEFAULT_MAX_FMR = 1e-3
 
 
 class Curve(BaseModel):
-    """The curve of one space, what its scores are normalised by, and what is recommended.
+    """The curve of one space, its cohort, and the recommended operating point.
 
-    recommended_max_fmr: the largest share of strangers' pairs to be taken for one person.
-    recommended_max_distance: the distance that stands for it on the curve.
+    recommended_max_fmr: the largest share of pairs of strangers within the limit.
+    recommended_max_distance: the distance of that share on the curve.
     recommended_max_wrong_joins: see `EmbeddingFacts`.
     """
 
@@ -47,7 +47,7 @@ def tracked(space: str) -> Curve | None:
 
 
 def facts(space: str, crop: FaceCrop, output: str, dimension: int) -> EmbeddingFacts:
-    """The manifest's entry of a space, with what is recorded of it.
+    """The manifest's entry of a space, with its recorded curve if there is one.
 
     Raises:
         RecordError: a recorded file cannot be read.

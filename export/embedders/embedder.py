@@ -1,4 +1,4 @@
-"""What the export needs of an embedder, whichever network it is."""
+"""The interface between the export and its embedding networks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.runtime.manifest import EmbeddingFacts, Precision, Source
 class Embedder(ABC):
     """A network with its weights read, about to be written as one graph.
 
-    precisions: that are worth trying beside fp32.
-    weights: id of network and weights, under which what was measured of them is recorded.
+    precisions: candidates beside fp32.
+    weights: id of network and weights; measurements are recorded under it.
     embeddings: the spaces of its outputs, the default one first.
     """
 
@@ -37,7 +37,7 @@ class Embedder(ABC):
 
     @abstractmethod
     def reference(self) -> Reference:
-        """What the file has to compute, by another program."""
+        """The function that the file has to compute, run by another program."""
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What the manifest says about each model beyond its tensors: sources, licences, defaults."""
+"""Manifest entries of the models: sources, licences, recommended values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SFace of OpenCV Zoo, as one plain graph of pixels.
+"""SFace of OpenCV Zoo, as one graph from pixels to unit vectors.
 
 Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, IEEE
 Transactions on Image Processing 30, 2021, https://arxiv.org/abs/2205.12010.
@@ -27,7 +27,7 @@ from service.runtime.manifest import FaceCrop
 _WEIGHTS = f"mobilenet-v1/sface-2021dec/{SHA256[:12]}"
 _DIMENSION = 128
 
-# Where OpenCV's FaceRecognizerSF::alignCrop moves the five points; its input is RGB, 0 to 255.
+# Template of OpenCV's FaceRecognizerSF::alignCrop; its input is RGB, 0 to 255.
 CROP = FaceCrop(
     kind="landmarks",
     size=112,
@@ -83,7 +83,7 @@ class _Network(nn.Module):
         self.unit = UnitLength()
 
     def forward(self, images: Tensor) -> Tensor:
-        # Not in the weights: at the edges the first layer sees zeros, which stand for the mean.
+        # Not folded into the weights: the zeros that pad the first layer stand for the mean.
         maps = images - MEAN
         for layer in self.layers.values():
             maps = layer(maps)
@@ -116,10 +116,10 @@ class _Block(nn.Module):
 
 def _original(path: Path) -> Reference:
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # it warns of every weight that is also an input
+    options.log_severity_level = 3  # ONNX Runtime warns of each weight that is also an input
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     picture, *unused = session.get_inputs()
-    # The file still declares the weights that it holds in eight bits, and reads none of them.
+    # The file declares its 8-bit weights as inputs, too, and reads none of these inputs.
     zeros = {each.name: np.zeros(each.shape, np.float32) for each in unused}
 
     def run(images: Pixels) -> Outputs:

@@ -1,4 +1,4 @@
-"""Arithmetic that moves into the weights, so that the graph takes pixels and holds less.
+"""Arithmetic folded into the weights, so that the graph takes pixels and has fewer nodes.
 
 Everything is computed in float64 and rounded once.
 """
@@ -20,7 +20,7 @@ PIXEL_SCALE = 128.0
 
 
 def standardise(images: Tensor) -> Tensor:
-    """[n, 3, h, w], 0 to 255 -> float32 of that shape, what facenet-pytorch feeds its networks."""
+    """[n, 3, h, w], 0 to 255 -> float32 of that shape, the input of facenet-pytorch's networks."""
     return (images.to(torch.float32) - PIXEL_MEAN) / PIXEL_SCALE
 
 
@@ -51,7 +51,7 @@ def fold_facenet(network: nn.Module, centre: NDArray[np.float32] | None = None) 
     folded.register_module("last_linear", fuse_linear_bn_eval(linear, norm))
     folded.register_module("last_bn", nn.Identity())
     # The exporter writes an adaptive pool as an index computation, and F.normalize with an Expand:
-    # these say the same in one and four plain nodes. forward() applies `logits` last.
+    # these modules take one and four nodes. forward() applies `logits` last.
     folded.register_module("avgpool_1a", _SpatialMean())
     unit = UnitLength()
     folded.register_module("logits", unit if centre is None else _Centred(unit, centre))
@@ -76,7 +76,7 @@ class UnitLength(nn.Module):
 
 
 class _Centred(nn.Module):
-    """float32 [n, d] -> two of that shape: unit vectors less their centre, and as they are."""
+    """float32 [n, d] -> two of that shape: unit vectors less the centre, and plain unit vectors."""
 
     def __init__(self, unit: nn.Module, centre: NDArray[np.float32]) -> None:
         super().__init__()

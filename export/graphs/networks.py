@@ -49,7 +49,7 @@ def package_folder(package: str) -> Path:
 def packaged_weights(package: str, file: str, install: str, sha256: str) -> Path:
     """A file of weights in an installed package, after checking that it is the one known here.
 
-    Nothing is read from another one: a file of weights can be made to do more than hold numbers.
+    Another file is not read: a pickled file of weights can execute code.
 
     Args:
         package: top-level, as it is imported. file: below its folder.

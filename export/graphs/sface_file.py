@@ -1,8 +1,8 @@
-"""SFace's weights: from OpenCV Zoo's block-quantised file to plain numbers.
+"""SFace's weights: from OpenCV Zoo's block-quantised file to float64 arrays.
 
-The file stores weights as eight-bit numbers with a scale for each block of 64, and undoes that in
-every run; here it is undone once. What is left is a MobileNet of 27 convolutions, each with batch
-normalisation and PReLU, and one linear layer over all that remains of the picture.
+The file stores 8-bit weights with a scale for each block of 64, and dequantises them in every run;
+here they are dequantised once. The network is a MobileNet: 27 convolutions, each with batch
+normalisation and PReLU, and one linear layer over the last feature maps.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """SFace as numbers: pixels less 127.5 go into the first layer.
+    """The weights of SFace; input of the first layer is pixels less 127.5.
 
     weight, bias: of the linear layer over the last layer's channels, rows and columns, float64
     [128, channels * rows * columns] and [128].
@@ -70,7 +70,7 @@ def weights_path() -> Path:
 
 
 def read(path: Path) -> Layers:
-    """The numbers of the file: scales undone, batch normalisations folded, in float64.
+    """The weights of the file: dequantised, batch normalisations folded, in float64.
 
     Raises:
         WeightsMismatchError: the graph is not the expected chain of layers.
@@ -114,7 +114,7 @@ def read(path: Path) -> Layers:
 
 
 def _constants(graph: GraphProto) -> dict[str, NDArray[np.generic]]:
-    """Initialisers, and what nodes of nothing but them compute: scales undone, shapes set."""
+    """Initialisers, and the results of nodes that read initialisers alone."""
     found = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant":
@@ -174,10 +174,10 @@ def _scaled_pixels(layers: list[Layer]) -> list[Layer]:
 
 
 def with_slopes_below_one(layers: list[Layer], weight: Floats, bias: Floats) -> Layers:
-    """The same function, each channel with a slope above one turned round.
+    """The same function without slopes above 1: such channels are negated.
 
-    PReLU with slope a of x is -a times PReLU with slope 1 / a of -x: the layer before takes the
-    sign and the layer behind the factor, both exactly.
+    PReLU with slope a of x equals -a times PReLU with slope 1 / a of -x. The layer before takes
+    the sign and the layer behind the factor, both exactly.
     """
     for place in range(len(layers) - 1):
         layer = layers[place]

@@ -1,4 +1,4 @@
-"""What each exported graph looks like from outside: names, shapes and element types."""
+"""The interface of each exported graph: names, shapes and element types."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ StageName = Literal["pnet", "rnet", "onet"]
 class Signature:
     """Input and outputs of one graph; `threshold` is the recommended face probability.
 
-    name: what the file is called, without its ending.
+    name: name of the file, without its suffix.
     image: RGB, 0 to 255; a named dimension is dynamic. Embedders take uint8 [batch, height, width,
-    3], as their crops are. MTCNN's stages take float32 [batch, 3, height, width]: facenet-pytorch
-    shows them area means, which are no whole numbers, and rounding them moves the faces that are
-    found; resampling writes planes as fast as pixels, and the graph need not turn them.
+    3], the layout of their crops. MTCNN's stages take float32 [batch, 3, height, width]: their
+    input is area means, and rounding those to whole numbers moves the faces that are found.
+    Resampling writes planes as fast as pixels, and saves the graph a transpose.
     """
 
     name: str
@@ -83,7 +83,7 @@ STAGES: dict[StageName, Signature] = {
     ),
 }
 
-# With a centre, both vectors; without one, the network's own alone.
+# With a centre both vectors, without one the vector of the network alone.
 FACENET_CENTRED = Signature(
     name="facenet",
     image=_pixels(160, 160),

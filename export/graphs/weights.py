@@ -28,7 +28,7 @@ _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/tag/v2.2.9"
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict without classifier, the file it came from and a name for people.
+    """A state dict without classifier, with its name and the hash of its file.
 
     state: float32 tensors under InceptionResnetV1's own names.
     """

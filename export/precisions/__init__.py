@@ -1,1 +1,1 @@
-"""The same networks in int8 and half precision, and the screen."""
+"""The embedders in int8 and half precision, and the screen of P-Net."""

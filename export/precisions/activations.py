@@ -1,7 +1,7 @@
-"""Names for FaceNet's activations that do not depend on the exporter that wrote the graph.
+"""Names of FaceNet's activations that do not depend on the release of torch.
 
-torch numbers the tensors it writes; another release may number them otherwise. Weights keep the
-names of the PyTorch module, so an activation is called after the layer that makes it.
+torch numbers the tensors of a graph, and another release may number them differently. Weights keep
+the names of the PyTorch module, so an activation is named after its layer.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def consumers(graph: GraphProto) -> dict[str, list[NodeProto]]:
 
 
 def closing_relu(node: NodeProto, readers: dict[str, list[NodeProto]]) -> NodeProto | None:
-    """The ReLU that is all that reads a node's output, if there is one."""
+    """The ReLU that is the only reader of a node's output, or None."""
     found = readers.get(node.output[0], [])
     return found[0] if len(found) == 1 and found[0].op_type == "Relu" else None
 
 
 def activations(graph: GraphProto) -> dict[str, str]:
-    """Lasting names of the tensors that quantisation needs ranges of: tensor -> name.
+    """Stable names of the tensors whose ranges quantisation needs: tensor -> name.
 
-    They are the outputs of all convolutions and of all residual blocks that end in a ReLU, the
+    These are the outputs of all convolutions and of all residual blocks that end in a ReLU, the
     ReLU included: `conv2d_1a`, `repeat_1.0.branch1.0`, `repeat_1.0.conv2d` before the residual is
     added, `repeat_1.0` after it.
 

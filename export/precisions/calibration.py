@@ -1,8 +1,8 @@
-"""The ranges of an embedder's activations over real faces: measured once, kept beside the code.
+"""Ranges of an embedder's activations over real faces, measured once and recorded.
 
-Eight-bit activations need a smallest and a largest value each. They are measured on photographs
-that are not in the repository; so the numbers are, one file for each set of weights, and an
-export gives the same bytes on every machine.
+Each 8-bit activation needs a smallest and a largest value. The photographs that they are measured
+on are not in the repository. The ranges are, in one file for each set of weights, so that an export
+gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from export.verification.faces import FaceSet
 
 FOLDER = Path(__file__).parents[1] / "calibration"
 
-# Fewer leave ranges too narrow: half of the 82 reference faces already do as well as all.
+# Fewer faces give ranges that are too narrow; half of the 82 reference faces are as good as all.
 MIN_FACES = 32
 _METHOD = "smallest and largest value over the faces and their mirror images"
 _BATCH = 8
-# Of a recorded range. What lies below differs between processors.
+# Significant digits of a recorded range; further ones differ between processors.
 _DIGITS = 5
 
 Range = tuple[float, float]
@@ -53,13 +53,12 @@ class Calibration(BaseModel):
 
 
 def measure(model: bytes, space: str, cuts: Sequence[FaceSet]) -> Calibration:
-    """Run the fp32 model over labelled faces, each also mirrored, and note every range.
+    """Run the fp32 model over labelled faces and their mirror images, and return every range.
 
     Args:
-        cuts: the same faces, cut as each space of the model wants them.
+        cuts: the same faces, in the crop of each space of the model.
 
-    Min-max on purpose: clipping the largest activations (percentiles) cost more accuracy than the
-    finer steps gave back.
+    Ranges are not clipped at percentiles: that lost more accuracy than the finer steps gained.
 
     Raises:
         CalibrationError: see `require_enough`.
@@ -94,7 +93,7 @@ def measure(model: bytes, space: str, cuts: Sequence[FaceSet]) -> Calibration:
 
 
 def require_enough(faces: FaceSet) -> None:
-    """Refuse faces that cannot calibrate anything.
+    """Check the number of labelled faces.
 
     Raises:
         CalibrationError: there are fewer than `MIN_FACES` labelled faces.
@@ -129,7 +128,7 @@ def save(calibration: Calibration) -> Path:
     path = FOLDER / f"{name}.json"
     fields = calibration.model_dump(mode="json", exclude={"ranges"})
     head = json.dumps(fields, indent=2).removesuffix("\n}")
-    # One activation a line, so that a change can be read.
+    # One activation a line, for readable diffs.
     lines = [f"    {json.dumps(n)}: {json.dumps(r)}" for n, r in calibration.ranges.items()]
     text = f'{head},\n  "ranges": {{\n' + ",\n".join(lines) + "\n  }\n}\n"
     try:

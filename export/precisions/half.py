@@ -12,8 +12,8 @@ from export.errors import ConversionError
 def to_half(model: bytes) -> bytes:
     """The fp16 file of an fp32 FaceNet file: same input, output and opset.
 
-    Everything from the pixels to the linear layer is float16; the vector is cast back before it is
-    divided by its length, whose squares float16 would round.
+    Pixels to linear layer are float16. The vector is cast back to float32 before it is divided by
+    its length: float16 would round the squares.
 
     Raises:
         ConversionError: a weight is beyond float16's range, or ONNX's checker refuses the result.

@@ -4,14 +4,14 @@ Activations are uint8 on a grid for each tensor, weights int8 on a symmetric gri
 channel, biases int32 on the product of the two. Jacob et al., Quantization and Training of Neural
 Networks for Efficient Integer-Arithmetic-Only Inference, https://arxiv.org/abs/1712.05877.
 
-The graph is laid out for ONNX Runtime's CPU provider, which fuses a convolution between two such
-nodes into one integer kernel, runs of them in NHWC:
+The graph is written for ONNX Runtime's CPU provider, which fuses a convolution between two such
+nodes into one integer kernel, and keeps consecutive kernels in NHWC:
 
 - The image's own bytes are the first grid (scale 1, zero point 0): nothing is cast.
-- A ReLU is the lower end of the grid behind it: rounding to uint8 with zero point 0 clips there.
+- A ReLU is the lower end of the next grid: rounding to uint8 with zero point 0 clips there.
 - Tensors that meet in a Concat, or that a MaxPool connects, share a grid, so both move bytes.
-- The last residual sum, the mean, the linear layer and the unit length stay in float32: they are
-  one part in a hundred of the time and stand closest to the embedding.
+- The last residual sum, the mean, the linear layer and the unit length stay in float32: they take
+  a hundredth of the time, and their errors reach the embedding directly.
 
 uint8 times int8 needs VNNI or AMX. On x86 without them, AVX2 and AVX-512 alike, ONNX Runtime adds
 pairs of products in 16 bits (VPMADDUBSW), which saturate: embeddings then drift without any error.
@@ -186,7 +186,7 @@ class _Writer:
         self._bytes[tensor] = f"{name}.u8", grid
 
     def _dequantized(self, tensor: str) -> str:
-        """The float32 tensor that stands for a uint8 one; written once."""
+        """The dequantised tensor of a uint8 tensor; its node is written once."""
         source, grid = self._bytes[tensor]
         result = f"{source}.float"
         if result not in self._known:
@@ -226,7 +226,7 @@ class _Writer:
 def _grids(
     graph: GraphProto, names: Mapping[str, str], ranges: Mapping[str, Range]
 ) -> dict[str, _Grid]:
-    """The grid of every activation; those whose bytes meet share the widest of theirs.
+    """The grid of every activation; tensors that must share one get the widest range.
 
     Raises:
         ConversionError: an activation has no range.

@@ -1,8 +1,8 @@
-"""P-Net in eight bits, for choosing the cells that P-Net itself has to look at.
+"""P-Net in eight bits, which selects the cells for P-Net itself.
 
-`service/vision/screen.py` runs what is written here; its docstring has the idea. What it leaves out
-is measured here over real photos, by the same whole-number arithmetic in PyTorch, so that the
-figures do not depend on the processor that exports.
+`service/vision/screen.py` explains and runs it. The cells that it leaves out of real photos are
+counted here by the same integer arithmetic in PyTorch, so that the counts do not depend on the
+processor of the export.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _SECOND = (
     (10.6, 6.7, 7.5, 13.1, 7.4, 12.8, 7.1, 5.8, 12.8, 12.5, 13.0, 10.9, 12.5, 12.5, 13.9, 8.1),
 )
 _KEPT = 0.9
-# In logits. The export refuses a screen whose worst cell used more than its share of it.
+# In logits. A screen whose worst cell uses more than _LARGEST_SHARE of it is not offered.
 _MARGIN = 1.0
 _LARGEST_SHARE = 0.75
 _THRESHOLD = 0.6
-# What `measure` found over the reference photographs for this very file, so that an export without
-# any photograph at hand can offer it too. A file with other bytes has to be measured.
+# Result of `measure` on the reference photographs for the file with this hash: an export without
+# photographs can offer that file. A file with other bytes has to be measured.
 _RECORDED = ScreenSpec(
     file="pnet-screen.npz",
     sha256="a78d801882ac3cf5f839607e2fe659db01024a750cb684f3f2eb10263756e6a0",
@@ -72,12 +72,12 @@ def quantize(network: nn.Module) -> ScreenWeights:
     order[bent] = channels + np.arange(len(bent))
     (step1, zero1), (step2, zero2) = (_grids(*ends) for ends in (_FIRST, _SECOND))
     whole1, scale1 = _whole(weight)
-    # The standardisation's mean times the weights as they are, not as they were.
+    # The mean of the standardisation times the rounded weights.
     bias = bias - PIXEL_MEAN * scale1 * whole1.sum((1, 2, 3))
     # A row of three RGB pixels is nine bytes; three zeros make it three words.
     rows = np.zeros((wide, 3, 12))
     rows[:, :, :9] = whole1.transpose(0, 2, 3, 1).reshape(wide, 3, 9)
-    # Each channel's step goes into the weights that it meets: its grid is its own for nothing.
+    # The step of each channel is folded into the next weights: a grid a channel costs nothing.
     weight2, bias2 = _numbers(network, "conv2")
     whole2, scale2 = _whole(weight2 * step1[:, None, None])
     cells = np.zeros((wide, 3, 3, 12))
@@ -89,7 +89,7 @@ def quantize(network: nn.Module) -> ScreenWeights:
     return ScreenWeights(
         weights1=_words(rows),
         bias1=_rounded(bias / scale1),
-        # The other side of a PReLU is compared with its channel, so on that channel's grid.
+        # The second channel of a PReLU is on the grid of the channel that it is compared with.
         scale1=_floats(
             [
                 *(scale1 / _filled(np.concatenate([step1, step1[bent]]), wide, 1.0)),
@@ -118,7 +118,7 @@ def to_bytes(weights: ScreenWeights) -> bytes:
 
 
 def emulate(weights: ScreenWeights, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The kernel's logits, by convolutions of whole numbers in float64, which holds them exactly.
+    """The logits of the kernel, by convolutions of integers in float64, which is exact.
 
     pixels: uint8 [h, w, 3], sides of 12 or more -> float32 [rows, columns].
     """
@@ -142,7 +142,7 @@ def emulate(weights: ScreenWeights, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 def measure(
     network: nn.Module, weights: ScreenWeights, album: Album, file: str, sha256: str
 ) -> ScreenSpec:
-    """What the screen would leave out of real photos; as recorded where there are none."""
+    """Counts of cells that the screen passes in real photos; the recorded ones without photos."""
     cells = passed = looked_at = 0
     shortfall = -np.inf
     least = np.log(_THRESHOLD / (1 - _THRESHOLD))
@@ -181,7 +181,7 @@ def measure(
 
 
 def objection(spec: ScreenSpec) -> str | None:
-    """Why a screen is not offered; None if it is."""
+    """The reason for not offering a screen, or None."""
     if spec.worst_shortfall is None:
         return "no photograph was at hand to measure it on"
     if spec.worst_shortfall > _LARGEST_SHARE * spec.margin:

@@ -1,4 +1,4 @@
-"""An embedder's other precisions: made from the fp32 file, measured, offered only if they hold."""
+"""Precisions beside fp32: converted from its file, measured, and offered if they are accurate."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def make(
 ) -> tuple[dict[str, bytes], tuple[Variant, ...]]:
     """Files by name, and manifest entries, of the variants that keep the accuracy.
 
-    A variant that cannot be made of these weights, for which there are too few faces, or which
-    loses accuracy is left out, and progress says why.
+    A variant is left out if it cannot be converted, if there are too few faces to measure it, or if
+    it loses accuracy; `progress` gets the reason.
 
     Args:
         model: the verified fp32 file of the embedder.
-        cuts: the faces at hand, cut as each space of the embedder wants them.
+        cuts: the faces at hand, in the crop of each space of the embedder.
 
     Raises:
         NamesError, ShapesError, DtypesError: a variant has another signature.

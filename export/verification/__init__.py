@@ -1,1 +1,1 @@
-"""Whether an exported graph computes what its PyTorch module computes."""
+"""Comparison of an exported graph with its PyTorch module."""

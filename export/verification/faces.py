@@ -1,4 +1,4 @@
-"""The faces on which embedders are calibrated and their variants measured: crops and pairs."""
+"""Crops and pairs of faces for calibration and for measuring variants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.runtime.manifest import FaceCrop
 from service.vision.crop import cut_face
 
 _SEED = 20180408
-# Smooth pictures for a machine without any photograph: patches of colour with grain on them.
+# Smooth pictures for a machine without photographs: patches of colour with noise.
 _STAND_INS = 16
 _PATCHES = (3, 5, 8, 12)
 _GRAIN = 4.0
@@ -25,9 +25,9 @@ class FaceSet:
     """Crops as the service cuts them, and pairs of them.
 
     crops: uint8 [n, size, size, 3] RGB.
-    faces: how many of the crops show a face: all, or none.
-    labelled_faces: how many of them come from a labelled folder: all, or none.
-    pairs: rows of `crops`, and whether both are one person's.
+    faces: number of crops that show a face: all, or none.
+    labelled_faces: number of crops from a labelled folder: all, or none.
+    pairs: two rows of `crops`, and whether both show one person.
     description: one phrase for the manifest, without local paths.
     """
 
@@ -39,9 +39,9 @@ class FaceSet:
 
 
 def gather(album: Album, crop: FaceCrop) -> FaceSet:
-    """Every face of the album, cut that way; stand-ins of random colour patches without any.
+    """The crop of every face of the album; random colour patches if it has none.
 
-    A pair joins the largest faces of its two photos; pairs of photos not at hand are left out.
+    A pair is the largest faces of its two photos; pairs with a missing photo are left out.
     """
     crops: list[NDArray[np.uint8]] = []
     largest: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""How close a variant's vectors are to the fp32 model's, and whether people stay apart."""
+"""Fidelity of a variant: cosines to the vectors of fp32, and distances of labelled pairs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.runtime.manifest import EmbeddingFacts, Fidelity, PairAccuracy
 if TYPE_CHECKING:
     import onnxruntime
 
-# A variant below this is not offered. The recommended distance leaves ten times as much room.
+# A variant below this is not offered. Recommended distances are over fifty times 1 - 0.995.
 MIN_COSINE = 0.995
 
 _BATCH = 8
@@ -24,9 +24,9 @@ _BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """What the fp32 model makes of a face set in one of its spaces: the measure of its variants.
+    """Embeddings of the fp32 model for a face set in one space, to measure variants against.
 
-    faces: cut as that space wants them.
+    faces: in the crop of that space.
     embeddings: float32 [n, dimension], one unit vector for each crop.
     """
 
@@ -63,7 +63,7 @@ class Baseline:
         )
 
     def objection(self, found: Fidelity) -> str | None:
-        """Why a variant must not be offered, or None."""
+        """The reason for not offering a variant, or None."""
         # Written so that a NaN, which compares false with everything, is an objection.
         if not found.min_cosine >= found.least_cosine:
             return (
@@ -89,7 +89,7 @@ def embed(
 def cosine(found: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.float64]:
     """float64 [n]: cosine of each row of one array with the same row of the other.
 
-    By length, not only by dot product: a vector that is not of unit length must not look closer.
+    Divided by the lengths: a vector that is not of unit length must not seem closer.
     """
     left, right = found.astype(np.float64), wanted.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)

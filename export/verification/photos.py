@@ -45,7 +45,7 @@ _PORTRAITS: tuple[tuple[str, str, FacePlace], ...] = (
 class Photo:
     """A picture file and its faces, in its pixels; at least one.
 
-    A face whose landmarks nobody gave has none.
+    A face has no landmarks if the reference has none.
     """
 
     path: Path
@@ -87,8 +87,8 @@ class Album:
 def find() -> Album:
     """Photos of FACES_DIR or of the folder shared beside the checkout, else packaged portraits.
 
-    A folder counts when its `reference.json` gives boxes, and landmarks if it can; `pairs.csv`
-    (file_x, file_y, Decision) may name pairs.
+    A folder needs a `reference.json` with boxes; landmarks, and `pairs.csv` (file_x, file_y,
+    Decision) with pairs, are optional.
     """
     named = os.environ.get(_FACES_DIR)
     folder = Path(named) if named else _CHECKOUT.parent / "shared" / "faces"

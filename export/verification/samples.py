@@ -1,4 +1,4 @@
-"""The pictures a verification run feeds to both sides: random pixels and, where found, faces."""
+"""Inputs of a verification run: random pixels and, if there are photographs, faces."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Samples:
     def batches(self, model: Signature) -> Iterator[Pixels]:
         """RGB batches of several sizes for one model, in its input's dtype and layout.
 
-        Random pixels of a float32 input are no whole numbers.
+        Random pixels of a float32 input are not whole numbers.
         """
         for images in self._batches(model):
             if model.image.layout == "NCHW":

@@ -1,4 +1,4 @@
-"""Proof that a graph is the network it was made from: names, shapes, dtypes, then numbers."""
+"""Verification of a graph against its network: names, shapes, dtypes, then numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export.graphs.signature import Signature
 from export.verification.samples import Pixels
 from service.runtime.manifest import TensorSpec
 
-# Of every output, against the network it was made from, in absolute terms.
+# Largest absolute difference of an output to that of the original network.
 TOLERANCE = 1e-4
 
 Outputs = dict[str, NDArray[np.float32]]

@@ -163,17 +163,10 @@ def test_page_is_rendered_between_its_markers_only() -> None:
     assert report.render_page(text, {"embed": measurement("abc", rate=25)}) == text
 
 
-def test_page_shows_the_last_measurement_of_each_bench() -> None:
-    page = report.PAGE.read_text(encoding="utf-8")
-    assert report.render_page(page, history.latest(history.read(history.PATH))) == page
-    for bench in ("embed", "detect", "analyze", "scaling", "max_side", "soak"):
-        assert f"<!-- {bench}: written by" in page
-
-
 def test_plots_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     lines = history.measured(history.read(history.PATH))
     first, second = (plots.draw(lines, tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert {path.name for path in first} == {path.name for path in report.PLOTS.iterdir()}
-    page = report.PAGE.read_text(encoding="utf-8")
-    assert all(f"](plots/{path.name})" in page for path in first)
+    page = report.FIGURES.read_text(encoding="utf-8")
+    assert all(f"](../bench/plots/{path.name})" in page for path in first)

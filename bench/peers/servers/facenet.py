@@ -1,4 +1,4 @@
-"""What every peer's server shares: its settings, and the session and the decoder Facette has."""
+"""Shared by the peers' servers: settings, and the session and decoder of Facette."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Embeddings = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """How a peer runs.
+    """Settings of a peer.
 
     model: the ONNX file. workers: processes or threads that infer. max_wait_ms: how long a batch
     waits for company, where a peer asks.
@@ -31,7 +31,7 @@ class ServerSettings:
 
 
 def settings() -> ServerSettings:
-    """What the bench put into this process's environment."""
+    """The settings that the bench put into this process's environment."""
     return ServerSettings(
         model=os.environ["PEER_MODEL"],
         port=int(os.environ["PEER_PORT"]),

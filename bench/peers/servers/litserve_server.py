@@ -36,7 +36,7 @@ class EmbeddingApi(litserve.LitAPI):  # type: ignore[misc]
         return list(output)
 
     def encode_response(self, output: Embeddings) -> dict[str, list[float]]:
-        """What FastAPI makes JSON of."""
+        """The list that FastAPI encodes as JSON."""
         return {"embedding": output.tolist()}
 
 
