@@ -123,17 +123,19 @@ class CorruptImageError(InputError):
 
 
 class ImageTooLargeError(InputError):
-    """The image's header announces more pixels than the limit."""
+    """The image's header announces more pixels than the limit, or a longer side."""
 
     code = "image_too_large"
 
-    def __init__(self, width: int, height: int, max_pixels: int) -> None:
+    def __init__(self, width: int, height: int, max_pixels: int, max_side: int) -> None:
         super().__init__(
-            f"The image is {width} x {height} pixels; at most {max_pixels} pixels are accepted."
+            f"The image is {width} x {height} pixels; at most {max_pixels} pixels are accepted, "
+            f"and {max_side} on a side."
         )
         self.width = width
         self.height = height
         self.max_pixels = max_pixels
+        self.max_side = max_side
 
 
 class BodyTooLargeError(InputError):

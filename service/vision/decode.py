@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from service.domain.errors import CorruptImageError, ImageTooLargeError, UnsupportedImageError
+from service.vision.parts import BoundedFile, check_parts, has_few_scans, tiff_entries
 
 _logger = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+# The longest side of a JPEG file. Resizing a longer one for the perceptual hash takes 48 bytes a
+# pixel of that side, and as much time.
+MAX_SIDE = 65_535
 _EXIF_ORIENTATION = 0x0112
 # EXIF 2.32, table 6: the transpose that makes each orientation upright.
 _UPRIGHT = {
@@ -33,10 +37,9 @@ _UPRIGHT = {
 # Pillow has a name of its own for a JPEG with further images, which many phones write.
 _SAME_FORMAT = {"mpo": "jpeg"}
 _JPEG_FORMATS = {"JPEG", "MPO"}
-# TIFF 6.0, section 15, and the number that marks a file as BigTIFF.
+# TIFF 6.0, section 15.
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _TIFF_NUMBERS = {3: "H", 4: "L"}
-_BIG_TIFF = 43
 _MAY_TURN = (b"Exif\0", b"rientation")
 _PLAIN_COLORS = {"YCbCr", "Gray", "RGB"}
 # Measured bytes a pixel during decoding, with the copies on the way to RGB and to the hash.
@@ -89,8 +92,10 @@ def decode(data: bytes, max_pixels: int, *, hashed: bool = True) -> DecodedPhoto
 
     Raises:
         UnsupportedImageError: the bytes are no image of a supported type.
-        ImageTooLargeError: the image has more pixels than `max_pixels`.
-        CorruptImageError: the image ends early or cannot be decoded.
+        ImageTooLargeError: the image has more pixels than `max_pixels`, or a side longer than
+            `MAX_SIDE`.
+        CorruptImageError: the image ends early, cannot be decoded, or has more parts than a photo
+            has.
     """
     with _opened(data, max_pixels) as image:
         try:
@@ -145,6 +150,8 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """
     if data[:3] != b"\xff\xd8\xff" or any(mark in data for mark in _MAY_TURN):
         return None
+    if not has_few_scans(data):
+        return None
     try:
         height, width, colorspace, *_ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
@@ -154,8 +161,9 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:
     """Open an image: its header is read and checked, no pixel is decoded."""
+    check_parts(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(BoundedFile(data), formats=FORMATS)
     except UnidentifiedImageError:
         raise UnsupportedImageError(
             "The file is not a JPEG, PNG, WebP, BMP, TIFF or GIF image."
@@ -165,8 +173,8 @@ def _opened(data: bytes, max_pixels: int) -> Image.Image:
     except Exception as error:  # a hostile header can raise almost any error in a decoder
         raise _corrupt(error) from error
     for width, height in (image.size, _tile_size(image, data)):
-        if width * height > max_pixels:
-            raise ImageTooLargeError(width, height, max_pixels)
+        if width * height > max_pixels or max(width, height) > MAX_SIDE:
+            raise ImageTooLargeError(width, height, max_pixels, MAX_SIDE)
     if min(image.size) < 1:
         raise CorruptImageError("The image has no pixels.")
     return image
@@ -184,18 +192,9 @@ def _tile_size(image: Image.Image, data: bytes) -> tuple[int, int]:
     if image.format != "TIFF":
         return 0, 0
     found = {_TILE_WIDTH: 0, _TILE_LENGTH: 0}
+    order = "<" if data[:2] == b"II" else ">"
     try:
-        order = "<" if data[:2] == b"II" else ">"
-        if struct.unpack_from(f"{order}H", data, 2) == (_BIG_TIFF,):
-            (start,) = struct.unpack_from(f"{order}Q", data, 8)
-            (count,) = struct.unpack_from(f"{order}Q", data, start)
-            entry, start = struct.Struct(f"{order}HHQ8s"), start + 8
-        else:
-            (start,) = struct.unpack_from(f"{order}L", data, 4)
-            (count,) = struct.unpack_from(f"{order}H", data, start)
-            entry, start = struct.Struct(f"{order}HHL4s"), start + 2
-        for place in range(start, start + count * entry.size, entry.size):
-            tag, kind, values, value = entry.unpack_from(data, place)
+        for tag, kind, values, value in tiff_entries(data):
             if tag in found:
                 code = _TIFF_NUMBERS[kind] if values == 1 else ""
                 (number,) = struct.unpack_from(order + code, value)

@@ -378,8 +378,8 @@ def test_only_our_limit_counts_however_large_the_picture(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", note)
     with pytest.raises(CorruptImageError):
-        decode(png(100_000, 100_000, 8, 2, b""), 10**10)
-    assert loaded == [(100_000, 100_000)]
+        decode(png(60_000, 60_000, 8, 2, b""), 10**10)
+    assert loaded == [(60_000, 60_000)]
 
 
 @pytest.mark.parametrize("form", FORMATS)
