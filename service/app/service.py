@@ -22,6 +22,7 @@ from service.app.engines import Engine, Engines, ModelWatch, check_models
 from service.app.generations import Generations, Kept, Shared
 from service.app.settings import (
     blob_place,
+    code_memory_bytes,
     database_settings,
     index_settings,
     rule_of,
@@ -202,6 +203,7 @@ class Service:
         services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
         self._indexer.settings = index_settings(config.match, config.vector_index)
+        self._codes.max_bytes = code_memory_bytes(config)
         self.config, self._engine = config, engine
         turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
         self._sweeps.follow(

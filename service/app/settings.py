@@ -107,7 +107,7 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
     embedded = EmbeddedSettings(
         config.embedded_database.shared_buffers_mb,
         config.embedded_database.max_wal_size_mb,
-        connections * config.server.processes,
+        (connections + 1) * config.server.processes,  # and one each that listens
     )
     address = stack.enter_context(embedded_server(config.paths.data_dir, embedded))
     return DatabaseSettings(
@@ -126,6 +126,11 @@ def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSetting
         build_workers=index.build_workers,
         interval_s=index.check_interval_s,
     )
+
+
+def code_memory_bytes(config: Config) -> int:
+    """Memory that the binary codes may take in this process."""
+    return share(config.vector_index.max_memory_mb * _MIB or usable_memory_bytes() // 10, config)
 
 
 def blob_place(config: Config) -> Path | S3Settings:

@@ -1,4 +1,4 @@
--- What the binary codes of a tenant's faces are made of.
+-- What the binary codes of a tenant's faces are made of, and which faces leave them.
 
 -- name: codes_after
 -- The faces that came after one ($3), in order and up to so many ($4): how many they are, the `seq` of
@@ -27,3 +27,30 @@ FROM (
         LIMIT 1
     ) AS vector ON face.is_matchable
 ) AS held
+
+-- name: notify_of_face
+-- Tells every process, with the commit, that a face is deleted: the tenant's SHA-256, since any login may
+-- listen, and the face.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex') || ' ' || $2::uuid)
+
+-- name: notify_of_image
+-- The same of the faces of an image, by hundreds: a notification has room for 8,000 bytes.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex') || ' ' || string_agg(face_id::text, ' '))
+FROM (
+    SELECT face_id, (row_number() OVER () - 1) / 200 AS part FROM face
+    WHERE tenant_id = $1 AND image_id = $2
+) AS gone
+GROUP BY part
+
+-- name: notify_of_cluster
+-- The same of the faces of a cluster.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex') || ' ' || string_agg(face_id::text, ' '))
+FROM (
+    SELECT face_id, (row_number() OVER () - 1) / 200 AS part FROM face
+    WHERE tenant_id = $1 AND cluster_id = $2
+) AS gone
+GROUP BY part
+
+-- name: notify_of_tenant
+-- The same of all faces of a tenant, which are not named.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex'))
