@@ -13,7 +13,7 @@ from service.api.tickets import CostClass
 from service.app.background import BackgroundTasks
 from service.app.engines import Engine, Engines, ModelWatch
 from service.app.generations import Generations, Kept, Shared
-from service.app.settings import blob_place, index_settings, rule_of, share
+from service.app.settings import blob_place, code_memory_bytes, index_settings, rule_of, share
 from service.batching import Admission, AdmissionLimits
 from service.config import Config
 from service.domain.types import Swept
@@ -137,6 +137,7 @@ class Running:
         services = self._compose(config, engine.value, blobs)
         self._generations.replace(services, engine.release)
         self._indexer.follow(index_settings(config.match, config.vector_index))
+        self._codes.limit_memory(code_memory_bytes(config))
         self._engine = engine
         turns, grace_s = DatabaseSweepTurns(self._database), config.blobs.orphan_grace_s
         self._sweeps.follow(

@@ -139,7 +139,7 @@ def database_place(config: Config) -> DatabasePlace:
     embedded = EmbeddedSettings(
         config.embedded_database.shared_buffers_mb,
         config.embedded_database.max_wal_size_mb,
-        connections * config.server.processes,
+        (connections + 1) * config.server.processes,  # and one each that listens
     )
     return EmbeddedPlace(config.paths.data_dir, embedded, *limits)
 
@@ -176,6 +176,11 @@ def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSetting
         build_workers=index.build_workers,
         interval_s=index.check_interval_s,
     )
+
+
+def code_memory_bytes(config: Config) -> int:
+    """Memory that the binary codes may take in this process."""
+    return share(config.vector_index.max_memory_mb * _MIB or usable_memory_bytes() // 10, config)
 
 
 BlobPlace = Path | S3Settings

@@ -177,6 +177,14 @@ class VectorIndexConfig(Section):
     check_interval_s: float = Field(
         600, gt=0, description="how often the tenants' sizes and the indexes are looked at"
     )
+    max_memory_mb: int = Field(
+        0,
+        ge=0,
+        le=1_048_576,
+        description="memory, in MB, that the binary codes of large tenants may take, over all "
+        "processes; those asked for least recently are dropped first, and their tenants searched "
+        "through their indexes. 0 = a tenth of the memory that the service may use",
+    )
 
     @model_validator(mode="after")
     def _looks_far_enough(self) -> Self:

@@ -3,13 +3,21 @@
 A code is the signs of 512 numbers. Of an embedding of as many they are its own, as pgvector's
 `binary_quantize` gives them; of another one they are those of its rotations. The share of the signs
 in which two codes differ grows with the angle between the embeddings (Goemans and Williamson, JACM
-1995), so that the codes of one person's faces are near by Hamming distance. A
-graph may have no way to a person who is far from all others; here every person is looked at: one
-code leads those that are near to it, and all that lead are compared.
+1995), so that the codes of one person's faces are near by Hamming distance.
+
+Some codes are pivots. Every other code belongs to the pivot that was nearest when it came, and the
+codes of one pivot form a chain. A search compares the query with all pivots, and then with the
+codes of the nearest ones. A graph may have no way to a person who is far from all others; here no
+person is left out, since each has a pivot.
+
+Writers run one at a time and never block a search: a search reads a `Snapshot`, whose arrays are
+replaced when they grow, and in which a row beyond its count is passed over.
 """
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -21,27 +29,30 @@ from service.vision.vectors import intrinsic
 
 Codes = NDArray[np.uint64]
 Ids = NDArray[np.void]
+_Ints = NDArray[np.int32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 BITS = 512
 _WORDS = BITS // 64
-# So much of a code says who is worth a look at the whole of it: memory is slower than counting.
-_WORDS_AT_FIRST = _WORDS // 2
-_LOOKED_AT = 4  # times as many as are wanted
-# A code leads those that differ from it in so many bits: embeddings with a cosine of 0.56 and more.
+# The first words of a pivot's code, its head, choose the pivots that are compared as a whole:
+# memory is slower than counting.
+_HEAD_WORDS = _WORDS // 2
+_HEADS_PER_PIVOT = 4  # heads that are chosen for each pivot wanted
+# A code joins a pivot within this distance, in bits: a cosine of 0.56 and more.
 _RADIUS = 160
-# Of the codes that lead in a cluster so many are compared, so that a huge one costs no more.
-_COMPARED = 1024
-# One that is to lead a new code may differ from it in so many bits of these first words: somewhat
-# more than half of the radius.
-_RADIUS_AT_FIRST = 90
-_IN_CACHE = 8192  # codes that are compared with one after the other
+# The same for their heads, where all pivots are compared: somewhat more than half of the radius.
+_HEAD_RADIUS = 90
+# New pivots of one cluster that a code is compared with, so that a huge cluster costs no more.
+_MAX_OWN_PIVOTS = 1024
+_HEADS_IN_CACHE = 8192
 _ID = np.dtype("V16")
+BYTES_PER_FACE = _WORDS * 8 + _ID.itemsize + 2 * 4
+"""Memory of one face's code, without what a pivot takes beside it."""
 
 
 @intrinsic
 def _bit_count(typing: Any, word: Any) -> Any:
-    """How many bits of a uint64 are set."""
+    """The number of set bits of a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
@@ -50,8 +61,8 @@ def _bit_count(typing: Any, word: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _differing(codes: Codes, code: Codes) -> NDArray[np.int16]:
-    """In how many bits each of `codes` differs from `code`, as far as they go."""
+def _distances(codes: Codes, code: Codes) -> NDArray[np.int16]:
+    """The number of bits in which each of `codes` differs from `code`, over the words it has."""
     bits = np.empty(len(codes), dtype=np.int16)
     for row in range(len(codes)):
         sum_of_words = np.uint64(0)
@@ -75,18 +86,18 @@ def _nearest(bits: NDArray[np.int16], wanted: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _leaders(
-    code: Codes, codes: Codes, leading: NDArray[np.int32], heads: Codes, wanted: int
+def _nearest_pivots(
+    code: Codes, codes: Codes, pivot_rows: _Ints, heads: Codes, wanted: int
 ) -> NDArray[np.int64]:
-    """Numbers of the nearest codes that lead."""
-    some = _nearest(_differing(heads, code), wanted * _LOOKED_AT)
-    return some[_nearest(_differing(codes[leading[some]], code), wanted)]
+    """Numbers of the nearest pivots."""
+    some = _nearest(_distances(heads, code), wanted * _HEADS_PER_PIVOT)
+    return some[_nearest(_distances(codes[pivot_rows[some]], code), wanted)]
 
 
 @njit(cache=True, nogil=True)
-def _led_by(codes: Codes, row: int, leading: NDArray[np.int32], some: NDArray[np.int64]) -> int:
-    """The number of the one that leads a code, of some that might; -1 where none of them does."""
-    bits = _differing(codes[leading[some]], codes[row])
+def _pivot_within_radius(codes: Codes, row: int, pivot_rows: _Ints, some: NDArray[np.int64]) -> int:
+    """The nearest of some pivots, where it is within the radius of a row's code; else -1."""
+    bits = _distances(codes[pivot_rows[some]], codes[row])
     best, number = _RADIUS + 1, -1
     for nth in range(len(bits)):
         if bits[nth] < best:
@@ -95,12 +106,12 @@ def _led_by(codes: Codes, row: int, leading: NDArray[np.int32], some: NDArray[np
 
 
 @njit(cache=True, nogil=True)
-def _may_lead(codes: Codes, heads: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For some codes at once the numbers of those that may lead them: whose, and which."""
+def _pivots_by_head(codes: Codes, heads: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of a code and a pivot whose head is near: numbers of the codes, and of the pivots."""
     whose, which = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    for start in range(0, len(heads), _IN_CACHE):
+    for start in range(0, len(heads), _HEADS_IN_CACHE):
         for nth in range(len(codes)):
-            near = _differing(heads[start : start + _IN_CACHE], codes[nth]) <= _RADIUS_AT_FIRST
+            near = _distances(heads[start : start + _HEADS_IN_CACHE], codes[nth]) <= _HEAD_RADIUS
             found = start + np.flatnonzero(near)
             whose = np.concatenate((whose, np.full(len(found), nth)))
             which = np.concatenate((which, found))
@@ -112,160 +123,319 @@ def _join(
     codes: Codes,
     start: int,
     clusters: NDArray[np.int64],
-    leading: NDArray[np.int32],
+    before: _Ints,
+    pivot_of: _Ints,
+    pivot_rows: _Ints,
     heads: Codes,
-    leaders: int,
-    last_led: NDArray[np.int32],
-    before: NDArray[np.int32],
+    chains: _Ints,
+    pivots: int,
 ) -> int:
-    """Give each code from `start` on its place; returns how many lead then.
+    """Chain each code from `start` on to a pivot; returns the number of pivots then.
 
     clusters: int64, a number for each of them; the same ones follow each other, and are compared
-    with one another alone. Empty: each is compared with all that lead.
+    with one another alone. Empty: each is compared with all pivots.
     """
-    whose, which = _may_lead(codes[start:] if len(clusters) == 0 else codes[:0], heads[:leaders])
-    first = leaders
+    whose, which = _pivots_by_head(
+        codes[start:] if len(clusters) == 0 else codes[:0], heads[:pivots]
+    )
+    first = pivots
     for nth in range(len(codes) - start):
         row = start + nth
         if len(clusters) > 0 and nth > 0 and clusters[nth] != clusters[nth - 1]:
-            first = leaders
-        some = np.arange(first, min(leaders, first + _COMPARED))
+            first = pivots
+        some = np.arange(first, min(pivots, first + _MAX_OWN_PIVOTS))
         if len(clusters) == 0:
             some = np.concatenate((which[whose == nth], some))
-        number = _led_by(codes, row, leading, some)
+        number = _pivot_within_radius(codes, row, pivot_rows, some)
         if number < 0:
-            number = leaders
-            leading[number] = row
-            heads[number] = codes[row, :_WORDS_AT_FIRST]
-            last_led[number] = -1
-            leaders += 1
-        before[row] = last_led[number]
-        last_led[number] = row
-    return leaders
+            number = pivots
+            pivot_rows[number] = row
+            heads[number] = codes[row, :_HEAD_WORDS]
+            chains[number] = -1
+            pivots += 1
+        pivot_of[row] = number
+        before[row] = chains[number]
+        chains[number] = row
+    return pivots
 
 
 @njit(cache=True, nogil=True)
-def _led(
-    leaders: NDArray[np.int64], last_led: NDArray[np.int32], before: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """Rows of all codes that some lead, which lead themselves."""
-    rows, count = np.empty(1024, dtype=np.int64), 0
-    for leader in leaders:
-        row = last_led[leader]
-        while row >= 0:
-            if count == len(rows):
-                rows = np.concatenate((rows, np.empty_like(rows)))
-            rows[count] = row
-            count += 1
-            row = before[row]
+def _rows_of(ids: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Rows that have one of some ids: uint64 [n, 2] each, `wanted` ordered by its first column."""
+    rows, count = np.empty(len(wanted), dtype=np.int64), 0
+    firsts = wanted[:, 0]
+    for row in range(len(ids)):
+        nth = np.searchsorted(firsts, ids[row, 0])
+        while nth < len(wanted) and firsts[nth] == ids[row, 0]:
+            if wanted[nth, 1] == ids[row, 1] and count < len(rows):
+                rows[count] = row
+                count += 1
+            nth += 1
     return rows[:count]
 
 
 @njit(cache=True, nogil=True)
-def _search(
+def _leave(
+    rows: NDArray[np.int64],
+    codes: Codes,
+    before: _Ints,
+    pivot_of: _Ints,
+    pivot_rows: _Ints,
+    heads: Codes,
+    chains: _Ints,
+    pivots: int,
+) -> int:
+    """Take rows off the chains of their pivots; returns the number of pivots then.
+
+    A row that is left stays linked to its chain, for a search that has reached it. In the place of
+    a pivot comes the nearest code of its chain.
+    """
+    for row in rows:
+        number = pivot_of[row]
+        if chains[number] == row:
+            chains[number] = before[row]
+        else:
+            current = chains[number]
+            while before[current] != row:
+                current = before[current]
+            before[current] = before[row]
+        pivot_of[row] = -1
+        if chains[number] < 0:
+            pivots -= 1
+            pivot_rows[number] = pivot_rows[pivots]
+            heads[number] = heads[pivots]
+            chains[number] = chains[pivots]
+            current = chains[number]
+            while current >= 0:
+                pivot_of[current] = number
+                current = before[current]
+        elif pivot_rows[number] == row:
+            best, current = BITS + 1, chains[number]
+            while current >= 0:
+                bits = _distances(codes[current : current + 1], codes[row])[0]
+                if bits < best:
+                    best = bits
+                    pivot_rows[number] = current
+                current = before[current]
+            heads[number] = codes[pivot_rows[number], :_HEAD_WORDS]
+    return pivots
+
+
+@njit(cache=True, nogil=True)
+def _rows_of_pivots(
+    pivots: NDArray[np.int64], chains: _Ints, before: _Ints, count: int
+) -> NDArray[np.int64]:
+    """All rows below `count` in the chains of some pivots, the pivots' own among them."""
+    rows, found = np.empty(1024, dtype=np.int64), 0
+    for pivot in pivots:
+        row = chains[pivot]
+        while row >= 0:
+            if row < count:
+                if found == len(rows):
+                    rows = np.concatenate((rows, np.empty_like(rows)))
+                rows[found] = row
+                found += 1
+            row = before[row]
+    return rows[:found]
+
+
+@njit(cache=True, nogil=True)
+def _probe(
     code: Codes,
     codes: Codes,
-    leading: NDArray[np.int32],
+    before: _Ints,
+    pivot_rows: _Ints,
     heads: Codes,
-    last_led: NDArray[np.int32],
-    before: NDArray[np.int32],
-    leaders: int,
+    chains: _Ints,
+    count: int,
+    pivots: int,
     wanted: int,
 ) -> NDArray[np.int64]:
-    """Rows of the `wanted` nearest codes among those led by the `leaders` nearest that lead."""
-    rows = _led(_leaders(code, codes, leading, heads, leaders), last_led, before)
-    return rows[_nearest(_differing(codes[rows], code), wanted)]
+    """Rows of the `wanted` nearest codes among those of the `pivots` nearest pivots."""
+    nearest = _nearest_pivots(code, codes, pivot_rows, heads, pivots)
+    rows = _rows_of_pivots(nearest, chains, before, count)
+    return rows[_nearest(_distances(codes[rows], code), wanted)]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The codes of one tenant's faces of one model, as they were at one moment.
+
+    Arrays of faces have `count` rows in use, those of pivots `pivots`; more is room.
+
+    Attributes:
+        codes: uint64 [rows, 8].
+        ids: void of 16 bytes [rows], the bytes of the faces' UUIDs.
+        before: int32 [rows], the next row of the same chain, -1 at its end.
+        pivot_of: int32 [rows], the number of the row's pivot, -1 of a face that was removed.
+        pivot_rows: int32 [pivots], the row of each pivot.
+        heads: uint64 [pivots, 4], the first words of each pivot's code.
+        chains: int32 [pivots], the first row of each pivot's chain.
+        removed: rows below `count` whose faces were removed.
+        last_seq: the `seq` of the face that was added last; all faces up to it are held.
+    """
+
+    codes: Codes
+    ids: Ids
+    before: _Ints
+    pivot_of: _Ints
+    pivot_rows: _Ints
+    heads: Codes
+    chains: _Ints
+    count: int = 0
+    pivots: int = 0
+    removed: int = 0
+    last_seq: int = 0
+
+    def __len__(self) -> int:
+        return self.count - self.removed
+
+    def nearest(self, code: Codes, pivots: int, wanted: int) -> Ids:
+        """Ids of the faces whose codes are nearest, in no order: `wanted` of them or some more.
+
+        It may run in a thread: it keeps no lock, and gives up the interpreter while it counts.
+
+        Args:
+            code: uint64 [8].
+            pivots: the number of nearest pivots whose codes are compared.
+
+        Returns:
+            Void of 16 bytes [n].
+        """
+        rows = _probe(
+            code,
+            self.codes,
+            self.before,
+            self.pivot_rows[: self.pivots],
+            self.heads[: self.pivots],
+            self.chains,
+            self.count,
+            pivots,
+            wanted,
+        )
+        return self.ids[rows]
 
 
 class FaceCodes:
     """The codes of one tenant's faces of one model.
 
-    last_seq: the `seq` of the face that was added last; all faces up to it are held, and some that
-    were deleted since.
+    `add` and `remove` take milliseconds where there are many codes, and may run in a thread.
     """
 
     def __init__(self) -> None:
-        self.last_seq = 0
-        self._count = 0
-        self._leaders = 0
-        # Of each face, and the face that its leader led before it (-1: it was the first).
-        self._codes: Codes = np.empty((0, _WORDS), np.uint64)
-        self._ids: Ids = np.empty(0, _ID)
-        self._before: NDArray[np.int32] = np.empty(0, np.int32)
-        # Of each that leads: its row, the first words of its code, the last face that it leads.
-        self._leading: NDArray[np.int32] = np.empty(0, np.int32)
-        self._heads: Codes = np.empty((0, _WORDS_AT_FIRST), np.uint64)
-        self._last_led: NDArray[np.int32] = np.empty(0, np.int32)
+        self._writing = threading.Lock()
+        self._now = Snapshot(
+            np.empty((0, _WORDS), np.uint64),
+            np.empty(0, _ID),
+            np.empty(0, np.int32),
+            np.empty(0, np.int32),
+            np.empty(0, np.int32),
+            np.empty((0, _HEAD_WORDS), np.uint64),
+            np.empty(0, np.int32),
+        )
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._now)
 
     @property
-    def leaders(self) -> int:
-        """How many codes lead."""
-        return self._leaders
+    def snapshot(self) -> Snapshot:
+        """The codes as they are now, for one search."""
+        return self._now
+
+    @property
+    def last_seq(self) -> int:
+        """The `seq` of the face that was added last."""
+        return self._now.last_seq
+
+    @property
+    def pivots(self) -> int:
+        """The number of pivots."""
+        return self._now.pivots
+
+    @property
+    def removed(self) -> int:
+        """The number of removed faces whose rows still take memory."""
+        return self._now.removed
 
     @property
     def size_bytes(self) -> int:
         """Memory that is used; the room for more is not touched before."""
-        of_faces = (self._codes, self._ids, self._before)
-        of_leaders = (self._leading, self._heads, self._last_led)
-        return sum(array[: self._count].nbytes for array in of_faces) + sum(
-            array[: self._leaders].nbytes for array in of_leaders
+        now = self._now
+        of_faces = (now.codes, now.ids, now.before, now.pivot_of)
+        of_pivots = (now.pivot_rows, now.heads, now.chains)
+        return sum(array[: now.count].nbytes for array in of_faces) + sum(
+            array[: now.pivots].nbytes for array in of_pivots
         )
 
-    def add(self, face_ids: Ids, codes: Codes, clusters: NDArray[np.int64] | None = None) -> None:
+    def add(
+        self,
+        face_ids: Ids,
+        codes: Codes,
+        clusters: NDArray[np.int64] | None = None,
+        *,
+        last_seq: int = 0,
+    ) -> None:
         """Hold more faces.
 
         Args:
             face_ids: void of 16 bytes [n], the bytes of their UUIDs.
             codes: uint64 [n, 8], as `code_of` gives them.
             clusters: int64 [n], a number for each face's cluster, the same ones one after the
-                other. It saves comparing each code with all that lead; where faces lie is all the
-                same, whatever becomes of the clusters.
+                other. It saves comparing each code with all pivots; a search finds faces by their
+                codes, whatever becomes of the clusters.
+            last_seq: all faces up to this `seq` are held then.
         """
-        start, count, most = self._count, self._count + len(codes), self._leaders + len(codes)
-        self._codes = _with_room(self._codes, start, count)
-        self._ids = _with_room(self._ids, start, count)
-        self._before = _with_room(self._before, start, count)
-        self._leading = _with_room(self._leading, self._leaders, most)
-        self._heads = _with_room(self._heads, self._leaders, most)
-        self._last_led = _with_room(self._last_led, self._leaders, most)
-        self._codes[start:count] = codes
-        self._ids[start:count] = face_ids
-        self._leaders = _join(
-            self._codes[:count],
-            start,
-            np.empty(0, np.int64) if clusters is None else clusters,
-            self._leading,
-            self._heads,
-            self._leaders,
-            self._last_led,
-            self._before,
-        )
-        self._count = count
+        with self._writing:
+            now = _with_room(self._now, len(codes))
+            start, count = now.count, now.count + len(codes)
+            now.codes[start:count] = codes
+            now.ids[start:count] = face_ids
+            pivots = _join(
+                now.codes[:count],
+                start,
+                np.empty(0, np.int64) if clusters is None else clusters,
+                now.before,
+                now.pivot_of,
+                now.pivot_rows,
+                now.heads,
+                now.chains,
+                now.pivots,
+            )
+            last_seq = max(now.last_seq, last_seq)
+            self._now = replace(now, count=count, pivots=pivots, last_seq=last_seq)
 
-    def nearest(self, code: Codes, leaders: int, wanted: int) -> Ids:
-        """Ids of the faces whose codes are nearest, in no order: `wanted` of them or some more.
+    def remove(self, face_ids: Ids) -> None:
+        """Hold some faces no longer; ids of others are passed over.
 
         Args:
-            code: uint64 [8].
-            leaders: the faces are looked for where so many of the nearest codes lead.
-
-        Returns:
-            Void of 16 bytes [n].
+            face_ids: void of 16 bytes [n], the bytes of their UUIDs.
         """
-        rows = _search(
-            code,
-            self._codes[: self._count],
-            self._leading[: self._leaders],
-            self._heads[: self._leaders],
-            self._last_led,
-            self._before,
-            leaders,
-            wanted,
-        )
-        return self._ids[rows]
+        with self._writing:
+            now = self._now
+            wanted = np.unique(face_ids.view(np.uint64).reshape(-1, 2), axis=0)
+            ids = now.ids[: now.count].view(np.uint64).reshape(-1, 2)
+            rows = _rows_of(ids, wanted)
+            rows = rows[now.pivot_of[rows] >= 0]
+            # Searches under way keep the arrays of pivots that they have.
+            now = replace(
+                now,
+                pivot_rows=_enlarged(now.pivot_rows, now.pivots, now.pivots),
+                heads=_enlarged(now.heads, now.pivots, now.pivots),
+                chains=_enlarged(now.chains, now.pivots, now.pivots),
+            )
+            pivots = _leave(
+                rows,
+                now.codes,
+                now.before,
+                now.pivot_of,
+                now.pivot_rows,
+                now.heads,
+                now.chains,
+                now.pivots,
+            )
+            self._now = replace(now, pivots=pivots, removed=now.removed + len(rows))
+            now.codes[rows] = 0
+            now.ids[rows] = np.zeros((), _ID)
 
 
 def compile_kernels() -> None:
@@ -273,7 +443,8 @@ def compile_kernels() -> None:
     codes = FaceCodes()
     nothing = np.zeros((1, _WORDS), np.uint64)
     codes.add(np.zeros(1, _ID), nothing, np.zeros(1, np.int64))
-    codes.nearest(nothing[0], 1, 1)
+    codes.snapshot.nearest(nothing[0], 1, 1)
+    codes.remove(np.zeros(1, _ID))
 
 
 def code_of(embedding: NDArray[np.float32]) -> Codes:
@@ -298,19 +469,19 @@ def codes_of(stored: NDArray[np.float16]) -> Codes:
     Returns:
         uint64 [n, 8].
     """
-    seen, dimension = stored, stored.shape[1]
+    projected, dimension = stored, stored.shape[1]
     if dimension != BITS:
-        seen = stored.astype(np.float32) @ _views(dimension)
-    return np.packbits(seen > 0, axis=1).view(np.uint64)
+        projected = stored.astype(np.float32) @ _directions(dimension)
+    return np.packbits(projected > 0, axis=1).view(np.uint64)
 
 
 @cache
-def _views(dimension: int) -> NDArray[np.float32]:
-    """The 512 directions that vectors of another dimension are looked at from.
+def _directions(dimension: int) -> NDArray[np.float32]:
+    """The 512 directions that vectors of another dimension are projected on.
 
-    They are those of as many rotated systems of axes as are needed: within one they are at right
-    angles, so that they say more of a vector than directions that are drawn singly. Each process
-    may have its own, since codes are in no other's hands.
+    They are the axes of as many rotated systems as are needed: within one system they are at right
+    angles, so that they say more of a vector than directions that are drawn singly. The seed is the
+    dimension: codes of one process are never compared with those of another.
 
     Returns:
         float32 [dimension, 512], in columns.
@@ -323,10 +494,34 @@ def _views(dimension: int) -> NDArray[np.float32]:
     return np.concatenate(systems, axis=1)[:, :BITS].astype(np.float32)
 
 
-def _with_room(array: NDArray[_Scalar], used: int, wanted: int) -> NDArray[_Scalar]:
-    """The array, or one with what is used of it and a quarter more room than is wanted."""
-    if len(array) >= wanted:
-        return array
+def _with_room(now: Snapshot, more: int) -> Snapshot:
+    """The same codes with room for more.
+
+    The arrays of faces and of chains are replaced together: a search that has the former ones never
+    reads a row number that they lack.
+    """
+    rows, pivots = now.count + more, now.pivots + more
+    if rows > len(now.codes):
+        now = replace(
+            now,
+            codes=_enlarged(now.codes, now.count, rows),
+            ids=_enlarged(now.ids, now.count, rows),
+            before=_enlarged(now.before, now.count, rows),
+            pivot_of=_enlarged(now.pivot_of, now.count, rows),
+            chains=_enlarged(now.chains, now.pivots, pivots),
+        )
+    if pivots > min(len(now.pivot_rows), len(now.heads), len(now.chains)):
+        now = replace(
+            now,
+            pivot_rows=_enlarged(now.pivot_rows, now.pivots, pivots),
+            heads=_enlarged(now.heads, now.pivots, pivots),
+            chains=_enlarged(now.chains, now.pivots, pivots),
+        )
+    return now
+
+
+def _enlarged(array: NDArray[_Scalar], used: int, wanted: int) -> NDArray[_Scalar]:
+    """A copy of the used part with a quarter more room than is wanted."""
     larger = np.empty((wanted + wanted // 4, *array.shape[1:]), array.dtype)
     larger[:used] = array[:used]
     return larger

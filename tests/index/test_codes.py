@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -82,7 +85,7 @@ def test_codes_of_one_face_are_the_same_alone_and_among_others(people: Crowd) ->
 def test_every_face_is_held_once_wherever_it_lies(held, people: Crowd) -> None:
     codes = held(people)
     assert len(codes) == len(people.faces)
-    found = codes.nearest(code_of(people.faces[0]), EVERYBODY, EVERYBODY)
+    found = codes.snapshot.nearest(code_of(people.faces[0]), EVERYBODY, EVERYBODY)
     assert numbers_of(found) == list(range(len(people.faces)))
 
 
@@ -93,43 +96,120 @@ def test_of_all_codes_the_nearest_are_found(held, people: Crowd) -> None:
     for query in people.more_faces(20, np.random.default_rng(1)):
         differing = np.bitwise_count(all_codes ^ code_of(query)).sum(axis=1)
         limit = np.sort(differing)[9]  # those as far away as the tenth come with it
-        found = codes.nearest(code_of(query), EVERYBODY, 10)
+        found = codes.snapshot.nearest(code_of(query), EVERYBODY, 10)
         assert numbers_of(found) == np.flatnonzero(differing <= limit).tolist()
 
 
 @pytest.mark.parametrize("held", [by_clusters, one_by_one])
-def test_a_new_face_finds_its_person_where_few_codes_lead(held, people: Crowd) -> None:
+def test_a_new_face_finds_its_person_among_few_pivots(held, people: Crowd) -> None:
     codes = held(people)
-    assert codes.leaders < len(people.faces) / 3
+    assert codes.pivots < len(people.faces) / 3
     queries = people.more_faces(200, np.random.default_rng(2))
     nearest = np.argmax(queries @ people.faces.T, axis=1)
-    found = [numbers_of(codes.nearest(code_of(query), 32, 32)) for query in queries]
+    found = [numbers_of(codes.snapshot.nearest(code_of(query), 32, 32)) for query in queries]
     assert all(32 <= len(faces) < 64 for faces in found)
     hits = [number in faces for number, faces in zip(nearest.tolist(), found, strict=True)]
     assert np.mean(hits) >= 0.99
 
 
-def test_faces_far_from_each_other_in_one_cluster_all_lead() -> None:
+def test_faces_far_from_each_other_in_one_cluster_are_all_pivots() -> None:
     strangers = np.random.default_rng(3).standard_normal((3000, 512)).astype(np.float32)
     codes = FaceCodes()
     codes.add(numbered(np.arange(3000)), codes_of(strangers), np.zeros(3000, np.int64))
-    assert codes.leaders == 3000
+    assert codes.pivots == 3000
 
 
-def test_many_faces_of_one_person_have_one_that_leads() -> None:
+def test_many_faces_of_one_person_have_one_pivot() -> None:
     rng = np.random.default_rng(4)
     face = rng.standard_normal(512)
     faces = (face + 0.1 * rng.standard_normal((3000, 512))).astype(np.float32)
     codes = FaceCodes()
     codes.add(numbered(np.arange(3000)), codes_of(faces))
-    assert codes.leaders == 1
-    assert len(codes.nearest(code_of(faces[0]), 1, EVERYBODY)) == 3000
+    assert codes.pivots == 1
+    assert len(codes.snapshot.nearest(code_of(faces[0]), 1, EVERYBODY)) == 3000
 
 
 def test_nothing_is_found_among_no_faces() -> None:
-    assert len(FaceCodes().nearest(np.zeros(8, np.uint64), 32, 32)) == 0
+    assert len(FaceCodes().snapshot.nearest(np.zeros(8, np.uint64), 32, 32)) == 0
 
 
 def test_the_memory_of_what_is_held_is_told(people: Crowd) -> None:
     codes = by_clusters(people)
-    assert codes.size_bytes == (64 + 16 + 4) * len(people.faces) + (4 + 32 + 4) * codes.leaders
+    assert codes.size_bytes == (64 + 16 + 8) * len(people.faces) + (4 + 32 + 4) * codes.pivots
+
+
+@pytest.mark.parametrize("held", [by_clusters, one_by_one])
+def test_of_the_faces_that_stay_the_nearest_are_found(held, people: Crowd) -> None:
+    codes = held(people)
+    rng = np.random.default_rng(7)
+    gone = rng.choice(len(people.faces), 4000, replace=False)
+    for part in np.array_split(gone, 3):
+        codes.remove(numbered(np.concatenate((part, [10**6]))))
+    stay = np.setdiff1d(np.arange(len(people.faces)), gone)
+    assert len(codes) == len(stay)
+    assert codes.removed == 4000
+    all_codes = codes_of(people.faces[stay])
+    for query in people.more_faces(20, rng):
+        differing = np.bitwise_count(all_codes ^ code_of(query)).sum(axis=1)
+        limit = np.sort(differing)[9]
+        found = codes.snapshot.nearest(code_of(query), EVERYBODY, 10)
+        assert numbers_of(found) == stay[differing <= limit].tolist()
+
+
+def test_a_person_is_found_among_few_pivots_after_half_of_the_faces_went(people: Crowd) -> None:
+    codes = by_clusters(people)
+    stay = np.arange(0, len(people.faces), 2)
+    codes.remove(numbered(stay + 1))
+    queries = people.more_faces(200, np.random.default_rng(2))
+    nearest = stay[np.argmax(queries @ people.faces[stay].T, axis=1)]
+    found = [numbers_of(codes.snapshot.nearest(code_of(query), 32, 32)) for query in queries]
+    hits = [number in faces for number, faces in zip(nearest.tolist(), found, strict=True)]
+    assert np.mean(hits) >= 0.98
+
+
+def test_a_person_whose_faces_all_went_has_no_pivot_and_a_new_face_becomes_one() -> None:
+    strangers = np.random.default_rng(3).standard_normal((50, 512)).astype(np.float32)
+    codes = FaceCodes()
+    codes.add(numbered(np.arange(50)), codes_of(strangers))
+    codes.remove(numbered(np.arange(10, 30)))
+    assert codes.pivots == 30
+    codes.add(numbered(np.arange(100, 120)), codes_of(strangers[10:30]))
+    assert codes.pivots == 50
+    found = codes.snapshot.nearest(code_of(strangers[12]), 1, 1)
+    assert numbers_of(found) == [102]
+
+
+def test_a_snapshot_stays_what_it_was_while_faces_come(people: Crowd) -> None:
+    codes = FaceCodes()
+    codes.add(numbered(np.arange(3000)), codes_of(people.faces[:3000]))
+    before = codes.snapshot
+    for start in range(3000, 6000, 100):  # in the room there is, and in new arrays
+        part = np.arange(start, start + 100)
+        codes.add(numbered(part), codes_of(people.faces[part]))
+    found = before.nearest(code_of(people.faces[5999]), EVERYBODY, EVERYBODY)
+    assert numbers_of(found) == list(range(3000))
+
+
+def test_searches_in_threads_find_what_is_there_while_others_come_and_go(people: Crowd) -> None:
+    codes, kept = FaceCodes(), np.arange(0, 2000)
+    codes.add(numbered(kept), codes_of(people.faces[kept]))
+    queries = [(number, code_of(people.faces[number])) for number in range(0, 2000, 10)]
+    ended = threading.Event()
+
+    def lost() -> list[int]:
+        missed: list[int] = []
+        while not ended.is_set():
+            for number, code in queries:
+                if number not in numbers_of(codes.snapshot.nearest(code, EVERYBODY, 1)):
+                    missed.append(number)
+        return missed
+
+    with ThreadPoolExecutor(2) as pool:
+        searches = [pool.submit(lost) for _ in range(2)]
+        for start in range(2000, 6000, 200):
+            part = np.arange(start, start + 200)
+            codes.add(numbered(part), codes_of(people.faces[part]))
+            codes.remove(numbered(part[::2]))
+        ended.set()
+        assert [search.result() for search in searches] == [[], []]
+    assert len(codes) == 4000

@@ -173,6 +173,35 @@ class Database:
             await _close(connection)
 
     @asynccontextmanager
+    async def notifications(
+        self, channel: str, silence_s: float
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """The payloads of a channel, as they are committed, over a connection outside the pool.
+
+        Args:
+            silence_s: where nothing came for so long, the server is asked whether it is there.
+
+        Raises:
+            StoreUnavailableError: there is no connection, or it broke.
+        """
+        with _translated(_fails_to_connect):
+            connection = await asyncpg.connect(
+                **address_of(self._settings),
+                server_settings={
+                    "application_name": "facette notifications",
+                    "role": SERVICE_ROLE,
+                },
+            )
+        with _translated(partial(_is_outage, connection)):
+            try:
+                received: asyncio.Queue[str | None] = asyncio.Queue()
+                connection.add_termination_listener(lambda _: received.put_nowait(None))
+                await connection.add_listener(channel, lambda *said: received.put_nowait(said[-1]))
+                yield _payloads(connection, received, silence_s)
+            finally:
+                connection.terminate()  # without a word to a server that may not answer
+
+    @asynccontextmanager
     async def _connection(self, *, reads_only: bool = False) -> AsyncIterator[asyncpg.Connection]:
         with _translated(_fails_to_connect):
             connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
@@ -194,6 +223,21 @@ class Database:
             _log_late_break(error)
         except Exception:
             _logger.exception("a database connection could not be returned to its pool")
+
+
+async def _payloads(
+    connection: asyncpg.Connection, received: asyncio.Queue[str | None], silence_s: float
+) -> AsyncIterator[str]:
+    while True:
+        try:
+            async with asyncio.timeout(silence_s):
+                payload = await received.get()
+        except TimeoutError:
+            await connection.fetchval(SQL["ping"], timeout=silence_s)
+            continue
+        if payload is None:
+            raise ConnectionResetError("the connection for notifications was lost")
+        yield payload
 
 
 def address_of(settings: DatabaseSettings) -> dict[str, Any]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID
 
 import asyncpg
 import numpy as np
@@ -15,7 +19,7 @@ from numpy.typing import NDArray
 
 from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
-from service.index.codes import BITS, FaceCodes, codes_of, compile_kernels
+from service.index.codes import BITS, BYTES_PER_FACE, FaceCodes, codes_of, compile_kernels
 from service.store.database.database import Database
 from service.store.database.statements import SQL
 
@@ -23,14 +27,22 @@ _logger = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 50_000
 # Where more faces came than this, all of them are read again: that is faster.
-_MOST_TAKEN_IN = 5_000
-# New faces are compared one by one until they are taken in; that often at most, and so many with
-# one turn of the event loop: each of them is compared with all codes that lead.
+_MAX_ADDED = 5_000
+# New faces are compared one by one until their codes are held; that often at most.
 _BETWEEN_REFRESHES_S = 0.1
-_ADDED_AT_ONCE = 8
-# Read anew that often: what was deleted meanwhile goes, and who nobody asked for goes altogether.
-_MOST_AGE_S = 3600.0
-_LOOK_S = 60.0
+_ADDED_AT_ONCE = 256
+# Codes are read anew that often, and dropped where nobody asked for them meanwhile.
+_MAX_AGE_S = 3600.0
+_AGE_CHECK_S = 60.0
+# Codes are not dropped for those of another tenant before: two tenants that find no room together
+# would be read again with each search.
+_MIN_STAY_S = 60.0
+# A connection without notifications is tried that often; a lost one is opened again.
+_SILENCE_S = 60.0
+_RECONNECT_S = 1.0
+
+# Where the statements of `codes.sql` notify of deletions: a tenant, and those of its faces that go.
+_DELETIONS_CHANNEL = "facette_deletions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,14 @@ class _Held:
     refreshed_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class _TooLarge:
+    """Codes without room: their size, and when that was found (monotonic seconds)."""
+
+    size_bytes: int
+    found_at: float
+
+
 _Key = tuple[TenantId, ModelSpace]
 
 
@@ -70,19 +90,45 @@ class CodeCache:
     """The codes of the tenants that are asked for, all faces up to `FaceCodes.last_seq`.
 
     What a search misses while codes are read, or lacks of the newest faces, it takes from the
-    database: nothing here has to be waited for.
+    database: nothing here has to be waited for. Faces that are deleted, through whatever process,
+    leave the codes when PostgreSQL notifies of the commit.
 
     Args:
-        on_size: told how many bytes all codes take, whenever that changes.
+        on_size: called with the bytes that all codes take, whenever that changes.
+        max_bytes: memory that all codes may take. The codes used least recently are dropped first;
+            those of a tenant that alone takes more are not held.
+
+    Attributes:
+        following: set while deletions are followed.
     """
 
-    def __init__(self, database: Database, on_size: Callable[[int], None] = lambda size: None):
+    def __init__(
+        self,
+        database: Database,
+        on_size: Callable[[int], None] = lambda size: None,
+        *,
+        max_bytes: int = sys.maxsize,
+    ) -> None:
         self._database = database
         self._on_size = on_size
+        self._max_bytes = max_bytes
         self._held: dict[_Key, _Held] = {}
+        self._without_room: dict[_Key, _TooLarge] = {}
         self._wanted: dict[_Key, None] = {}
         self._called = asyncio.Event()
-        self._being_read: set[_Key] = set()
+        # Of each key that is being read, the faces whose deletion was notified meanwhile.
+        self._being_read: dict[_Key, list[bytes]] = {}
+        self._followed_since = math.inf
+        self.following = asyncio.Event()
+
+    @property
+    def max_bytes(self) -> int:
+        """Memory that all codes may take."""
+        return self._max_bytes
+
+    def limit_memory(self, max_bytes: int) -> None:
+        """Change the limit; the next search that adds codes brings the codes within it."""
+        self._max_bytes = max_bytes
 
     @property
     def size_bytes(self) -> int:
@@ -99,43 +145,104 @@ class CodeCache:
         Args:
             last_seq: of the face that the tenant got last.
         """
-        held, now = self._held.get((tenant_id, space)), time.monotonic()
+        key, now = (tenant_id, space), time.monotonic()
+        held = self._held.get(key)
         if held is None:
-            self._want((tenant_id, space))
+            if self._may_find_room(key, now):
+                self._want(key)
             return None
         held.asked_at = now
         if held.codes.last_seq < last_seq and now >= held.refreshed_at + _BETWEEN_REFRESHES_S:
             held.refreshed_at = now
-            self._want((tenant_id, space))
+            self._want(key)
         return held.codes
 
     def forget(self, tenant_id: TenantId) -> None:
         """Hold nothing of a tenant that was deleted, neither what is being read."""
-        for key in [key for key in (*self._held, *self._being_read) if key[0] == tenant_id]:
-            self._held.pop(key, None)
-            self._being_read.discard(key)
-        self._say_size()
+        for keys in (self._held, self._being_read, self._without_room):
+            for key in [key for key in keys if key[0] == tenant_id]:
+                del keys[key]
+        self._report_size()
 
     async def run(self) -> None:
-        """Read what is asked for until cancelled; what fails is read when it is asked for again."""
-        look_at = time.monotonic() + _LOOK_S
+        """Read what is asked for, and follow deletions, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read_wanted())
+            tasks.create_task(self._follow_deletions())
+
+    async def _read_wanted(self) -> None:
+        check_at = time.monotonic() + _AGE_CHECK_S
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, look_at - time.monotonic())):
-                    await self._called.wait()
+            if not self._wanted:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, check_at - time.monotonic())):
+                        await self._called.wait()
             self._called.clear()
-            if time.monotonic() >= look_at:
-                look_at = time.monotonic() + _LOOK_S
-                self._look_at_ages()
-            while self._wanted:
+            if time.monotonic() >= check_at:
+                check_at = time.monotonic() + _AGE_CHECK_S
+                self._check_ages()
+            if self._wanted:
                 key = next(iter(self._wanted))
-                try:
-                    await self.refresh(*key)
-                except (StoreUnavailableError, asyncpg.PostgresError) as error:
-                    _logger.warning("codes of faces not read: %s", error)
-                except Exception:  # whatever it is, searches do without
-                    _logger.exception("codes of faces not read")
-                self._wanted.pop(key, None)
+                del self._wanted[key]
+                await self._try_to_refresh(key)
+
+    async def _try_to_refresh(self, key: _Key) -> None:
+        if key not in self._held and not self._may_find_room(key, time.monotonic()):
+            return
+        try:
+            await self.refresh(*key)
+        except (StoreUnavailableError, asyncpg.PostgresError) as error:
+            _logger.warning("codes of faces not read: %s", error)
+        except Exception:  # whatever it is, searches do without
+            _logger.exception("codes of faces not read")
+
+    async def _follow_deletions(self) -> None:
+        while True:
+            try:
+                async with self._database.notifications(_DELETIONS_CHANNEL, _SILENCE_S) as said:
+                    self._followed_since = time.monotonic()
+                    for key, held in self._held.items():
+                        self._want_anew_if_missed(key, held)
+                    self.following.set()
+                    async for payload in said:
+                        await self._take_out(payload)
+            except StoreUnavailableError:
+                self.following.clear()
+                await asyncio.sleep(_RECONNECT_S)
+
+    def _want_anew_if_missed(self, key: _Key, held: _Held) -> None:
+        """Have codes read again that were read before deletions were followed."""
+        if held.read_at < self._followed_since < math.inf:
+            held.read_at = -math.inf
+            self._want(key)
+
+    async def _take_out(self, payload: str) -> None:
+        """Remove the faces that a notification names, or all of a tenant."""
+        digest, *faces = payload.split()
+        try:
+            ids = [UUID(face).bytes for face in faces]
+        except ValueError:  # whoever may connect may notify
+            _logger.warning("a notification of deleted faces that says no ids")
+            return
+        known = (*self._held, *self._being_read, *self._without_room)
+        tenants = {key[0] for key in known if tenant_digest(key[0]) == digest}
+        for tenant_id in tenants:
+            if not ids:
+                self.forget(tenant_id)
+                continue
+            for key, gone in self._being_read.items():
+                if key[0] == tenant_id:
+                    gone.extend(ids)
+            for key in [key for key in self._held if key[0] == tenant_id]:
+                await self._remove(key, self._held[key], ids)
+        self._report_size()
+
+    async def _remove(self, key: _Key, held: _Held, ids: list[bytes]) -> None:
+        codes = held.codes
+        await asyncio.to_thread(codes.remove, np.frombuffer(b"".join(ids), "V16"))
+        if codes.removed > len(codes):
+            held.read_at = -math.inf
+            self._want(key)
 
     async def refresh(self, tenant_id: TenantId, space: ModelSpace) -> None:
         """Read a tenant's codes, or those that came since.
@@ -144,57 +251,112 @@ class CodeCache:
             StoreUnavailableError: the database does not answer.
         """
         key = (tenant_id, space)
-        held = self._held.get(key)
-        if held is not None and time.monotonic() < held.read_at + _MOST_AGE_S:
-            new = await self._faces_after(held.codes.last_seq, key, _MOST_TAKEN_IN)
-            if new.count < _MOST_TAKEN_IN:
-                await _take_in(held.codes, new)
-                self._say_size()
-                return
-        if await self._database.active_space() not in (None, space):
-            return  # vectors of that space may still be made for faces of any age
-        began = time.monotonic()
-        self._being_read.add(key)
+        gone = self._being_read[key] = []
         try:
+            held = self._held.get(key)
+            if held is not None and time.monotonic() < held.read_at + _MAX_AGE_S:
+                new = await self._faces_after(held.codes.last_seq, key, _MAX_ADDED)
+                if new.count < _MAX_ADDED:
+                    await asyncio.to_thread(_add, held.codes, new)
+                    if gone:
+                        await self._remove(key, held, gone)
+                    self._make_room(key)
+                    return
+            if await self._database.active_space() not in (None, space):
+                return  # vectors of that space may still be made for faces of any age
+            began = time.monotonic()
             codes = await self._read(key)
-            is_deleted = key not in self._being_read
+            if codes is None:
+                return
+            if gone:
+                await asyncio.to_thread(codes.remove, np.frombuffer(b"".join(gone), "V16"))
+            if self._being_read.get(key) is not gone:
+                return  # the tenant was deleted
+            asked_at = began if held is None else max(began, held.asked_at)
+            self._held[key] = _Held(codes, began, asked_at, began)
+            self._want_anew_if_missed(key, self._held[key])
+            self._without_room.pop(key, None)
+            _logger.info(
+                "codes of faces read",
+                extra={"fields": {"faces": len(codes), "pivots": codes.pivots}},
+            )
+            self._make_room(key)
         finally:
-            self._being_read.discard(key)
-        if is_deleted:
-            return
-        self._held[key] = _Held(codes, began, began, began)
-        self._say_size()
-        _logger.info(
-            "codes of faces read",
-            extra={"fields": {"faces": len(codes), "leading": codes.leaders}},
-        )
+            if self._being_read.get(key) is gone:
+                del self._being_read[key]
 
     def _want(self, key: _Key) -> None:
         self._wanted[key] = None
         self._called.set()
 
-    def _look_at_ages(self) -> None:
+    def _check_ages(self) -> None:
         now = time.monotonic()
         for key, held in list(self._held.items()):
-            if now >= held.read_at + _MOST_AGE_S:
+            if now >= held.read_at + _MAX_AGE_S:
                 if held.asked_at <= held.read_at:
-                    del self._held[key]
+                    self._drop(key)
                 else:
                     self._want(key)
-        self._say_size()
+        for key, found in list(self._without_room.items()):
+            if now >= found.found_at + _MAX_AGE_S:
+                del self._without_room[key]
+        self._report_size()
 
-    def _say_size(self) -> None:
+    def _may_find_room(self, key: _Key, now: float) -> bool:
+        """Whether to read codes that are not held: not where the last attempt says it is vain."""
+        found = self._without_room.get(key)
+        if found is None or now >= found.found_at + _MAX_AGE_S:
+            return True
+        staying = sum(
+            held.codes.size_bytes
+            for held in self._held.values()
+            if now < held.read_at + _MIN_STAY_S
+        )
+        return staying + found.size_bytes <= self._max_bytes
+
+    def _make_room(self, key: _Key) -> None:
+        """Drop codes until all are within the bound; those of `key` where that takes too many."""
+        now, own = time.monotonic(), self._held.get(key)
+        if own is not None:
+            others = sorted(
+                (each for each in self._held if each != key),
+                key=lambda each: self._held[each].asked_at,
+            )
+            excess = self.size_bytes - self._max_bytes
+            dropped: list[_Key] = []
+            for other in others:
+                if excess > 0 and now >= self._held[other].read_at + _MIN_STAY_S:
+                    excess -= self._held[other].codes.size_bytes
+                    dropped.append(other)
+            if excess > 0:
+                dropped = [key]
+                self._without_room[key] = _TooLarge(own.codes.size_bytes, now)
+            for each in dropped:
+                self._drop(each)
+                _logger.info("codes of faces dropped: no room for them")
+        self._report_size()
+
+    def _drop(self, key: _Key) -> None:
+        del self._held[key]
+        self._wanted.pop(key, None)  # it would be read again, asked for or not
+
+    def _report_size(self) -> None:
         self._on_size(self.size_bytes)
 
-    async def _read(self, key: _Key) -> FaceCodes:
+    async def _read(self, key: _Key) -> FaceCodes | None:
+        """All codes of a tenant; None where they alone take more memory than all may."""
         parts: list[_Faces] = []
-        last_seq = 0
+        last_seq, faces = 0, 0
         while True:
             part = await self._faces_after(last_seq, key, _READ_AT_ONCE)
             if not part.count:
                 return await asyncio.to_thread(_arranged, parts)
             last_seq = part.last_seq
+            faces += len(part.seqs)
             parts.append(part)
+            if (size := faces * BYTES_PER_FACE) > self._max_bytes:
+                self._without_room[key] = _TooLarge(size, time.monotonic())
+                return None
 
     async def _faces_after(self, seq: int, key: _Key, limit: int) -> _Faces:
         tenant_id, space = key
@@ -244,15 +406,18 @@ def _arranged(parts: list[_Faces]) -> FaceCodes:
             np.concatenate([part.face_ids for part in parts])[order],
             np.concatenate([part.codes for part in parts])[order],
             np.append(0, np.cumsum(begins))[: len(order)],
+            last_seq=parts[-1].last_seq,
         )
-        codes.last_seq = parts[-1].last_seq
     return codes
 
 
-async def _take_in(codes: FaceCodes, faces: _Faces) -> None:
+def _add(codes: FaceCodes, faces: _Faces) -> None:
     for start in range(0, len(faces.seqs), _ADDED_AT_ONCE):
         part = faces[start : start + _ADDED_AT_ONCE]
-        codes.add(part.face_ids, part.codes)
-        codes.last_seq = part.last_seq
-        await asyncio.sleep(0)
-    codes.last_seq = max(codes.last_seq, faces.last_seq)
+        codes.add(part.face_ids, part.codes, last_seq=part.last_seq)
+    codes.add(faces.face_ids[:0], faces.codes[:0], last_seq=faces.last_seq)
+
+
+def tenant_digest(tenant_id: TenantId) -> str:
+    """The tenant in a notification: any login of the database may read these."""
+    return hashlib.sha256(tenant_id.encode()).hexdigest()

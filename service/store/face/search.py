@@ -24,7 +24,7 @@ from service.domain.types import (
     ModelSpace,
     TenantId,
 )
-from service.index.codes import FaceCodes, code_of
+from service.index.codes import FaceCodes, Snapshot, code_of
 from service.store.database.statements import SQL, with_dimension
 from service.store.face.code_cache import CodeCache
 
@@ -38,10 +38,13 @@ _MOST_FROM_INDEX = 5_000
 # Without codes beside it an index is searched so much farther.
 _FARTHER_ALONE = 2
 _MOST_EF_SEARCH = 1000  # that pgvector knows
-# Of the nearest codes that lead so many are followed, and so many faces compared: for matching, and
-# beside an index, which finds strangers better and whole people worse.
-_FIRST_LOOK = (32, _FACES_AT_FIRST)
-_BESIDE_INDEX = (512, 64)
+# The nearest pivots whose codes are compared, and the faces that are compared in full: for
+# matching, and beside an index, which finds strangers better and whole people worse.
+_FIRST_PROBE = (32, _FACES_AT_FIRST)
+_PROBE_BESIDE_INDEX = (512, 64)
+# Codes that are compared on the event loop; more of them are worth a thread.
+_MAX_CODES_ON_LOOP = 8_192
+_FACES_OF_A_PIVOT = 8  # about as many as a person has
 # How PostgreSQL sends an array of one dimension: five words, and each element behind its length.
 _ARRAY_HEAD_BYTES = 20
 _ELEMENT = np.dtype([("size", ">i4"), ("number", ">f8")])
@@ -262,36 +265,36 @@ class ClusterSearch:
         close = finds.reach * _BEYOND_DOUBT
         found: dict[int, list[FaceDistance]] = {}
         short = list(range(wanted))
-        leaders, faces = _FIRST_LOOK
+        pivots, faces = _FIRST_PROBE
         while short and faces <= _MOST_FROM_INDEX:
             self._on_search("codes")
-            last_seq = codes.last_seq  # what is taken in meanwhile is not among the ids
-            ids = [await near_by_code(query.embeddings[n], codes, leaders, faces) for n in short]
+            snapshot = codes.snapshot
+            ids = await near_by_code([query.embeddings[n] for n in short], snapshot, pivots, faces)
             rows = await self._connection.fetch(
                 SQL["nearest_faces_among"],
                 self._tenant_id,
                 query.space,
                 [HalfVector(query.embeddings[n]) for n in short],
                 *numbered(ids),
-                last_seq,
+                snapshot.last_seq,
                 faces,
                 finds.reach,
             )
             near = by_embedding(rows, len(short))
             compared = {row["nth"] - 1: row["compared"] for row in rows}
             found.update(zip(short, near, strict=True))
-            doubted = faces == _FIRST_LOOK[1]
+            doubted = faces == _FIRST_PROBE[1]
             short = [
                 n
                 for nth, n in enumerate(short)
-                if (leaders < codes.leaders or faces < len(codes))
+                if (pivots < snapshot.pivots or faces < len(snapshot))
                 and (
                     compared.get(nth, 0) < len(ids[nth]) // 2  # the others were deleted
                     or (doubted and _in_doubt(near[nth], close))
                     or finds.lacks_clusters(near[nth], faces)
                 )
             ]
-            leaders, faces = leaders * _GROWTH, faces * _GROWTH
+            pivots, faces = pivots * _GROWTH, faces * _GROWTH
         if short:  # a large part of the tenant is found faster without codes
             await self._connection.execute(SQL["end_search"])
             exact = await self._until_enough(finds, short, by_index=False)
@@ -337,9 +340,9 @@ class ClusterSearch:
             self._on_search("index")
             ids: list[list[UUID]] = [[] for _ in embeddings]
             if codes is not None:
-                leaders, faces = _BESIDE_INDEX
+                pivots, faces = _PROBE_BESIDE_INDEX
                 faces = max(faces, 2 * limit)
-                ids = [await near_by_code(each, codes, leaders, faces) for each in embeddings]
+                ids = await near_by_code(embeddings, codes.snapshot, pivots, faces)
             statement = with_dimension("nearest_faces_by_index", len(embeddings[0]))
             rows = await self._connection.fetch(statement, *asked, *numbered(ids))
         return by_embedding(rows, len(embeddings))
@@ -502,14 +505,20 @@ def numbered(ids: Sequence[Sequence[UUID]]) -> tuple[list[UUID], list[int]]:
 
 
 async def near_by_code(
-    embedding: Embedding, codes: FaceCodes, leaders: int, faces: int
-) -> list[UUID]:
-    """Ids of the faces whose codes are nearest; others have a turn before each of many.
+    embeddings: Sequence[Embedding], codes: Snapshot, pivots: int, faces: int
+) -> list[list[UUID]]:
+    """For each embedding the ids of the faces whose codes are nearest.
 
     Args:
-        embedding: float32 [512], a unit vector.
-        leaders, faces: how many codes that lead are followed, and how many faces are wanted.
+        pivots: the number of nearest pivots whose codes are compared.
+        faces: the number of faces that are wanted.
     """
-    await asyncio.sleep(0)
-    near = codes.nearest(code_of(embedding), leaders, faces)
-    return [UUID(each) for each in near.tolist()]
+
+    def probe() -> list[list[UUID]]:
+        near = [codes.nearest(code_of(each), pivots, faces) for each in embeddings]
+        return [[UUID(face_id) for face_id in each.tolist()] for each in near]
+
+    compared = len(embeddings) * (codes.pivots + min(len(codes), pivots * _FACES_OF_A_PIVOT))
+    if compared <= _MAX_CODES_ON_LOOP:
+        return probe()
+    return await asyncio.to_thread(probe)

@@ -143,6 +143,7 @@ class TenantWriter(TenantReader):
             SQL["delete_face"], self._tenant_id, known_uuid(face_id, "face")
         )
         emptied = await self._drop_empty([found(row, "face")["cluster_id"]])
+        await self._connection.execute(SQL["notify_of_face"], self._tenant_id, UUID(face_id))
         return replace(emptied, faces=1)
 
     async def delete_image(self, image_id: ImageId) -> Erasure:
@@ -153,6 +154,7 @@ class TenantWriter(TenantReader):
         """
         key = known_uuid(image_id, "image")
         clusters = await self._connection.fetch(SQL["clusters_of_image"], self._tenant_id, key)
+        await self._connection.execute(SQL["notify_of_image"], self._tenant_id, key)
         row = await self._connection.fetchrow(SQL["delete_image"], self._tenant_id, key)
         gone = found(row, "image")
         emptied = await self._drop_empty(cluster["cluster_id"] for cluster in clusters)
@@ -169,6 +171,7 @@ class TenantWriter(TenantReader):
         found(row, "cluster")
         rows = await self._connection.fetchrow(SQL["rows_of_cluster"], self._tenant_id, key)
         shown = await self._connection.fetch(SQL["images_showing_only"], self._tenant_id, key)
+        await self._connection.execute(SQL["notify_of_cluster"], self._tenant_id, key)
         await self._connection.execute(SQL["delete_cluster"], self._tenant_id, key)
         images = await self._connection.fetch(
             SQL["delete_images"], self._tenant_id, [row["image_id"] for row in shown]
@@ -184,6 +187,7 @@ class TenantWriter(TenantReader):
         """Delete the tenant with everything that it holds."""
         rows = await self._connection.fetchrow(SQL["rows_of_tenant"], self._tenant_id)
         images = await self._connection.fetch(SQL["blob_keys"], self._tenant_id)
+        await self._connection.execute(SQL["notify_of_tenant"], self._tenant_id)
         await self._connection.execute(SQL["delete_tenant"], self._tenant_id)
         self.is_deleted = True
         return Erasure(

@@ -1,4 +1,4 @@
--- Reads the vectors from which the binary codes of a tenant's faces are made.
+-- Reads the vectors from which the binary codes of a tenant's faces are made, and the deleted faces.
 
 -- name: codes_after
 -- The faces newer than $3 in their order, $4 at most: their number, the `seq` of the last, and for those
@@ -26,3 +26,30 @@ FROM (
         LIMIT 1
     ) AS vector ON face.is_matchable
 ) AS held
+
+-- name: notify_of_face
+-- Tells every process, with the commit, that a face is deleted: the tenant's SHA-256, since any login may
+-- listen, and the face.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex') || ' ' || $2::uuid)
+
+-- name: notify_of_image
+-- The same of the faces of an image, by hundreds: a notification has room for 8,000 bytes.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex') || ' ' || string_agg(face_id::text, ' '))
+FROM (
+    SELECT face_id, (row_number() OVER () - 1) / 200 AS part FROM face
+    WHERE tenant_id = $1 AND image_id = $2
+) AS gone
+GROUP BY part
+
+-- name: notify_of_cluster
+-- The same of the faces of a cluster.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex') || ' ' || string_agg(face_id::text, ' '))
+FROM (
+    SELECT face_id, (row_number() OVER () - 1) / 200 AS part FROM face
+    WHERE tenant_id = $1 AND cluster_id = $2
+) AS gone
+GROUP BY part
+
+-- name: notify_of_tenant
+-- The same of all faces of a tenant, which are not named.
+SELECT pg_notify('facette_deletions', encode(sha256(convert_to($1, 'UTF8')), 'hex'))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
 import asyncpg
@@ -15,8 +16,15 @@ import pytest
 from bench.common.crowd import SPACE, Crowd, crowd, id_of, load, number_of
 from service.domain.errors import StoreUnavailableError
 from service.domain.matching import ClusterQuery, fixed_rule
-from service.domain.types import FaceDistance, ModelSpace, TenantId
-from service.index.codes import FaceCodes, code_of
+from service.domain.types import (
+    ClusterId,
+    FaceDistance,
+    FaceId,
+    ImageId,
+    ModelSpace,
+    TenantId,
+)
+from service.index.codes import Codes, FaceCodes, Ids, Snapshot, code_of
 from service.store.database.database import Database
 from service.store.face import code_cache, search
 from service.store.face.code_cache import CodeCache
@@ -51,7 +59,7 @@ class Held:
             await self.told.wait()
 
     async def look_up(
-        self, *embeddings: np.ndarray, by: str | None = "codes", looks: int | None = None
+        self, *embeddings: np.ndarray, by: str | None = "codes", probes: int | None = None
     ) -> list[list[FaceDistance]]:
         """What matching compares new faces with, which must be found this way; None: any way."""
         paths: list[str] = []
@@ -59,7 +67,7 @@ class Held:
             clusters = ClusterSearch(connection, LARGE, SEARCH, self.codes, paths.append)
             finds = await clusters.look_up(ClusterQuery(embeddings, SPACE, fixed_rule(0.5)))
         assert by is None or list(dict.fromkeys(paths)) == by.split()
-        assert looks in (None, len(paths))
+        assert probes in (None, len(paths))
         return finds.near
 
     async def store(self, face: np.ndarray, number: int) -> None:
@@ -89,6 +97,17 @@ class Held:
                 [id_of(int(number)) for number in numbers],
             )
 
+    async def until_held(self, faces: int) -> None:
+        """Wait until so many faces are held."""
+        await self.until(lambda: self.codes.has(LARGE, SPACE) and self.held() == faces)
+
+    def near(self, face: np.ndarray) -> set[int]:
+        """Numbers of the faces with the nearest codes."""
+        codes = self.codes.of(LARGE, SPACE, 0)
+        assert codes is not None
+        near = codes.snapshot.nearest(code_of(face), 10**6, 20)
+        return {UUID(bytes=each).int - 1 for each in near.tolist()}
+
     def held(self) -> int:
         """How many faces are held."""
         codes = self.codes.of(LARGE, SPACE, 0)
@@ -97,9 +116,19 @@ class Held:
 
 
 def like_nobody() -> np.ndarray:
-    """A face far from all that are held: one look shows that."""
+    """A face far from all that are held: one probe shows that."""
     face = np.random.default_rng(4).standard_normal(512)
     return (face / np.linalg.norm(face)).astype(np.float32)
+
+
+@asynccontextmanager
+async def another(held: Held) -> AsyncIterator[Held]:
+    """Another process that holds the same tenant, and follows deletions."""
+    other = Held(held.database, held.owner, held.people)
+    async with running(other.codes):
+        await other.codes.following.wait()
+        await other.codes.refresh(LARGE, SPACE)
+        yield other
 
 
 @pytest.fixture
@@ -134,7 +163,7 @@ async def test_codes_are_read_when_a_search_wants_them_and_used_from_then_on(hel
     async with running(held.codes):
         await held.look_up(held.people.faces[0], by="index")
         await held.until(lambda: held.codes.has(LARGE, SPACE))
-        await held.look_up(held.people.faces[0], looks=1)
+        await held.look_up(held.people.faces[0], probes=1)
     assert held.held() == 2000
     assert held.sizes[-1] == held.codes.size_bytes > 2000 * 80
 
@@ -150,6 +179,24 @@ async def test_matching_finds_the_nearest_faces(held: Held) -> None:
     assert hits >= 98
 
 
+@pytest.mark.parametrize("on_loop", [0, 10**6])
+async def test_only_small_probes_run_on_the_event_loop(
+    held: Held, monkeypatch: pytest.MonkeyPatch, on_loop: int
+) -> None:
+    await held.codes.refresh(LARGE, SPACE)
+    threads: list[int] = []
+    nearest = Snapshot.nearest
+
+    def noted(self: Snapshot, code: Codes, pivots: int, wanted: int) -> Ids:
+        threads.append(threading.get_ident())
+        return nearest(self, code, pivots, wanted)
+
+    monkeypatch.setattr(Snapshot, "nearest", noted)
+    monkeypatch.setattr(search, "_MAX_CODES_ON_LOOP", on_loop)
+    await held.look_up(held.people.faces[0], probes=1)
+    assert [thread == threading.get_ident() for thread in threads] == [on_loop > 0]
+
+
 async def test_a_photo_of_several_faces_is_matched_at_once(held: Held) -> None:
     await held.codes.refresh(LARGE, SPACE)
     queries = held.people.more_faces(5, np.random.default_rng(2))
@@ -163,8 +210,8 @@ async def test_a_photo_of_several_faces_is_matched_at_once(held: Held) -> None:
 
 async def test_who_has_nobody_close_is_looked_for_again(held: Held) -> None:
     await held.codes.refresh(LARGE, SPACE)
-    await held.look_up(held.people.faces[0], looks=1)
-    await held.look_up(crowd(10, seed=3).faces[0], looks=2)
+    await held.look_up(held.people.faces[0], probes=1)
+    await held.look_up(crowd(10, seed=3).faces[0], probes=2)
 
 
 async def test_a_face_that_came_since_is_found_before_and_after_its_code_is_held(
@@ -175,7 +222,7 @@ async def test_a_face_that_came_since_is_found_before_and_after_its_code_is_held
     await held.store(face, 5000)
     for size in (2000, 2001):
         assert held.held() == size
-        ((nearest, *_),) = await held.look_up(face, looks=1)
+        ((nearest, *_),) = await held.look_up(face, probes=1)
         assert number_of(nearest.face_id) == 5000
         await held.codes.refresh(LARGE, SPACE)
 
@@ -195,7 +242,7 @@ async def test_a_face_whose_code_is_taken_in_during_the_search_is_found(
         return ids
 
     monkeypatch.setattr(search, "near_by_code", slow)
-    ((nearest, *_),) = await held.look_up(face, looks=1)
+    ((nearest, *_),) = await held.look_up(face, probes=1)
     assert held.held() == 2001
     assert number_of(nearest.face_id) == 5000
 
@@ -213,7 +260,7 @@ async def test_more_faces_than_are_worth_adding_are_read_with_the_others(
 ) -> None:
     await held.codes.refresh(LARGE, SPACE)
     former = held.codes.of(LARGE, SPACE, 0)
-    monkeypatch.setattr(code_cache, "_MOST_TAKEN_IN", 2)
+    monkeypatch.setattr(code_cache, "_MAX_ADDED", 2)
     monkeypatch.setattr(code_cache, "_READ_AT_ONCE", 700)
     for number in (5000, 5001, 5002):
         await held.store(held.people.faces[number - 5000], number)
@@ -240,7 +287,7 @@ async def test_behind_very_many_deleted_ones_all_faces_are_compared(
     order = np.argsort(-(held.people.faces @ held.people.faces[0]))
     await held.delete(order[:900])
     monkeypatch.setattr(search, "_MOST_FROM_INDEX", 100)
-    ((nearest, *_),) = await held.look_up(held.people.faces[0], by="codes exact", looks=2)
+    ((nearest, *_),) = await held.look_up(held.people.faces[0], by="codes exact", probes=2)
     assert number_of(nearest.face_id) == order[900]
 
 
@@ -251,7 +298,7 @@ async def test_what_was_deleted_is_not_held_for_ever(
     await held.delete(np.arange(500))
     await held.codes.refresh(LARGE, SPACE)
     assert held.held() == 2000
-    monkeypatch.setattr(code_cache, "_MOST_AGE_S", 0.0)
+    monkeypatch.setattr(code_cache, "_MAX_AGE_S", 0.0)
     await held.codes.refresh(LARGE, SPACE)
     assert held.held() == 1500
 
@@ -270,19 +317,19 @@ async def test_who_was_asked_for_is_read_anew_and_who_was_not_goes(
         return codes
 
     monkeypatch.setattr(CodeCache, "_read", counted)
-    monkeypatch.setattr(code_cache, "_MOST_AGE_S", 0.0)
-    monkeypatch.setattr(code_cache, "_LOOK_S", 0.01)
+    monkeypatch.setattr(code_cache, "_MAX_AGE_S", 0.0)
+    monkeypatch.setattr(code_cache, "_AGE_CHECK_S", 0.01)
     async with running(held.codes):
         await held.until(lambda: not held.codes.has(LARGE, SPACE))
-    assert reads == [2000]
+    assert set(reads) == {2000}
     assert held.sizes[-1] == 0
 
 
 async def test_what_nobody_asks_for_goes_while_others_are_asked_for(
     held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(code_cache, "_MOST_AGE_S", 0.0)
-    monkeypatch.setattr(code_cache, "_LOOK_S", 0.05)
+    monkeypatch.setattr(code_cache, "_MAX_AGE_S", 0.0)
+    monkeypatch.setattr(code_cache, "_AGE_CHECK_S", 0.05)
     monkeypatch.setattr(code_cache, "_BETWEEN_REFRESHES_S", 0.0)
     busy = TenantId("busy")
     await load(held.owner, busy, crowd(300, seed=5))
@@ -295,6 +342,181 @@ async def test_what_nobody_asks_for_goes_while_others_are_asked_for(
             return not held.codes.has(LARGE, SPACE)
 
         await held.until(is_gone)
+
+
+async def test_a_face_deleted_through_one_process_leaves_the_codes_of_another(held: Held) -> None:
+    repository = Repository(held.database, SEARCH, codes=held.codes)
+    face = held.people.faces[7]
+    async with another(held) as other:
+        assert 7 in other.near(face)
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_face(FaceId(str(id_of(7))))
+        await other.until_held(1999)
+        assert 7 not in other.near(face)
+        ((nearest, *_),) = await other.look_up(face)
+    others = np.delete(np.arange(2000), 7)
+    best = others[np.argmax(held.people.faces[others] @ face)]
+    assert number_of(nearest.face_id) == best
+
+
+async def test_the_faces_of_a_deleted_image_and_of_a_deleted_cluster_leave_the_codes(
+    held: Held,
+) -> None:
+    repository = Repository(held.database, SEARCH, codes=held.codes)
+    for number in range(5000, 5300):  # more than one notification has room for, on one photo
+        await held.store(held.people.faces[number - 5000], number)
+    person = held.people.person_of[0]
+    of_person = int((held.people.person_of == person).sum())
+    async with another(held) as other:
+        await other.until_held(2300)
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_image(ImageId(str(id_of(0))))
+        await other.until_held(1999)
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_cluster(ClusterId(str(id_of(int(person)))))
+        await other.until_held(2000 - of_person)
+
+
+async def test_a_deletion_that_is_rolled_back_leaves_the_codes_as_they_are(held: Held) -> None:
+    repository = Repository(held.database, SEARCH, codes=held.codes)
+    async with another(held) as other:
+        with suppress(ZeroDivisionError):
+            async with repository.writing(LARGE) as tenant:
+                await tenant.delete_face(FaceId(str(id_of(7))))
+                raise ZeroDivisionError
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_face(FaceId(str(id_of(8))))
+        await other.until_held(1999)
+        assert 7 in other.near(held.people.faces[7])
+
+
+async def test_a_tenant_deleted_through_one_process_leaves_the_codes_of_another(held: Held) -> None:
+    repository = Repository(held.database, SEARCH, codes=held.codes)
+    async with another(held) as other:
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_tenant()
+        await other.until(lambda: not other.codes.has(LARGE, SPACE))
+    assert other.codes.size_bytes == 0
+
+
+async def test_a_face_deleted_while_the_codes_are_read_is_not_among_them(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(held.database, SEARCH)
+    read = CodeCache._read
+    noticed = asyncio.Event()
+    take_out = CodeCache._take_out
+
+    async def told(self: CodeCache, payload: str) -> None:
+        await take_out(self, payload)
+        noticed.set()
+
+    async def deleted_meanwhile(self: CodeCache, key: tuple[TenantId, ModelSpace]) -> object:
+        codes = await read(self, key)
+        async with repository.writing(LARGE) as tenant:
+            await tenant.delete_face(FaceId(str(id_of(7))))
+        await noticed.wait()
+        return codes
+
+    monkeypatch.setattr(CodeCache, "_read", deleted_meanwhile)
+    monkeypatch.setattr(CodeCache, "_take_out", told)
+    async with another(held) as other:
+        assert 7 not in other.near(held.people.faces[7])
+
+
+async def test_codes_are_read_anew_after_the_connection_for_deletions_was_lost(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_cache, "_RECONNECT_S", 0.01)
+    async with another(held) as other:
+        await held.delete(np.arange(10))  # unnoticed: no notification goes with it
+        assert await held.owner.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = 'facette notifications'"
+            " AND datname = current_database()"
+        )
+        await other.until_held(1990)
+
+
+async def test_what_is_no_notification_of_deletions_is_passed_over(
+    held: Held, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = code_cache.tenant_digest(LARGE)
+    with caplog.at_level(logging.WARNING):
+        async with another(held) as other:
+            for payload in (f"{digest} nonsense", "nobody", f"{digest} {id_of(3)}"):
+                await held.owner.execute("SELECT pg_notify('facette_deletions', $1)", payload)
+            await other.until_held(1999)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a notification of deleted faces that says no ids"
+    ]
+
+
+async def test_under_a_bound_for_one_tenant_the_one_asked_for_last_is_held(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_cache, "_MIN_STAY_S", 0.0)
+    other, people = TenantId("other"), crowd(2000, seed=5)
+    await load(held.owner, other, people)
+    await Indexer(held.database, INDEXED).round()
+    await held.codes.refresh(LARGE, SPACE)
+    held.codes.limit_memory(round(1.5 * held.codes.size_bytes))
+    crowds = {LARGE: held.people, other: people}
+    async with running(held.codes):
+        for tenant, missing in ((other, LARGE), (LARGE, other), (other, LARGE)):
+            query = crowds[tenant].more_faces(1, np.random.default_rng(3))[0]
+            best = int(np.argmax(crowds[tenant].faces @ query))
+            paths: list[str] = []
+            for path in ("index", "codes"):
+                if path == "codes":
+                    await held.until(lambda tenant=tenant: held.codes.has(tenant, SPACE))
+                async with held.database.transaction(tenant) as connection:
+                    search_of = ClusterSearch(connection, tenant, SEARCH, held.codes, paths.append)
+                    finds = await search_of.look_up(ClusterQuery((query,), SPACE, fixed_rule(0.5)))
+                assert number_of(finds.near[0][0].face_id) == best
+            assert list(dict.fromkeys(paths)) == ["index", "codes"]
+            assert not held.codes.has(missing, SPACE)
+            assert held.sizes[-1] == held.codes.size_bytes <= held.codes.max_bytes
+
+
+async def test_codes_that_were_just_read_stay_and_the_other_tenant_is_not_read_again_and_again(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = TenantId("other")
+    await load(held.owner, other, crowd(2000, seed=5))
+    await held.codes.refresh(LARGE, SPACE)
+    held.codes.limit_memory(round(1.5 * held.codes.size_bytes))
+    await held.codes.refresh(other, SPACE)
+    assert held.codes.has(LARGE, SPACE)
+    assert not held.codes.has(other, SPACE)
+    assert held.codes.of(other, SPACE, 0) is None
+    assert not held.codes._wanted
+    monkeypatch.setattr(code_cache, "_MIN_STAY_S", 0.0)
+    async with running(held.codes):
+        assert held.codes.of(other, SPACE, 0) is None
+        await held.until(lambda: held.codes.has(other, SPACE))
+    assert not held.codes.has(LARGE, SPACE)
+
+
+async def test_a_tenant_whose_codes_alone_exceed_the_bound_is_searched_through_its_index(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.codes.limit_memory(2000 * 64)
+    monkeypatch.setattr(code_cache, "_READ_AT_ONCE", 700)
+    await held.codes.refresh(LARGE, SPACE)
+    assert not held.codes.has(LARGE, SPACE)
+    await held.look_up(held.people.faces[0], by="index")
+    assert not held.codes._wanted  # they are not read again with each search
+    assert held.codes.size_bytes == 0
+
+
+async def test_codes_that_grow_beyond_the_bound_are_dropped(held: Held) -> None:
+    await held.codes.refresh(LARGE, SPACE)
+    held.codes.limit_memory(held.codes.size_bytes + 50)
+    await held.store(held.people.faces[0], 5000)
+    await held.codes.refresh(LARGE, SPACE)
+    assert not held.codes.has(LARGE, SPACE)
+    assert held.sizes[-1] == 0
 
 
 async def test_nothing_of_a_deleted_tenant_is_held(held: Held) -> None:
@@ -379,5 +601,5 @@ async def test_another_tenants_faces_are_not_among_the_codes(held: Held) -> None
     codes = held.codes.of(other, SPACE, 0)
     assert codes is not None
     assert len(codes) == 300
-    near = codes.nearest(code_of(held.people.faces[0]), 10**6, 10**6)
+    near = codes.snapshot.nearest(code_of(held.people.faces[0]), 10**6, 10**6)
     assert {UUID(bytes=each).int for each in near.tolist()} == set(range(1, 301))
