@@ -11,11 +11,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from bench.common.server import ServiceProcess
 from tests.support.calls import Photos, encode, metric, send_raw
 from tests.support.folders import open_folder
-
-pytestmark = pytest.mark.xdist_group("decoding memory")
+from tests.support.service import ServiceProcess
 
 MIB = 1 << 20
 ROOM_MB = 256

@@ -18,7 +18,6 @@ import httpx
 import psutil
 import pytest
 
-from bench.common.server import ServiceProcess
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.calls import (
     Photos,
@@ -31,8 +30,7 @@ from tests.support.calls import (
     uploads,
 )
 from tests.support.folders import open_folder
-
-pytestmark = pytest.mark.xdist_group("outage")
+from tests.support.service import ServiceProcess
 
 TENANT = "outage"
 

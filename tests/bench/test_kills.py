@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from bench.common.server import ServiceProcess
 from bench.drills import database
 from bench.drills.callers import (
     DELETE_FACE,
@@ -29,6 +28,7 @@ from bench.drills.survival import Survey, survey
 from bench.drills.verdict import Reference
 from tests.support.folders import ROOT, open_folder
 from tests.support.live import end
+from tests.support.service import ServiceProcess
 
 FAULTS = ("lost", "undeleted", "halves", "unacknowledged")
 

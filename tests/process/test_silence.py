@@ -15,13 +15,11 @@ import httpx
 import psutil
 import pytest
 
-from bench.common.server import TOKEN, ServiceProcess
 from service.machine.descriptors import raise_descriptor_limit
 from tests.support.calls import assert_error_body, metric
 from tests.support.folders import open_folder
 from tests.support.live import end, insert, wait_until
-
-pytestmark = pytest.mark.xdist_group("life cycle")
+from tests.support.service import TOKEN, ServiceProcess
 
 HEAD_TIMEOUT_S = 2
 KEEP_ALIVE_S = 3

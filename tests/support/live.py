@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.common.server import TOKEN, ServiceProcess
+from tests.support.service import TOKEN, ServiceProcess
 
 WAIT_S = 60.0
 
@@ -23,9 +23,14 @@ class ConfiguredService(ServiceProcess):
     """A service that reads its token from config.toml, so that a reload can change it."""
 
     def __init__(
-        self, folder: Path, models: Path, environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        models: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        first_start: bool = False,
     ) -> None:
-        super().__init__(folder, models, environment)
+        super().__init__(folder, models, environment, first_start=first_start)
         del self._environment["FACETTE_AUTH_TOKEN"]
         self.configure()
 

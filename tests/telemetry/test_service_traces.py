@@ -15,9 +15,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from bench.common.server import TOKEN, ServiceProcess
 from tests.support.folders import open_folder
 from tests.support.otlp_collector import Collector, running_collector
+from tests.support.service import TOKEN, ServiceProcess
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

@@ -18,8 +18,6 @@ from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 from tests.support.moto_server import BUCKET, SECRET, S3Server
 
-pytestmark = pytest.mark.xdist_group("service blobs")
-
 TENANT = TenantId("t")
 
 

@@ -17,8 +17,6 @@ from bench.common.server import ServiceProcess
 from bench.drills import database
 from tests.support.live import busy, end, insert, wait_until
 
-pytestmark = pytest.mark.xdist_group("full disk")
-
 SETTINGS = {
     "FACETTE_INFERENCE_PRECISION": "fp32",
     "FACETTE_DATABASE_POOL_RETRY_S": "0",
