@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 from PIL import Image
 
@@ -17,7 +17,7 @@ from tests.support.service import ServiceProcess
 
 MIB = 1 << 20
 ROOM_MB = 256
-PLACES = 16
+PLACES = 8
 SIDE = 3000
 # What the models keep of it, threads, answers.
 SLACK_MB = 150

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 

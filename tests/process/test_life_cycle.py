@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 
+from bench.common.server import NO_AUTHORITIES
 from tests.support.command import facette
 from tests.support.live import busy, end, insert, postgres_of, wait_until
 from tests.support.service import ServiceProcess
@@ -30,7 +31,7 @@ def process(service_folder: Path, models_dir: Path) -> Iterator[ServiceProcess]:
 
 
 def _metrics(process: ServiceProcess) -> str:
-    return httpx.get(f"{process.url}/metrics").text
+    return httpx.get(f"{process.url}/metrics", verify=NO_AUTHORITIES).text
 
 
 def _address(process: ServiceProcess) -> tuple[str, int]:

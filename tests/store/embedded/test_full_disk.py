@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 
 import asyncpg
-import httpx
+import httpx2 as httpx
 import pytest
 
 from bench.common.server import ServiceProcess
