@@ -9,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Installs pinned packages, each checked by its hash; PyTorch from TORCH_INDEX first.
 INSTALL := requirements/install $(BIN)/python
-PINNED  := pyproject.toml requirements/install requirements/torch.txt requirements/torch-cuda.txt
+PINNED  := $(VENV)/.project requirements/install requirements/torch.txt requirements/torch-cuda.txt
 ifdef TORCH_INDEX
 export TORCH_INDEX
 endif
@@ -75,12 +75,27 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
+# What of pyproject.toml an installation is made of; written when it changes, and not when the
+# settings of a tool do.
+define PROJECT
+import json, pathlib, sys, tomllib
+told = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
+text = json.dumps([told["build-system"], told["project"], told["tool"]["setuptools"]])
+path = pathlib.Path(sys.argv[1])
+if not path.exists() or path.read_text() != text:
+    path.write_text(text)
+endef
+export PROJECT
+
+$(VENV)/.project: pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -c "$$PROJECT" $@
+
 $(VENV)/.installed: $(PINNED) requirements/setup.txt | $(VENV)/bin/python
 	@echo "Installing Facette into $(VENV) (about two minutes the first time)"
 	@$(INSTALL) setup --editable
 	@touch $@
 
-$(VENV)/.installed-test: $(PINNED) requirements/test.txt $(VENV)/.installed
+$(VENV)/.installed-test: $(PINNED) requirements/test.txt | $(VENV)/.installed
 	@echo "Installing what tests and benches need"
 	@$(INSTALL) test --editable
 	@touch $@
