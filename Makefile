@@ -9,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Installs pinned packages, each checked by its hash; PyTorch from TORCH_INDEX first.
 INSTALL := requirements/install $(BIN)/python
-PINNED  := pyproject.toml requirements/install requirements/torch.txt requirements/torch-cuda.txt
+PINNED  := $(VENV)/.project requirements/install requirements/torch.txt requirements/torch-cuda.txt
 ifdef TORCH_INDEX
 export TORCH_INDEX
 endif
@@ -17,11 +17,14 @@ endif
 # The folder that MODEL needs; default and compatible are in models/ itself.
 OTHER_MODEL := $(patsubst %-compatible,%,$(filter-out default compatible,$(MODEL)))
 
+# In the order that tests/conftest.py puts them in: what takes long begins first.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench drill peers export lock audit clean
+.PHONY: help setup run test test-slow lint bench drill peers export lock audit clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
 run: setup ## set up, export the models if needed, and serve on 127.0.0.1:PORT (PORT=8000, MODEL=sface)
 	@$(if $(OTHER_MODEL),$(BIN)/python -m export --if-stale --models-dir models/$(OTHER_MODEL) \
@@ -32,8 +35,11 @@ run: setup ## set up, export the models if needed, and serve on 127.0.0.1:PORT (
 setup: $(VENV)/.installed ## create .venv and export the models if they are missing or stale
 	@$(BIN)/python -m export --if-stale
 
-test: setup $(VENV)/.installed-test ## set up and run all tests, two at a time
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+test: setup $(VENV)/.installed-test ## set up and run the tests, two at a time, but for the slow ones
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup $(VENV)/.installed-test ## run the slow ones: whole benches, drills and exports
+	$(PYTEST) -m slow $(ARGS)
 
 lint: $(VENV)/.installed $(VENV)/.installed-test ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
@@ -69,12 +75,27 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Facette needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
+# What of pyproject.toml an installation is made of; written when it changes, and not when the
+# settings of a tool do.
+define PROJECT
+import json, pathlib, sys, tomllib
+told = tomllib.loads(pathlib.Path("pyproject.toml").read_text())
+text = json.dumps([told["build-system"], told["project"], told["tool"]["setuptools"]])
+path = pathlib.Path(sys.argv[1])
+if not path.exists() or path.read_text() != text:
+    path.write_text(text)
+endef
+export PROJECT
+
+$(VENV)/.project: pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -c "$$PROJECT" $@
+
 $(VENV)/.installed: $(PINNED) requirements/setup.txt | $(VENV)/bin/python
 	@echo "Installing Facette into $(VENV) (about two minutes the first time)"
 	@$(INSTALL) setup --editable
 	@touch $@
 
-$(VENV)/.installed-test: $(PINNED) requirements/test.txt $(VENV)/.installed
+$(VENV)/.installed-test: $(PINNED) requirements/test.txt | $(VENV)/.installed
 	@echo "Installing what tests and benches need"
 	@$(INSTALL) test --editable
 	@touch $@

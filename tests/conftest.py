@@ -3,22 +3,76 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
+import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
-import httpx
+import httpx2 as httpx
 import pytest
 
 from bench.common.photos import faces_folder
-from bench.common.server import ServiceProcess
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.migrations import migrate
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
 from tests.support.folders import ROOT, open_folder
+from tests.support.service import SHARED_FOLDER, ServiceProcess, lay_database
+
+# A test that takes longer without the marker `long` is told of at the end.
+_BUDGET_S = 20.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a folder that its workers share; they are its children."""
+    if "workerinput" not in vars(config):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        os.environ[SHARED_FOLDER] = str(stack.enter_context(open_folder()))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Keep the tests of a module's fixture on one worker, and begin with what takes long.
+
+    Each worker makes the fixtures that it needs; a long test that begins last leaves the other
+    workers with nothing to do.
+    """
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        shares = any(each[-1].scope == "module" for each in fixtures)
+        if shares and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    yield
+    long = {_unit(item) for item in items if _is_long(item)}
+    items.sort(key=lambda item: _unit(item) not in long)
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in ("long", "slow"))
+
+
+def _unit(item: pytest.Item) -> str:
+    """What pytest-xdist gives to one worker as a whole."""
+    group = item.get_closest_marker("xdist_group")
+    return group.args[0] if group else item.nodeid
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that took longer than a test should; none fails for it."""
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if report.when == "call" and report.duration > _BUDGET_S
+    ]
+    reports = [each for each in reports if not {"long", "slow"} & each.keywords.keys()]
+    if reports:
+        terminalreporter.section(f"over {_BUDGET_S:.0f} s without the marker long")
+    for report in sorted(reports, key=lambda each: -each.duration):
+        terminalreporter.line(f"{report.duration:.1f} s {report.nodeid}")
 
 
 def _packaged(package: str, path: str) -> Path:
@@ -84,24 +138,16 @@ def tenant() -> str:
 
 
 _TEMPLATE = "facette_template"
-_MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 4 << 30
 _SETTINGS = EmbeddedSettings(shared_buffers_mb=256, max_wal_size_mb=256)
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedAddress]:
-    """A server whose files lie in memory, where there is room for them.
-
-    A database is 300 files, and every test makes and drops one. ext4 gives no file the inode of one
-    that went within the last five seconds, and looks at each of those before it finds another.
-    """
-    is_roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
-    with (
-        open_folder(_MEMORY if is_roomy else None) as folder,
-        embedded_server(folder, _SETTINGS) as address,
-    ):
-        yield address
+    """A server for the databases of a worker's tests."""
+    with open_folder() as folder:
+        lay_database(folder)
+        with embedded_server(folder, _SETTINGS) as address:
+            yield address
 
 
 async def _connect(address: EmbeddedAddress, database: str) -> asyncpg.Connection:

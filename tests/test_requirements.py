@@ -125,9 +125,9 @@ def pin(file: Path, *wheels: Path) -> None:
 
 
 class Checkout:
-    """A checkout of a product that depends on PyTorch alone, and an environment for it."""
+    """A checkout of a product that depends on PyTorch alone, and a copy of an environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Path) -> None:
         self.folder = folder
         self.requirements = folder / "requirements"
         self.requirements.mkdir()
@@ -146,15 +146,9 @@ class Checkout:
             '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
             '[project]\nname = "product"\nversion = "1"\n[tool.setuptools]\npackages = []\n'
         )
-        # What is installed in this environment can be seen from the new one: setuptools.
         self.environment = folder / "environment"
-        venv.create(self.environment, with_pip=True, system_site_packages=False)
+        shutil.copytree(environment, self.environment, symlinks=True)
         self.python = self.environment / "bin" / "python"
-        site = next(self.environment.glob("lib/python*/site-packages"))
-        for package in ("setuptools", "_distutils_hack"):
-            (found,) = importlib.util.find_spec(package).submodule_search_locations
-            shutil.rmtree(site / package, ignore_errors=True)
-            (site / package).symlink_to(found)
 
     def pin_torch(self, *wheels: Path) -> None:
         hashes = " ".join(
@@ -184,9 +178,22 @@ class Checkout:
         return {canonicalize_name(one.name): one.version for one in found}
 
 
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with pip, and with the setuptools of this one."""
+    made = tmp_path_factory.mktemp("made") / "environment"
+    venv.create(made, with_pip=True, system_site_packages=False)
+    site = next(made.glob("lib/python*/site-packages"))
+    for package in ("setuptools", "_distutils_hack"):
+        (found,) = importlib.util.find_spec(package).submodule_search_locations
+        shutil.rmtree(site / package, ignore_errors=True)
+        (site / package).symlink_to(found)
+    return made
+
+
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return Checkout(tmp_path)
+def checkout(tmp_path: Path, environment: Path) -> Checkout:
+    return Checkout(tmp_path, environment)
 
 
 def test_pytorch_comes_from_the_index_of_its_cpu_builds(checkout: Checkout) -> None:

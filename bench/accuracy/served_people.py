@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 
 from bench.accuracy.joining import Clustering, judge

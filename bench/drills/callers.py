@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 from numpy.typing import NDArray
 

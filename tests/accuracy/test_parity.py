@@ -12,8 +12,6 @@ from bench.accuracy.parity import analyze_folder, compare, load_reference, pair_
 from service.domain.types import AnalyzedPhoto
 from service.runtime.manifest import load_manifest
 
-pytestmark = pytest.mark.xdist_group("accuracy")
-
 
 @pytest.fixture(scope="module")
 def photos(faces_dir: Path) -> Mapping[str, AnalyzedPhoto]:

@@ -18,8 +18,6 @@ from service.vision.crop import cut_face
 from service.vision.decode import decode
 from tests.support.processor import EXACT_INT8, OFFERED, needs_exact_int8
 
-pytestmark = pytest.mark.xdist_group("accuracy")
-
 # On CPUs fp16 takes several times as long.
 _FP16_FACES = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-import httpx
+import httpx2 as httpx
 import pytest
 from PIL import Image
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from contextlib import ExitStack, suppress
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from bench.common.server import ServiceProcess

@@ -7,19 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from bench.common.server import ServiceProcess
 from tests.support.calls import Photos, encode, metric, send_raw
 from tests.support.folders import open_folder
-
-pytestmark = pytest.mark.xdist_group("decoding memory")
+from tests.support.service import ServiceProcess
 
 MIB = 1 << 20
 ROOM_MB = 256
-PLACES = 16
+PLACES = 8
 SIDE = 3000
 # What the models keep of it, threads, answers.
 SLACK_MB = 150

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from bench.common.server import ServiceProcess
 from tests.support.calls import (
     Photos,
     assert_error,
@@ -26,8 +25,7 @@ from tests.support.calls import (
     wait_until,
 )
 from tests.support.folders import open_folder
-
-pytestmark = pytest.mark.xdist_group("limits")
+from tests.support.service import ServiceProcess
 
 MAX_BODY = 64 * 1024
 MAX_PIXELS = 100_000

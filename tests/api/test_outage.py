@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 
-from bench.common.server import ServiceProcess
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.calls import (
     Photos,
@@ -31,8 +30,7 @@ from tests.support.calls import (
     uploads,
 )
 from tests.support.folders import open_folder
-
-pytestmark = pytest.mark.xdist_group("outage")
+from tests.support.service import ServiceProcess
 
 TENANT = "outage"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from bench.common.server import ServiceProcess

@@ -8,10 +8,9 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 
-from bench.common.server import ServiceProcess
 from tests.support.calls import (
     Photos,
     assert_error,
@@ -24,8 +23,7 @@ from tests.support.calls import (
     wait_until,
 )
 from tests.support.folders import open_folder
-
-pytestmark = pytest.mark.xdist_group("room")
+from tests.support.service import ServiceProcess
 
 MIB = 1 << 20
 MAX_BODY = 4 * MIB

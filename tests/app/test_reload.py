@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import pytest
 
 from bench.common.server import TOKEN
 from service.runtime.manifest import MANIFEST_NAME
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, busy, insert, wait_until
-
-pytestmark = pytest.mark.xdist_group("life cycle")
+from tests.support.models import link_models
 
 _OTHER_TOKEN = "another-token-for-tests"
 _RELOADS = 'facette_reloads_total{outcome="ok"}'
@@ -26,9 +24,8 @@ _RELOADS = 'facette_reloads_total{outcome="ok"}'
 def running(models_dir: Path) -> Iterator[ConfiguredService]:
     """A service with models of its own, which a test may change."""
     with open_folder() as folder:
-        models = folder / "models"
-        shutil.copytree(models_dir, models)
-        process = ConfiguredService(folder, models)
+        models = link_models(models_dir, folder / "models")
+        process = ConfiguredService(folder, models, first_start=True)
         process.start()
         yield process
         assert process.stop() == 0
@@ -39,7 +36,7 @@ def running(models_dir: Path) -> Iterator[ConfiguredService]:
 def live(running: ConfiguredService, models_dir: Path) -> ConfiguredService:
     """The same with the settings and models that all tests begin with."""
     running.configure()
-    shutil.copytree(models_dir, running.folder / "models", dirs_exist_ok=True)
+    link_models(models_dir, running.folder / "models")
     running.hang_up("reloaded")
     return running
 

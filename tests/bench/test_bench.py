@@ -66,6 +66,7 @@ def run_quickly(bench: str, folder: Path, *more: str) -> tuple[Any, list[Any]]:
     return json.loads(report.read_text(encoding="utf-8")), lines
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("bench")
 def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
     document, lines = run_quickly("all", tmp_path)
@@ -93,6 +94,7 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
     assert all(peak > 0 for peak in scaling["memory_mb"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("bench")
 def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path: Path) -> None:
     document, (line,) = run_quickly("search", tmp_path)
@@ -108,6 +110,7 @@ def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path
     assert {row["recall_at_1"] for row in (each["matching"] for each in line["search"])} == {1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("bench")
 def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
     document, (line,) = run_quickly("soak", tmp_path)
@@ -117,6 +120,7 @@ def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
     assert line["ratios"]["memory_early_vs_late"] == pytest.approx(early / late, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("bench")
 @pytest.mark.usefixtures("faces_dir")
 def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
@@ -129,6 +133,7 @@ def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
     assert limits["2048"]["crowds"]["detect_ms"]["median"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("bench")
 def test_http_measures_every_part_over_a_running_service(tmp_path: Path) -> None:
     document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,overload,fair")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import pytest
 
@@ -58,7 +58,7 @@ def found(document: dict[str, Any]) -> dict[str, Any]:
     return document["results"]["http_drills"]
 
 
-@pytest.mark.xdist_group("drills")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRILLS)
 def test_no_accepted_request_is_lost_or_wrongly_answered(found: dict[str, Any], name: str) -> None:
     (drill,) = [each for each in found["drills"] if each["drill"] == name]
@@ -70,21 +70,21 @@ def test_no_accepted_request_is_lost_or_wrongly_answered(found: dict[str, Any], 
     assert (drill["unreached"] > 0) is (name == "SIGTERM")
 
 
-@pytest.mark.xdist_group("drills")
+@pytest.mark.slow
 def test_models_are_exchanged_without_a_request_that_fails(found: dict[str, Any]) -> None:
     (drill,) = [each for each in found["drills"] if each["drill"] == "reload"]
     assert (drill["reloads_ok"], drill["reloads_failed"]) == (drill["repetitions"], 0)
     assert drill["ok"] == drill["sent"]
 
 
-@pytest.mark.xdist_group("drills")
+@pytest.mark.slow
 def test_a_database_that_was_restarted_ends_with_the_service(found: dict[str, Any]) -> None:
     restarts = [each for each in found["drills"] if "database_left_running" in each]
     assert len(restarts) == 2
     assert not any(each["database_left_running"] for each in restarts)
 
 
-@pytest.mark.xdist_group("drills")
+@pytest.mark.slow
 def test_clients_that_hang_up_leave_no_work_behind(found: dict[str, Any]) -> None:
     gone = found["disconnects"]
     assert set(gone["left_in_gauges"].values()) == {0}
@@ -97,7 +97,7 @@ def test_clients_that_hang_up_leave_no_work_behind(found: dict[str, Any]) -> Non
     assert gone["left_nothing"]
 
 
-@pytest.mark.xdist_group("drills")
+@pytest.mark.slow
 def test_the_ratios_say_that_all_is_well(document: dict[str, Any]) -> None:
     assert document["ratios"] == {
         "sigterm_kept": 1.0,

@@ -29,6 +29,7 @@ from bench.drills.survival import Survey, survey
 from bench.drills.verdict import Reference
 from tests.support.folders import ROOT, open_folder
 from tests.support.live import end
+from tests.support.service import ServiceProcess
 
 FAULTS = ("lost", "undeleted", "halves", "unacknowledged")
 
@@ -55,7 +56,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.xdist_group("kills")
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_every_kind_of_kill(document: dict[str, Any]) -> None:
     found = document["results"]["kills"]
     assert [(row["kind"], row["kills"]) for row in found["kinds"]] == [
@@ -73,7 +74,7 @@ def test_what_was_acknowledged_survives_every_kind_of_kill(document: dict[str, A
     assert sum(row["deletions_acknowledged"] for row in found["kinds"]) > 0
 
 
-@pytest.mark.xdist_group("kills")
+@pytest.mark.slow
 def test_the_ratios_say_that_all_is_well(document: dict[str, Any]) -> None:
     assert {"kills_kept", "kills_whole", "kills_answered_as_expected"} <= document["ratios"].keys()
     assert set(document["ratios"].values()) == {1.0}
@@ -220,7 +221,6 @@ async def look(service: ServiceProcess, *asked: Asked) -> dict[str, int]:
     return {name: len(getattr(seen, name)) for name in FAULTS if getattr(seen, name)}
 
 
-@pytest.mark.xdist_group("kills by hand")
 @pytest.mark.parametrize("route", [DELETE_IMAGE, DELETE_FACE])
 async def test_an_image_and_its_deletion_are_found_as_acknowledged(
     service: ServiceProcess, inserted: Asked, route: str
@@ -241,7 +241,6 @@ async def test_an_image_and_its_deletion_are_found_as_acknowledged(
 OF_THE_IMAGE = "cluster_id IN (SELECT cluster_id FROM face WHERE image_id = $1)"
 
 
-@pytest.mark.xdist_group("kills by hand")
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
@@ -263,7 +262,6 @@ async def test_rows_taken_away_by_hand_are_noticed(
         await connection.close()
 
 
-@pytest.mark.xdist_group("kills by hand")
 async def test_files_taken_away_or_added_by_hand_are_noticed(
     service: ServiceProcess, inserted: Asked
 ) -> None:

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import pytest
 
+from tests.support import command
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert
-
-pytestmark = pytest.mark.xdist_group("archive commands")
 
 TENANT = "people of 2024"
 
 
 def facette(service: ConfiguredService, *arguments: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
-        cwd=service.folder,
-        env=service._environment,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+    return command.facette(service.folder, *arguments, environment=service._environment)
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,6 +26,7 @@ from service.store.blob.names import OWNER_MARK, folder_of, image_key
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.statements import SQL
 from service.store.face.indexer import Indexer, IndexSettings
+from tests.support.command import facette
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 
@@ -483,22 +482,6 @@ async def test_tenant_whose_files_outlived_it_is_wrong_until_they_are_gone(
     assert report.findings[-1].text == "nothing of this tenant is left"
     assert report.status == 0
     assert set(report.counts.values()) == {0}
-
-
-def facette(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """A process of its own: the command sets up logging for all of its process."""
-    outside = {k: v for k, v in os.environ.items() if not k.startswith("FACETTE_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
-        cwd=folder,
-        env=environment or outside,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 def test_database_that_cannot_be_reached_is_status_2(tmp_path: Path) -> None:

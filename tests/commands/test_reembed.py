@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import httpx
+import httpx2 as httpx
 import pytest
 from PIL import Image
 
 from service.runtime.manifest import MANIFEST_NAME
 from service.store.embedded.server import running_server
+from tests.support.command import facette
 from tests.support.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
+from tests.support.models import link_models
 from tests.support.rotated import add_rotated_models
-
-pytestmark = pytest.mark.xdist_group("reembed")
 
 _QUIET, _LIVELY = "quiet", "lively"
 # A photo's two vectors differ by their precisions; by both models it would be 1, and strangers
@@ -35,21 +35,24 @@ _CROWDS = 8
 _BETWEEN_PHOTOS_S = 0.5
 
 
-def models_below(folder: Path, models_dir: Path) -> Path:
+@pytest.fixture(scope="module")
+def two_models(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default models, and rotated ones; no others that may lie there."""
-    models = folder / "models"
-    models.mkdir()
-    for file in models_dir.iterdir():
-        if file.is_file():
-            shutil.copy(file, models)
+    models = link_models(models_dir, tmp_path_factory.mktemp("two") / "models")
     add_rotated_models(models, "rotated", 1)
     return models
 
 
+def models_below(folder: Path, two_models: Path) -> Path:
+    models = link_models(two_models, folder / "models")
+    link_models(two_models / "rotated", models / "rotated")
+    return models
+
+
 @pytest.fixture
-def live(service_folder: Path, models_dir: Path) -> Iterator[ConfiguredService]:
+def live(service_folder: Path, two_models: Path) -> Iterator[ConfiguredService]:
     """A service that is to get other models, and may be left in any state."""
-    models = models_below(service_folder, models_dir)
+    models = models_below(service_folder, two_models)
     service = ConfiguredService(service_folder, models)
     yield service
     end(service)
@@ -66,6 +69,12 @@ def crowd(portraits: list[Path]) -> bytes:
     stream = io.BytesIO()
     sheet.save(stream, "JPEG", quality=95)
     return stream.getvalue()
+
+
+def reembed(service: ConfiguredService, model: str) -> subprocess.CompletedProcess[str]:
+    """The command from its beginning to its end."""
+    arguments = ("reembed", "--model", model)
+    return facette(service.folder, *arguments, environment=service._environment)
 
 
 class Command:
@@ -235,9 +244,9 @@ def test_service_without_the_models_of_its_database_says_what_to_do(
     with live.client() as client:
         assert insert(client, portraits[1].read_bytes()).status_code == 200
     assert live.stop() == 0
-    command = Command(live)  # with no service beside it, it starts the database itself
-    _, errors = command.end()
-    assert command.process.returncode == 0, errors
+    # With no service beside it, it starts the database itself.
+    done = reembed(live, "rotated")
+    assert done.returncode == 0, done.stderr
     shutil.move(live.folder / "models" / "rotated", live.folder / "elsewhere")
     assert live.launch().wait(60) == 2
     line = live.log.strip().splitlines()[-1]
@@ -281,11 +290,10 @@ def test_settings_are_reloaded_while_the_database_does_not_say_which_model_is_ac
 
 
 def test_unknown_model_is_refused_with_the_names_that_there_are(
-    service_folder: Path, models_dir: Path
+    service_folder: Path, two_models: Path
 ) -> None:
-    models = models_below(service_folder, models_dir)
-    command = Command(ConfiguredService(service_folder, models), "--model", "vggface2")
-    _, errors = command.end()
-    assert command.process.returncode == 2
-    assert "there is no model 'vggface2'" in errors
-    assert "(there is default, compatible, rotated, rotated-compatible)" in errors
+    models = models_below(service_folder, two_models)
+    done = reembed(ConfiguredService(service_folder, models), "vggface2")
+    assert done.returncode == 2
+    assert "there is no model 'vggface2'" in done.stderr
+    assert "(there is default, compatible, rotated, rotated-compatible)" in done.stderr

@@ -74,6 +74,7 @@ def test_without_a_labelled_folder_the_portraits_are_faces_but_calibrate_nothing
     assert found.description.startswith("2 public-domain portraits (astronaut.png, ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("labelled")
 def test_calibrate_records_ranges_that_an_export_of_these_weights_finds(
     recording: Path, models_dir: Path

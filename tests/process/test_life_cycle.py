@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 
-from bench.common.server import ServiceProcess
+from bench.common.server import NO_AUTHORITIES
+from tests.support.command import facette
 from tests.support.live import busy, end, insert, postgres_of, wait_until
-
-pytestmark = pytest.mark.xdist_group("life cycle")
+from tests.support.service import ServiceProcess
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def process(service_folder: Path, models_dir: Path) -> Iterator[ServiceProcess]:
 
 
 def _metrics(process: ServiceProcess) -> str:
-    return httpx.get(f"{process.url}/metrics").text
+    return httpx.get(f"{process.url}/metrics", verify=NO_AUTHORITIES).text
 
 
 def _address(process: ServiceProcess) -> tuple[str, int]:
@@ -210,10 +210,11 @@ def test_second_service_on_the_same_folder_is_refused_in_one_line(
     assert httpx.get(f"{process.url}/readyz").status_code == 200
 
 
-def _facette(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def _serve(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A start that fails, in a process of its own."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("FACETTE_")}
     return subprocess.run(
-        [sys.executable, "-m", "service.cli", *arguments],
+        [sys.executable, "-m", "service.cli", "serve", *arguments],
         cwd=folder,
         env={**clean, **environment},
         capture_output=True,
@@ -226,16 +227,14 @@ def _facette(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
 def test_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = _facette(
-            tmp_path, "serve", "--port", str(port), FACETTE_AUTH_TOKEN="a-token-for-tests"
-        )
+        result = _serve(tmp_path, "--port", str(port), FACETTE_AUTH_TOKEN="a-token-for-tests")
     assert result.returncode == 2
     assert result.stderr.startswith(f"facette: cannot listen on 127.0.0.1:{port}")
     assert result.stderr.count("\n") == 1
 
 
 def test_missing_models_are_said_in_one_line(tmp_path: Path) -> None:
-    result = _facette(tmp_path, "serve", "--port", "0", FACETTE_AUTH_TOKEN="a-token-for-tests")
+    result = _serve(tmp_path, "--port", "0", FACETTE_AUTH_TOKEN="a-token-for-tests")
     assert result.returncode == 2
     assert "facette export" in result.stderr
     assert result.stderr.count("\n") == 1
@@ -243,9 +242,8 @@ def test_missing_models_are_said_in_one_line(tmp_path: Path) -> None:
 
 def test_missing_onnx_runtime_names_the_extra_to_install(tmp_path: Path, models_dir: Path) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ImportError", encoding="utf-8")
-    result = _facette(
+    result = _serve(
         tmp_path,
-        "serve",
         "--port",
         "0",
         FACETTE_AUTH_TOKEN="a-token-for-tests",
@@ -261,25 +259,25 @@ def test_bad_setting_stops_the_start_with_its_name_and_line(tmp_path: Path) -> N
     (tmp_path / "config.toml").write_text(
         '[auth]\ntoken = "a-token-for-tests"\n\n[server]\nprot = 1\n', encoding="utf-8"
     )
-    result = _facette(tmp_path, "serve")
+    result = _serve(tmp_path)
     assert result.returncode == 2
     assert "line 5: [server] prot" in result.stderr
 
 
 def test_init_makes_a_private_file_with_a_random_token_once(tmp_path: Path) -> None:
-    first = _facette(tmp_path, "init")
+    first = facette(tmp_path, "init")
     path = tmp_path / "config.toml"
     assert first.returncode == 0
     assert path.stat().st_mode & 0o777 == 0o600
-    token = _facette(tmp_path, "token").stdout.strip()
+    token = facette(tmp_path, "token").stdout.strip()
     assert len(token) >= 32
     before = path.read_bytes()
-    assert _facette(tmp_path, "init").returncode == 0
+    assert facette(tmp_path, "init").returncode == 0
     assert path.read_bytes() == before
     other = tmp_path / "other"
     other.mkdir()
-    _facette(other, "init")
-    assert _facette(other, "token").stdout.strip() != token
+    facette(other, "init")
+    assert facette(other, "token").stdout.strip() != token
 
 
 def test_serving_does_not_import_torch(service: ServiceProcess) -> None:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 
@@ -14,8 +14,6 @@ from bench.common.server import ServiceProcess
 from service.store.database.migrations import load_migrations
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, postgres_of, wait_until
-
-pytestmark = pytest.mark.xdist_group("life cycle")
 
 _COUNT = 2
 _TWO_PROCESSES = {"FACETTE_SERVER_PROCESSES": str(_COUNT)}
@@ -39,7 +37,7 @@ def _metrics_folders(service: ServiceProcess) -> list[Path]:
 @pytest.fixture(scope="module")
 def pair(models_dir: Path) -> Iterator[ConfiguredService]:
     with open_folder() as folder:
-        service = ConfiguredService(folder, models_dir, _TWO_PROCESSES)
+        service = ConfiguredService(folder, models_dir, _TWO_PROCESSES, first_start=True)
         service.start()
         yield service
         assert service.stop() == 0

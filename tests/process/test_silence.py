@@ -11,17 +11,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import psutil
 import pytest
 
-from bench.common.server import TOKEN, ServiceProcess
+from bench.common.server import NO_AUTHORITIES
 from service.machine.descriptors import raise_descriptor_limit
 from tests.support.calls import assert_error_body, metric
 from tests.support.folders import open_folder
 from tests.support.live import end, insert, wait_until
-
-pytestmark = pytest.mark.xdist_group("life cycle")
+from tests.support.service import TOKEN, ServiceProcess
 
 HEAD_TIMEOUT_S = 2
 KEEP_ALIVE_S = 3
@@ -156,12 +155,12 @@ class Peak:
 
 
 def refusals(service: ServiceProcess, reason: str) -> float:
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, verify=NO_AUTHORITIES) as client:
         return metric(client, "facette_connection_refusals_total", reason=reason)
 
 
 def open_connections(service: ServiceProcess) -> float:
-    with httpx.Client(base_url=service.url) as client:
+    with httpx.Client(base_url=service.url, verify=NO_AUTHORITIES) as client:
         return metric(client, "facette_connections")
 
 

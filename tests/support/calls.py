@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2 as httpx
 from PIL import Image
 
 from bench.common.server import TOKEN, ServiceProcess

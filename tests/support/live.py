@@ -11,10 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 import psutil
 
-from bench.common.server import TOKEN, ServiceProcess
+from bench.common.server import NO_AUTHORITIES
+from tests.support.service import TOKEN, ServiceProcess
 
 WAIT_S = 60.0
 
@@ -23,9 +24,14 @@ class ConfiguredService(ServiceProcess):
     """A service that reads its token from config.toml, so that a reload can change it."""
 
     def __init__(
-        self, folder: Path, models: Path, environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        models: Path,
+        environment: dict[str, str] | None = None,
+        *,
+        first_start: bool = False,
     ) -> None:
-        super().__init__(folder, models, environment)
+        super().__init__(folder, models, environment, first_start=first_start)
         del self._environment["FACETTE_AUTH_TOKEN"]
         self.configure()
 
@@ -43,7 +49,7 @@ class ConfiguredService(ServiceProcess):
 
     def metric(self, name: str) -> float:
         """A sample of /metrics, 0 where there is none."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+        for line in httpx.get(f"{self.url}/metrics", verify=NO_AUTHORITIES).text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])
         return 0.0

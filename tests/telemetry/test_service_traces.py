@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from bench.common.server import TOKEN, ServiceProcess
 from tests.support.folders import open_folder
 from tests.support.otlp_collector import Collector, running_collector
+from tests.support.service import TOKEN, ServiceProcess
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 

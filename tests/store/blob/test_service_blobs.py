@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
+import httpx2 as httpx
 import pytest
 from obstore.store import S3Store
 
@@ -17,8 +17,6 @@ from service.store.blob.names import OWNER_MARK, folder_of, image_key
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 from tests.support.moto_server import BUCKET, SECRET, S3Server
-
-pytestmark = pytest.mark.xdist_group("service blobs")
 
 TENANT = TenantId("t")
 

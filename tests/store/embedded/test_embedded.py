@@ -24,8 +24,6 @@ from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.folders import open_folder
 from tests.support.live import end, insert, postgres_of, wait_until
 
-pytestmark = pytest.mark.xdist_group("embedded")
-
 # More connections than PostgreSQL's own configuration has: a recovery as the tests hold one up
 # refuses to go on with fewer than there were before.
 SMALL = EmbeddedSettings(shared_buffers_mb=128, connections=200)

@@ -10,14 +10,12 @@ from io import FileIO
 from pathlib import Path
 
 import asyncpg
-import httpx
+import httpx2 as httpx
 import pytest
 
 from bench.common import database
 from bench.common.server import ServiceProcess
 from tests.support.live import busy, end, insert, wait_until
-
-pytestmark = pytest.mark.xdist_group("full disk")
 
 SETTINGS = {
     "FACETTE_INFERENCE_PRECISION": "fp32",
