@@ -14,7 +14,6 @@ import pytest
 
 from bench.common import database
 from bench.common.database import Row, Stored
-from bench.common.server import ServiceProcess
 from bench.drills.callers import (
     DELETE_FACE,
     DELETE_IMAGE,
