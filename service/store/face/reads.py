@@ -105,11 +105,17 @@ def found(row: asyncpg.Record | None, kind: str) -> asyncpg.Record:
 
 
 def known_uuid(value: str, kind: str) -> UUID:
-    """Ids are opaque to callers: whatever is no id of ours is one that does not exist."""
+    """Ids are opaque to callers: whatever is no id of ours is one that does not exist.
+
+    So is one of ours in another spelling: who authorises by ids compares them as text.
+    """
     try:
-        return UUID(value)
+        found = UUID(value)
     except ValueError:
         raise NotFoundError(kind) from None
+    if str(found) != value:
+        raise NotFoundError(kind)
+    return found
 
 
 def _stored_face(row: asyncpg.Record) -> StoredFace:
