@@ -79,7 +79,8 @@ async def _run(config: Config, options: ReembedOptions, models: ModelSet) -> Non
             StoredFaceEmbedder,
             models.folder,
             SessionSettings(inference.provider, inference.precision),
-            models.space,
+            max_pixels=config.images.max_pixels,
+            space=models.space,
         )
         vectors = await stack.enter_async_context(open_vectors(database, model))
         work = Reembed(
