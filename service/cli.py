@@ -228,6 +228,7 @@ def _reembed(options: argparse.Namespace) -> int:
             database_place(config),
             blob_place(config),
             session_settings(config),
+            config.images.max_pixels,
             index_settings(config.match, config.vector_index),
         ),
         ReembedOptions(options.model, options.leave_lost_faces, options.keep_old, options.json),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,31 +22,41 @@ class StoredFaceEmbedder:
     """The embedding network alone, without a batcher: nobody waits for it.
 
     Args:
+        max_pixels: the largest width x height of a photo that is decoded; photos of an archive
+            were not decoded before.
         space: which of its embeddings is wanted; None for the default one.
 
     Raises:
         ModelError: the models or their manifest cannot be used.
     """
 
-    def __init__(self, models: Path, settings: SessionSettings, space: str | None = None) -> None:
+    def __init__(
+        self,
+        models: Path,
+        settings: SessionSettings,
+        *,
+        max_pixels: int,
+        space: str | None = None,
+    ) -> None:
         manifest = load_manifest(models)
         alone = manifest.model_copy(update={"models": {"embedder": manifest.models["embedder"]}})
         self._session = open_sessions(models, alone, settings)["embedder"]
         self.facts: EmbeddingFacts = embedding_of(self._session.spec, space)
+        self._max_pixels = max_pixels
 
     def cut(
         self, data: bytes, places: Sequence[FacePlace], turned: int
     ) -> list[NDArray[np.uint8] | None]:
-        """The crops of a photo that was accepted once, whatever its size; None outside of it.
+        """The crops of a photo; None outside of it.
 
         Args:
             places: of the faces, in pixels of the upright photo.
             turned: degrees clockwise by which it has to be turned further for upright faces.
 
         Raises:
-            InputError: the bytes are no usable photo.
+            InputError: the bytes are no usable photo, or one with more pixels than `max_pixels`.
         """
-        pixels = decode_pixels(data, sys.maxsize)
+        pixels = decode_pixels(data, self._max_pixels)
         return [cut_face(pixels, place, self.facts.crop, turned) for place in places]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> list[Embedding]:

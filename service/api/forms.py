@@ -7,6 +7,7 @@ would let the other through.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from typing import TypeVar
@@ -26,6 +27,16 @@ _Field = TypeVar("_Field", bound=Field)
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 64 * 1024
 _CHARSETS = (b"utf-8", b"utf8")
+# Of a part: what many clients write, whatever the text is. ASCII is the same in all of them.
+_LIKE_ASCII = (b"us-ascii", b"iso-8859-1", b"windows-1252")
+_UNCHANGED = (b"7bit", b"8bit", b"binary")
+# RFC 7578, section 4.6: a field that says how the text of all others is encoded.
+_CHARSET_FIELD = "_charset_"
+# A parameter of a header, also as RFC 2231 extends it.
+_PARAMETER = rb";[ \t]*%s[ \t]*(?:\*[^=;]*)?="
+_NAME = re.compile(_PARAMETER % rb"name", re.IGNORECASE)
+_BOUNDARY = re.compile(_PARAMETER % rb"boundary", re.IGNORECASE)
+_CHARSET = re.compile(_PARAMETER % rb"charset", re.IGNORECASE)
 # So much of a name is repeated in a message.
 _SHOWN = 64
 
@@ -56,9 +67,12 @@ async def read_form(request: Request) -> FormData:
     Raises:
         MalformedBodyError: it does not parse, or its text is no UTF-8.
     """
-    content_type, options = parse_options_header(request.headers.get("content-type"))
+    head = request.headers.get("content-type", "").encode("latin-1")
+    content_type, options = parse_options_header(head)
     try:
         if content_type == b"multipart/form-data":
+            if len(_BOUNDARY.findall(head)) > 1 or len(_CHARSET.findall(head)) > 1:
+                raise _unparsable()
             return await _multipart(request, options)
         if content_type == b"application/x-www-form-urlencoded":
             return _urlencoded(await request.body())
@@ -119,7 +133,7 @@ async def _multipart(request: Request, options: Mapping[bytes, bytes]) -> FormDa
     # Starlette guesses where text does not decode. As Latin-1 all bytes do, and can be had back.
     head = b'multipart/form-data; charset=latin-1; boundary="' + boundary + b'"'
     async with aclosing(request.stream()) as stream:
-        form = await MultiPartParser(
+        form = await _PlainParts(
             Headers(raw=[(b"content-type", head)]),
             stream,
             max_files=1,
@@ -132,6 +146,44 @@ async def _multipart(request: Request, options: Mapping[bytes, bytes]) -> FormDa
         await form.close()
         raise
     return FormData(fields)
+
+
+class _PlainParts(MultiPartParser):
+    """Takes parts that have one name and one encoding, whichever reader looks at them.
+
+    Raises:
+        MultiPartException: there is another.
+    """
+
+    def on_headers_finished(self) -> None:
+        """Look at the headers of a part before they are taken."""
+        headers = self._current_part.item_headers
+        names = [name for name, _ in headers]
+        if len(names) > len(set(names)):
+            raise MultiPartException("a header stands twice")
+        found = dict(headers)
+        disposition = found.get(b"content-disposition", b"")
+        kind, _, _ = disposition.partition(b";")
+        names_of_it = _NAME.findall(disposition)
+        if kind.strip().lower() != b"form-data" or len(names_of_it) != 1:
+            raise MultiPartException("not one name of a form's field")
+        coding = found.get(b"content-transfer-encoding", b"binary").strip().lower()
+        if coding not in _UNCHANGED:
+            raise MultiPartException("a coding of another protocol")
+        super().on_headers_finished()
+
+    def on_part_end(self) -> None:
+        """Look at the text of a part that is no file."""
+        part = self._current_part
+        if part.file is None:
+            content_type = dict(part.item_headers).get(b"content-type", b"")
+            charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8").lower()
+            is_known = charset in _CHARSETS or (charset in _LIKE_ASCII and part.data.isascii())
+            if not is_known or len(_CHARSET.findall(content_type)) > 1:
+                raise MultiPartException("text in another encoding")
+            if part.field_name == _CHARSET_FIELD and bytes(part.data).lower() not in _CHARSETS:
+                raise MultiPartException("other parts in another encoding")
+        super().on_part_end()
 
 
 def _again(value: Field) -> Field:

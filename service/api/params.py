@@ -15,7 +15,14 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from service.api.accept import preferred
-from service.api.forms import Field, merge, once, parse_query, read_form
+from service.api.forms import (
+    Field,
+    MalformedBodyError,
+    merge,
+    once,
+    parse_query,
+    read_form,
+)
 from service.batching import Priority
 from service.domain.errors import (
     InputError,
@@ -30,6 +37,8 @@ _logger = logging.getLogger(__name__)
 
 MAX_PAGE = 1000
 _MAX_INT64 = 2**63 - 1
+# Each has one spelling.
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 class UploadTimeoutError(InputError):
@@ -117,7 +126,7 @@ class Parameters:
             if default is None:
                 raise MissingParameterError(name)
             return default
-        if re.fullmatch(r"[+-]?[0-9]{1,19}", value) and low <= (number := int(value)) <= high:
+        if _WHOLE_NUMBER.fullmatch(value) and low <= (number := int(value)) <= high:
             return number
         raise ParameterError(
             name, f"The parameter '{name}' must be a whole number from {low} to {high}."
@@ -184,6 +193,8 @@ async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIte
         UploadTimeoutError: the body did not come within `timeout_s`.
     """
     headers = request.headers
+    if len(headers.getlist("content-type")) > 1:
+        raise MalformedBodyError("The request body must have one Content-Type.")
     form, image = FormData(), None
     try:
         async with asyncio.timeout(timeout_s):

@@ -51,6 +51,7 @@ class ReembedPlaces:
     database: DatabasePlace
     blobs: BlobPlace
     sessions: SessionSettings
+    max_pixels: int
     indexes: IndexSettings
 
 
@@ -89,7 +90,8 @@ async def _run(places: ReembedPlaces, options: ReembedOptions, models: ModelSet)
             StoredFaceEmbedder,
             models.folder,
             places.sessions,
-            models.space,
+            max_pixels=places.max_pixels,
+            space=models.space,
         )
         vectors = await stack.enter_async_context(open_vectors(database, model))
         work = Reembed(

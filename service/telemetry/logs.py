@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import Any, Final
@@ -12,6 +13,10 @@ from service.telemetry.tracing import current_request
 
 _EXPORTER: Final = "opentelemetry"
 _EXPORTER_REPEATS_S: Final = 60.0
+# C0, C1 and the two of Unicode that end lines, and the marks that turn the direction of text.
+_CONTROL: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 class LogFormatter(logging.Formatter):
@@ -36,9 +41,18 @@ class LogFormatter(logging.Formatter):
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self._as_json:
             return json.dumps({**fields, **({"trace": trace} if trace else {})}, default=str)
-        head = f"{fields.pop('time')} {fields.pop('level'):<7} {fields.pop('message')}"
-        tail = " ".join(f"{key}={value}" for key, value in fields.items() if key != "logger")
-        return f"{head} {tail}".rstrip() + (f"\n{trace}" if trace else "")
+        head = f"{fields.pop('time')} {fields.pop('level'):<7} {_one_line(fields.pop('message'))}"
+        tail = " ".join(
+            f"{key}={_one_line(value)}" for key, value in fields.items() if key != "logger"
+        )
+        # A line of a traceback may be somebody's words: none begins as a record does.
+        trace = "".join(f"\n  {_one_line(line)}" for line in trace.splitlines())
+        return f"{head} {tail}".rstrip() + trace
+
+
+def _one_line(value: object) -> str:
+    """Text without characters that would end the line, or change what a terminal shows."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 
 class _ExporterLines(logging.Filter):

@@ -16,15 +16,17 @@ from service.app.settings import analysis_settings
 from service.batching import free_ticket
 from service.config import AuthConfig, Config
 from service.config.sections import InferenceConfig
-from service.domain.errors import InputError
+from service.domain.errors import ImageTooLargeError, InputError
 from service.domain.types import Box, Detection, FacePlace
 from service.runtime.sessions import SessionSettings
 from service.telemetry import Metrics, StageClock
 
+MAX_PIXELS = 32_000_000
+
 
 @pytest.fixture(scope="module")
 def embedder(models_dir: Path) -> StoredFaceEmbedder:
-    return StoredFaceEmbedder(models_dir, SessionSettings("cpu", "fp32"))
+    return StoredFaceEmbedder(models_dir, SessionSettings("cpu", "fp32"), max_pixels=MAX_PIXELS)
 
 
 def _as_stored(face: Detection) -> FacePlace:
@@ -88,3 +90,13 @@ def test_box_outside_the_photo_has_no_crop(
 def test_file_that_is_no_photo_is_an_input_error(embedder: StoredFaceEmbedder) -> None:
     with pytest.raises(InputError):
         embedder.cut(b"half a photo", [], 0)
+
+
+def test_a_photo_of_an_archive_takes_no_more_memory_than_one_that_is_sent(
+    embedder: StoredFaceEmbedder,
+) -> None:
+    data = io.BytesIO()
+    Image.new("1", (MAX_PIXELS // 4000 + 1, 4000)).save(data, "png")
+    assert len(data.getvalue()) < 10_000
+    with pytest.raises(ImageTooLargeError):
+        embedder.cut(data.getvalue(), [], 0)

@@ -5,6 +5,7 @@ A gateway that authorises by what it reads must read what the service reads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx2 as httpx
@@ -12,13 +13,17 @@ import pytest
 
 from bench.common.server import ServiceProcess
 from tests.support.calls import (
+    BY_ID,
     GUARDED,
     OF_TENANTS,
     Photos,
     assert_error,
+    call,
     insert,
     is_gone,
     multipart,
+    only_cluster,
+    only_face,
     read_answer,
     reviews,
     started_request,
@@ -177,6 +182,73 @@ def test_a_body_that_contradicts_the_query_is_refused(
     assert_error(answer, 422, "invalid_parameter")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        'name="tenant_id"; name="x"',
+        'name="x"; name="tenant_id"',
+        'name="x"; NAME = tenant_id',
+        "name=\"tenant_id\"; name*=utf-8''x",
+        'name="tenant_id"; name*0="x"',
+        'name="x"\r\nContent-Disposition: form-data; name="tenant_id"',
+        'name="tenant_id"\r\nContent-Type: text/plain\r\nContent-Type: image/jpeg',
+        'name="tenant_id"\r\nContent-Transfer-Encoding: base64',
+        'name="tenant_id"\r\nContent-Type: text/plain; charset=utf-16',
+        'name="tenant_id"\r\nContent-Type: text/plain; charset=utf-7',
+        'name="tenant_id"\r\nContent-Type: text/plain; charset=utf-8; charset=utf-16',
+    ],
+)
+def test_a_part_that_may_be_read_as_two_fields_is_refused(
+    client: httpx.Client, photos: Photos, head: str
+) -> None:
+    form = multipart((head, b"YWJj"), ('name="image"; filename="a.jpg"', photos.nobody))
+    assert_error(client.post("/insert-image", **form), 422, "malformed_body")
+
+
+def test_a_part_that_is_no_field_of_a_form_is_refused(client: httpx.Client) -> None:
+    form = multipart(('name="tenant_id"', b"abc"))
+    form["content"] = form["content"].replace(b"form-data", b"attachment")
+    assert_error(client.request("GET", "/review-pending-list", **form), 422, "malformed_body")
+
+
+def test_text_in_another_encoding_is_refused_whichever_part_says_so(client: httpx.Client) -> None:
+    named = multipart(("name=_charset_", b"iso-8859-1"), ("name=tenant_id", "é".encode()))
+    latin = 'name="tenant_id"\r\nContent-Type: text/plain; charset=ISO-8859-1'
+    for form in (named, multipart((latin, "é".encode()))):
+        answer = client.request("GET", "/review-pending-list", **form)
+        assert_error(answer, 422, "malformed_body")
+
+
+def test_parts_as_clients_write_them_are_taken(client: httpx.Client, tenant: str) -> None:
+    ascii_text = 'name="tenant_id"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\n'
+    for form in (
+        multipart((f"{ascii_text}Content-Transfer-Encoding: 8bit", tenant.encode())),
+        multipart(("name=_charset_", b"UTF-8"), ("name=tenant_id", tenant.encode())),
+    ):
+        answer = client.request("GET", "/review-pending-list", **form)
+        assert (answer.status_code, answer.text) == (200, "[]")
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["multipart/form-data; boundary=limit", "multipart/form-data; boundary=other"],
+        ["multipart/form-data; boundary=other; boundary=limit"],
+        ["multipart/form-data; charset=utf-16; boundary=limit; charset=utf-8"],
+        ["multipart/form-data; boundary*=utf-8''other; boundary=limit"],
+        ["multipart/form-data; boundary=limit", "image/jpeg"],
+        ["image/jpeg", "multipart/form-data; boundary=limit"],
+    ],
+)
+def test_a_body_that_may_be_read_as_two_forms_is_refused(
+    client: httpx.Client, kinds: list[str]
+) -> None:
+    form = multipart(('name="tenant_id"', b"abc"))
+    headers = [("content-type", kind) for kind in kinds]
+    answer = client.request("GET", "/review-pending-list", content=form["content"], headers=headers)
+    assert_error(answer, 422, "malformed_body")
+
+
 def test_a_body_does_not_turn_a_deletion_to_another_tenant(
     client: httpx.Client, tenant: str, photos: Photos
 ) -> None:
@@ -217,6 +289,44 @@ def test_parameters_of_one_request_may_come_in_both_places(
     image = insert(client, tenant, photos.nobody)["image_id"]
     answer = client.request("GET", f"/image?tenant_id={tenant}", data={"image_id": image})
     assert answer.status_code == 200, answer.text
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "capitals": str.upper,
+    "braces": lambda id_: f"{{{id_}}}",
+    "a urn": lambda id_: f"urn:uuid:{id_}",
+    "no hyphens": lambda id_: id_.replace("-", ""),
+    "other hyphens": lambda id_: "-".join(id_.replace("-", "")),
+    "other digits": lambda id_: id_.translate({ord("0") + n: 0xFF10 + n for n in range(10)}),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_id_has_one_spelling(
+    client: httpx.Client, tenant: str, photos: Photos, spelling: str
+) -> None:
+    answer = insert(client, tenant, photos.astronaut)
+    respelled = SPELLINGS[spelling]
+    face, cluster = only_face(answer), only_cluster(answer)
+    ids = {"image_id": answer["image_id"], "face_id": face, "cluster_id": cluster}
+    ids |= {"to_cluster_id": cluster, "from_cluster_id": cluster, "into_cluster_id": cluster}
+    for method, path, names in BY_ID:
+        if path == "/review-pending":
+            continue
+        sent = {**{name: ids[name] for name in names}, names[-1]: respelled(ids[names[-1]])}
+        assert_error(call(client, method, path, tenant_id=tenant, **sent), 404, "not_found")
+    assert not is_gone(client, "/face", tenant_id=tenant, face_id=face)
+
+
+@pytest.mark.parametrize("prefix", ["+", "0", "-0", "%D9%A0"])
+def test_a_number_has_one_spelling(
+    client: httpx.Client, tenant: str, photos: Photos, prefix: str
+) -> None:
+    insert(client, tenant, photos.astronaut)
+    (review,) = reviews(client, tenant)
+    path = f"/review-pending?tenant_id={tenant}&review_id="
+    assert client.get(f"{path}{review['id']}").status_code == 200
+    assert_error(client.get(f"{path}{prefix}{review['id']}"), 422, "invalid_parameter")
 
 
 def test_an_image_has_one_place(client: httpx.Client, tenant: str, photos: Photos) -> None:

@@ -175,6 +175,21 @@ def test_what_cannot_be_done_in_time_is_refused_at_once(office: Office, clock: C
         pass
 
 
+async def test_slow_photos_of_small_files_do_not_shut_others_out(
+    office: Office, clock: Clock
+) -> None:
+    """By what they teach, a photo of two megabytes takes an hour."""
+    for _ in range(100):
+        for size, seconds in ((0.1, 0.001), (10, 20)):
+            with office.one(size, tenant="a") as ticket:
+                ticket.charge(seconds)
+    ordinary = {"size": 2000, "tenant": "b", "deadline": clock.now + 60}
+    with office.one(**ordinary) as ticket:
+        ticket.charge(1)
+    with office.one(**ordinary), office.one(**ordinary):
+        assert not office.refused
+
+
 async def test_the_ticket_fails_when_its_deadline_passes() -> None:
     admission = Admission(
         AdmissionLimits(1, 1, 1),

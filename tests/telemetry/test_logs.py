@@ -52,6 +52,23 @@ def test_a_text_line_begins_with_time_level_and_message_and_ends_with_the_fields
     assert line == "1970-01-01T00:00:00.042Z info    took 7 request_id=abc ms=1.5"
 
 
+@pytest.mark.parametrize(
+    "end", ["\n", "\r", "\x1b[2K", "\x85", "\u2028", "\x00", "\u202e"], ids=ascii
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_words_of_others_make_a_line_of_their_own(end: str, as_json: bool) -> None:
+    forged = f"x{end}1970-01-01T00:00:00.000Z error   forged"
+    try:
+        raise ValueError(forged)
+    except ValueError as error:
+        failure = (type(error), error, error.__traceback__)
+    record = _record("not read: %s", forged, fields={"key": forged}, exc_info=failure)
+    text = LogFormatter(as_json=as_json).format(record)
+    assert end == "\n" or end not in text
+    begun = [line for line in re.split(r"[\r\n\x85\u2028]", text) if line.startswith("1970")]
+    assert len(begun) == (0 if as_json else 1)
+
+
 def test_a_json_line_holds_the_same_and_the_logger() -> None:
     record = _record("took %d", 7, fields={"request_id": "abc", "status": 200})
     assert json.loads(LogFormatter(as_json=True).format(record)) == {
@@ -69,8 +86,8 @@ def test_a_traceback_follows_a_text_line() -> None:
         LogFormatter(as_json=False).format(_record("no", exc_info=_failure())).split("\n")
     )
     assert head.endswith("info    no")
-    assert trace[0] == "Traceback (most recent call last):"
-    assert trace[-1] == "ValueError: broken"
+    assert trace[0] == "  Traceback (most recent call last):"
+    assert trace[-1] == "  ValueError: broken"
 
 
 def test_a_traceback_stays_within_a_json_line() -> None:

@@ -14,7 +14,7 @@ import stat
 import struct
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,8 @@ _LONGEST_ADDRESS = 103
 _SOCKET = ".s.PGSQL.65535"
 _PREFIX = "facette-"
 _PRIVATE = 0o700
+# Of the environment; besides those that begin with LC_.
+_PASSED_ON = {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "TZDIR"}
 # An access control list of Linux, as its extended attribute holds it: a version, then tag,
 # permissions and account of each entry (linux/posix_acl_xattr.h).
 _LIST = "system.posix_acl_access"
@@ -66,8 +68,11 @@ class ServerAccount:
 
     @property
     def of_process(self) -> dict[str, Any]:
-        """Arguments of `subprocess` that make a process the account's, and its files private."""
-        mine: dict[str, Any] = {"umask": 0o077}
+        """Arguments of `subprocess` that make a process the account's, and its files private.
+
+        Of the environment, which holds the service's secrets, it gets what PostgreSQL heeds.
+        """
+        mine: dict[str, Any] = {"umask": 0o077, "env": _passed_on(os.environ)}
         if not self.is_own:
             mine |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return mine
@@ -195,6 +200,15 @@ def _is_safe(place: Path) -> bool:
     is_open = bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
     is_sticky = bool(found.st_mode & stat.S_ISVTX)
     return found.st_uid in (0, os.geteuid()) and (is_sticky or not is_open)
+
+
+def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say where programs, libraries and files are, and which locale holds."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _PASSED_ON or name.startswith("LC_")
+    }
 
 
 def _made(name: str) -> pwd.struct_passwd:

@@ -164,7 +164,7 @@ class Cluster:
 
     def was_shut_down(self) -> bool:
         """Whether the server that ran last wrote everything down and stopped in order."""
-        found = self.run("pg_controldata", "-D", self.folder, env={**os.environ, "LC_ALL": "C"})
+        found = self.run("pg_controldata", "-D", self.folder, locale="C")
         lines = found.decode(errors="replace").splitlines()
         states = [line for line in lines if line.startswith("Database cluster")]
         return any(state.partition(":")[2].strip() in _SHUT_DOWN for state in states)
@@ -215,20 +215,25 @@ class Cluster:
         elif self.socket_dir != self.folder:
             remove_socket_folder(self.socket_dir, self.account)
 
-    def run(self, program: str, *arguments: str | Path, env: dict[str, str] | None = None) -> bytes:
+    def run(self, program: str, *arguments: str | Path, locale: str | None = None) -> bytes:
         """Run one of PostgreSQL's programs to its end; what it writes to its standard output.
+
+        Args:
+            locale: of its words, instead of the environment's.
 
         Raises:
             subprocess.CalledProcessError: it failed; it has what the program said.
         """
+        of_process = self.account.of_process
+        if locale is not None:
+            of_process["env"]["LC_ALL"] = locale
         ended: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603
             [programs() / program, *arguments],
             cwd=self.folder,
-            env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
-            **self.account.of_process,
+            **of_process,
         )
         return ended.stdout
 

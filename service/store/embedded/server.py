@@ -94,8 +94,14 @@ def _start(cluster: Cluster) -> None:
 
 @contextmanager
 def _exclusive(lock_file: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends."""
-    with lock_file.open("a+") as stream:
+    """Hold a lock that ends with this process, however it ends.
+
+    Whoever can open the file can hold the lock: no other account may.
+    """
+    handle = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "a+") as stream:
+        if os.fstat(handle).st_uid == os.geteuid():
+            os.fchmod(handle, 0o600)  # an earlier release let everybody read it
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -111,13 +111,18 @@ def found(row: asyncpg.Record | None, kind: str) -> asyncpg.Record:
 def known_uuid(value: str, kind: str) -> UUID:
     """Parse an id. Ids are opaque to callers, so a malformed one is an id that does not exist.
 
+    So is another spelling of an id: a gateway that authorises by ids compares them as text.
+
     Raises:
         NotFoundError: the text is no UUID.
     """
     try:
-        return UUID(value)
+        found = UUID(value)
     except ValueError:
         raise NotFoundError(kind) from None
+    if str(found) != value:
+        raise NotFoundError(kind)
+    return found
 
 
 def _stored_face(row: asyncpg.Record) -> StoredFace:

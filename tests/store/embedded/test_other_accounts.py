@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import pwd
@@ -296,6 +297,34 @@ def test_a_data_folder_of_another_account_is_not_used() -> None:
         ):
             pass
         assert theirs.owner() == OTHER
+
+
+def test_the_account_of_the_database_gets_no_secret_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secrets = {name: f"secret-{name}" for name in ("FACETTE_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY")}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    with open_folder() as folder, embedded_server(folder, SMALL):
+        server = psutil.Process(int((folder / "postgres/postmaster.pid").read_text().split()[0]))
+        assert server.environ()["PATH"] == os.environ["PATH"]
+        for process in (server, *server.children()):
+            assert not set(secrets) & set(process.environ())
+
+
+def test_it_cannot_hold_the_lock_by_which_one_service_uses_a_folder() -> None:
+    with open_folder() as folder:
+        lock = folder / "postgres.lock"
+        folder.chmod(0o755)
+        lock.touch(mode=0o644)  # as an earlier release left it
+        with embedded_server(folder, SMALL):
+            pass
+
+        def hold() -> None:
+            with lock.open() as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        assert "PermissionError" in as_other(hold)
 
 
 def test_a_folder_with_other_files_is_not_taken_over() -> None:
