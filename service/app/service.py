@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.auth import TokenGuard
 from service.api.boundary import Boundary
-from service.api.door import Door
+from service.api.limiter import InFlightLimiter
 from service.api.routes import build_routes, caller_routes, operations_routes
 from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
@@ -68,7 +68,7 @@ class Service:
         self._load = load
         self._metrics = Metrics()
         self._generations: Generations[ApiServices] = Generations(self._tidy_up)
-        self._doors: Kept[Door] = Kept()
+        self._limiters: Kept[InFlightLimiter] = Kept()
         self._admissions: Kept[Admission] = Kept()
         self._sweeps = SweepSchedule(
             on_swept=self._count_swept, on_failure=self._metrics.sweep_failures.inc
@@ -263,7 +263,7 @@ class Service:
             recognize=Recognize(analyzer, space=space, dimension=facts.dimension),
             curate=Curate(repository, blobs, on_orphans=metrics.orphan_blobs.inc),
             guard=TokenGuard(config.auth.token),
-            door=self._door(config),
+            limiter=self._limiter(config),
             admission=self._admission(config, engine),
             metrics=metrics,
             upload_timeout_s=server.upload_timeout_s,
@@ -276,7 +276,7 @@ class Service:
         self._metrics.swept_blobs.inc(swept.removed)
         self._metrics.last_sweep.set(time())
 
-    def _door(self, config: Config) -> Door:
+    def _limiter(self, config: Config) -> InFlightLimiter:
         server = config.server
         # One process has room for the largest body, however many share the limit.
         most_bytes = min(server.max_bytes_in_flight, server.max_body_bytes)
@@ -286,9 +286,9 @@ class Service:
             server.max_body_bytes,
         )
         requests, in_flight, body = numbers
-        return self._doors.of(
+        return self._limiters.of(
             numbers,
-            lambda: Door(
+            lambda: InFlightLimiter(
                 max_requests=requests,
                 max_bytes=in_flight,
                 max_body_bytes=body,
