@@ -25,28 +25,28 @@ class MethodNotAllowedError(errors.FacetteError):
 
 
 class MalformedRequestError(errors.InputError):
-    """What came is no HTTP/1.1, or may be read in more than one way."""
+    """The request is not HTTP/1.1, or it is ambiguous."""
 
     code = "malformed_request"
 
     def __init__(self) -> None:
-        super().__init__("This is not a request of HTTP/1.1 that can be read in one way alone.")
+        super().__init__("The request is not HTTP/1.1, or it can be read in more than one way.")
 
 
 class HeadTooLargeError(errors.InputError):
-    """A request's head has more bytes or headers than the limit."""
+    """The head of a request has more bytes or headers than the limit."""
 
     code = "head_too_large"
 
 
 class PipelineTooLongError(errors.InputError):
-    """More was sent behind a request that is not answered yet than may wait."""
+    """The client pipelined more bytes behind an unanswered request than the limit."""
 
     code = "pipeline_too_long"
 
 
 class HeadTimeoutError(errors.InputError):
-    """A request's head was begun, and did not end in time."""
+    """The head of a request did not arrive completely in time."""
 
     code = "head_timeout"
 
@@ -54,7 +54,7 @@ class HeadTimeoutError(errors.InputError):
         super().__init__("The head of the request took too long to arrive.")
 
 
-# The first class in an error's own line of ancestors decides.
+# The first class in the MRO of an error that stands here decides.
 STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
     {
         MalformedRequestError: 400,
@@ -88,7 +88,7 @@ def status_of(error: errors.FacetteError) -> int:
 
 
 def routing_error(status: int) -> errors.FacetteError:
-    """The error for a request that no route takes, by the router's status."""
+    """The error of a request that matches no route, from the status of the router."""
     if status == 405:
         return MethodNotAllowedError("This route does not take that method.")
     return RouteNotFoundError("There is no such route; see the README for the list.")
@@ -97,9 +97,9 @@ def routing_error(status: int) -> errors.FacetteError:
 def error_response(
     error: errors.FacetteError, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer to an error: a stable code and one sentence; `detail` is for older clients."""
+    """The response to an error: a stable code and one sentence; `detail` is for older clients."""
     status = status_of(error)
-    # An internal error's text may hold a path or a driver's words.
+    # The text of an internal error may contain a path or the text of a driver.
     message = "Something went wrong inside the service." if status == 500 else error.message
     answer = Json(
         {"error": {"code": error.code, "message": message}, "detail": message}, status_code=status

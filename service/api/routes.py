@@ -81,15 +81,15 @@ class _Endpoint:
 
 
 async def _guarded(lease: Lease, handlers: Mapping[str, Handler], request: Request) -> Response:
-    """Token and room first; only then is the body read."""
+    """Check the token and take a permit before the body is read."""
     with lease() as api:
         api.guard.check(request.headers)
         handler = handlers["GET" if request.method == "HEAD" else request.method]
         call = Call.of(request, api.request_timeout_s)
-        with api.door.enter(call.body_bytes, call.tenant) as visit:
+        with api.limiter.acquire(call.body_bytes, call.tenant) as permit:
             async with parameters(request, call, api.upload_timeout_s) as given:
                 if tenant := given.optional("tenant_id"):
-                    visit.belongs_to(tenant)
+                    permit.assign_to(tenant)
                 return await handler(api, given)
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from service.api.auth import TokenGuard
-from service.api.door import Door
+from service.api.limiter import InFlightLimiter
 from service.batching import Admission
 from service.telemetry import Metrics
 from service.usecases.curate import Curate
@@ -23,7 +23,7 @@ class ApiServices:
     recognize: Recognize
     curate: Curate
     guard: TokenGuard
-    door: Door
+    limiter: InFlightLimiter
     admission: Admission
     metrics: Metrics
     upload_timeout_s: float

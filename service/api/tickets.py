@@ -1,4 +1,4 @@
-"""Work for the models: a ticket for as long as somebody waits for it."""
+"""Tickets of requests that run models: each is valid while its client is connected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.batching import Ticket
 
 
 class CostClass(StrEnum):
-    """What is done with an image, by which admission predicts its cost."""
+    """What a request does with an image, from which admission predicts the cost of the request."""
 
     PHOTO = "photo"
     CROP = "crop"
@@ -25,15 +25,15 @@ class CostClass(StrEnum):
 async def ticket_for(
     api: ApiServices, given: Parameters, cost_class: CostClass, tenant: str, size_bytes: int
 ) -> AsyncIterator[Ticket]:
-    """A ticket for one image; it is withdrawn when the client hangs up.
+    """Admit a request for one image; its ticket is withdrawn when the client hangs up.
 
     Args:
-        cost_class: what is done with the image.
-        tenant: whose turn it takes.
-        size_bytes: of the image file.
+        cost_class: what the request does with the image.
+        tenant: the tenant whose share of the service the request uses.
+        size_bytes: the size of the image file.
 
     Raises:
-        OverloadedError, DeadlineError: it is not taken.
+        OverloadedError, DeadlineError: the request is not admitted.
     """
     call = given.call
     with api.admission.admit(
@@ -47,7 +47,7 @@ async def ticket_for(
 
 
 async def _withdraw_when_gone(receive: Receive, ticket: Ticket, api: ApiServices) -> None:
-    """The body was read to its end, so what comes next can only be that the client has gone."""
+    """Wait for the next message: the body was read to its end, so it can only be a disconnect."""
     await receive()
     api.metrics.clients_gone.inc()
     ticket.withdraw()

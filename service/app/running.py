@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import time
 
 from service.api.auth import TokenGuard
-from service.api.door import Door
+from service.api.limiter import InFlightLimiter
 from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
 from service.api.tickets import CostClass
@@ -69,7 +69,7 @@ class Running:
         self._generations = generations
         self._exposition = exposition
         self._check_serving = check_serving
-        self._doors: Kept[Door] = Kept()
+        self._limiters: Kept[InFlightLimiter] = Kept()
         self._admissions: Kept[Admission] = Kept()
         self._indexer = Indexer(
             database,
@@ -173,7 +173,7 @@ class Running:
             recognize=Recognize(analyzer, space=space, dimension=facts.dimension),
             curate=Curate(repository, blobs, on_orphans=metrics.orphan_blobs.inc),
             guard=TokenGuard(config.auth.token),
-            door=self._door(config),
+            limiter=self._limiter(config),
             admission=self._admission(config, engine),
             metrics=metrics,
             upload_timeout_s=server.upload_timeout_s,
@@ -186,7 +186,7 @@ class Running:
         self._metrics.swept_blobs.inc(swept.removed)
         self._metrics.last_sweep.set(time())
 
-    def _door(self, config: Config) -> Door:
+    def _limiter(self, config: Config) -> InFlightLimiter:
         server = config.server
         # Each process admits one body of the largest size, whatever its share of the limit is.
         most_bytes = min(server.max_bytes_in_flight, server.max_body_bytes)
@@ -196,9 +196,9 @@ class Running:
             server.max_body_bytes,
         )
         requests, in_flight, body = numbers
-        return self._doors.of(
+        return self._limiters.of(
             numbers,
-            lambda: Door(
+            lambda: InFlightLimiter(
                 max_requests=requests,
                 max_bytes=in_flight,
                 max_body_bytes=body,

@@ -1,4 +1,4 @@
-"""Micro-batching: many callers, few workers, one call for what waits together."""
+"""Micro-batching: items of concurrent callers run in shared calls, on a bounded pool of workers."""
 
 from service.batching.admission import Admission, AdmissionLimits
 from service.batching.batcher import BatchPolicy, BatchReport, BatchSizeError, MicroBatcher

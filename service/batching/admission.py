@@ -1,4 +1,4 @@
-"""Whether a request is taken: by predicted cost, by tenant, by its deadline; before any work."""
+"""Admission control: refuses a request before any work, by predicted cost, tenant and deadline."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from service.batching.fit import LinearFit
 from service.batching.ticket import Priority, Ticket
 from service.domain.errors import DeadlineError, OverloadedError
 
-# Requests that are taken whatever their predicted cost, for each worker: a few slow callers are
-# no overload.
-ALWAYS_TAKEN = 16
-# Waiting that does not fall below half of the limit for so long is no burst any more.
-STANDING_AFTER_S = 0.5
-_FORGET = 0.01
+# Requests in progress, per worker, up to which the predicted cost is ignored: a few slow requests
+# are no overload.
+MIN_REQUESTS_PER_WORKER = 16
+# The longest time for which a backlog counts as a burst. After that it is a standing queue.
+MAX_BURST_S = 0.5
+_COST_DECAY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """Seconds of predicted waiting beyond which a request is refused.
+    """The longest predicted queue delays, in seconds, with which a request is still admitted.
 
-    max_wait_s: in a burst. standing_wait_s: once the waiting stands. bulk_wait_s: for bulk.
+    max_wait_s: during a burst.
+    standing_wait_s: in a standing queue.
+    bulk_wait_s: for a request of bulk priority.
     """
 
     max_wait_s: float
@@ -35,19 +37,21 @@ class AdmissionLimits:
 
 
 class Admission:
-    """Hands out tickets while the predicted work in progress is within the limits.
+    """Issues tickets while the predicted cost of all requests in progress is within the limits.
 
-    A request's cost in worker seconds is predicted from the size of its body, by a fit over what
-    earlier requests of its cost class took. Work is limited to what keeps the workers busy for
-    `max_wait_s`; once waiting has stood above half of `standing_wait_s` for half a second, only to
-    `standing_wait_s`: a burst is taken, lasting overload is refused before everybody is late
-    (the idea of CoDel, Nichols and Jacobson, 2012). Active tenants share the limit equally.
+    The cost of a request is predicted in worker seconds, from the size of its body, by a linear fit
+    over earlier requests of the same cost class. The backlog is the sum of these costs. It may keep
+    the workers busy for `max_wait_s`. A backlog that stays above half of `standing_wait_s` for
+    longer than `MAX_BURST_S` is a standing queue, and may keep them busy for `standing_wait_s`
+    only. So a burst is admitted, and lasting overload is refused before every request is late.
+    CoDel (Nichols and Jacobson, 2012) makes the same distinction. Active tenants share the limit
+    equally.
 
     Args:
-        first_guesses_s: every cost class by name, with what a request of it is taken to cost until
-            the first one was measured, in worker seconds.
-        on_refusal: told the reason of each refusal: backlog, tenant or deadline.
-        on_backlog: told the predicted worker seconds of what is in progress whenever they change.
+        first_guesses_s: the name of each cost class, and the cost in worker seconds that predicts
+            its requests until the first one has been measured.
+        on_refusal: called with the reason of each refusal: `backlog`, `tenant` or `deadline`.
+        on_backlog: called with the backlog in worker seconds after each change.
     """
 
     def __init__(
@@ -66,53 +70,53 @@ class Admission:
         self._on_refusal = on_refusal
         self._on_backlog = on_backlog
         self._first_guesses_s = dict(first_guesses_s)
-        self._fits = {name: LinearFit(_FORGET) for name in first_guesses_s}
+        self._fits = {name: LinearFit(_COST_DECAY) for name in first_guesses_s}
         self._backlog_s = dict.fromkeys(Priority, 0.0)
         self._open = 0
         self._low_at = -math.inf
 
     @property
     def backlog_s(self) -> float:
-        """Predicted worker seconds of everything in progress."""
+        """Predicted worker seconds of all requests in progress."""
         return sum(self._backlog_s.values())
 
     def admit(
         self, cost_class: str, size_bytes: int, *, tenant: str, priority: Priority, deadline: float
     ) -> Admitted:
-        """A context that holds the ticket of a request while it is in progress.
+        """Admit a request: a context that yields its ticket, and counts its cost until it ends.
 
         Args:
-            cost_class: one of those that the first guesses name.
-            size_bytes: of the body.
-            tenant: whose lane it takes; callers without one share a lane.
-            deadline: `time.monotonic()` by which it must be answered.
+            cost_class: a name in the first guesses.
+            size_bytes: the size of the body.
+            tenant: the name of the request's lane. Requests without a tenant share a lane.
+            deadline: the `time.monotonic()` by which the request must be answered.
 
         Raises:
-            OverloadedError: there is too much work already.
-            DeadlineError: with what its lane has in progress it takes longer than it has.
+            OverloadedError: the request would exceed the limit, or its tenant's share of it.
+            DeadlineError: the request would take longer than the time left, after the backlog of
+                its lane; never for the only request of a lane.
         """
         now = time.monotonic()
         cost_s = self._predict(cost_class, size_bytes)
         lane = self._fair.lane(tenant)
-        ahead_s = lane.backlog_s / self._workers
-        # A lane's only request is never refused: a prediction that slow photos of others have
-        # spoiled is mended by requests that are taken, and by nothing else.
-        if lane.open and deadline - now < ahead_s + cost_s / self._workers:
+        # The only request of a lane is admitted: slow photos of others may have spoiled the
+        # prediction, and only admitted requests correct it.
+        if lane.open and deadline - now < (lane.backlog_s + cost_s) / self._workers:
             self._on_refusal("deadline")
-            raise DeadlineError("The request cannot be done in the time it was given.")
-        sharers = self._fair.active + (not self._fair.is_active(tenant))
+            raise DeadlineError("The request cannot be done before its deadline.")
+        lanes = self._fair.active + (not self._fair.is_active(tenant))
         limit_s = self._limit_s(priority, now) * self._workers
-        before_s = self._backlog_s[Priority.INTERACTIVE]
+        ahead_s = self._backlog_s[Priority.INTERACTIVE]
         if priority is Priority.BULK:
-            before_s += self._backlog_s[Priority.BULK]
-        always = ALWAYS_TAKEN * self._workers
-        few = self._open < always or lane.open < max(1, always // sharers)
-        mine_s = before_s if sharers == 1 else lane.backlog_s
-        if not few and mine_s + cost_s > limit_s / sharers:
-            self._on_refusal("backlog" if sharers == 1 else "tenant")
+            ahead_s += self._backlog_s[Priority.BULK]
+        min_requests = MIN_REQUESTS_PER_WORKER * self._workers
+        has_few = self._open < min_requests or lane.open < max(1, min_requests // lanes)
+        own_s = ahead_s if lanes == 1 else lane.backlog_s
+        if not has_few and own_s + cost_s > limit_s / lanes:
+            self._on_refusal("backlog" if lanes == 1 else "tenant")
             raise OverloadedError(
                 "The service is working at its limit; try again shortly.",
-                retry_after_s=max(1, math.ceil(before_s / self._workers)),
+                retry_after_s=max(1, math.ceil(ahead_s / self._workers)),
             )
         return Admitted(self, cost_class, size_bytes, cost_s, tenant, priority, deadline)
 
@@ -123,12 +127,12 @@ class Admission:
     def _limit_s(self, priority: Priority, now: float) -> float:
         if priority is Priority.BULK:
             return self._limits.bulk_wait_s
-        if self._is_low() or now - self._low_at <= STANDING_AFTER_S:
+        if self._is_low() or now - self._low_at <= MAX_BURST_S:
             return self._limits.max_wait_s
         return min(self._limits.standing_wait_s, self._limits.max_wait_s)
 
     def _is_low(self) -> bool:
-        """Whether what waits is below half of the limit for waiting that stands."""
+        """Whether the interactive backlog is at most half of the limit for a standing queue."""
         half_s = 0.5 * self._limits.standing_wait_s * self._workers
         return self._backlog_s[Priority.INTERACTIVE] <= half_s
 
@@ -148,7 +152,7 @@ class Admission:
         self._open += 1 if seconds > 0 else -1
         ticket.lane.add_backlog(seconds)
         self._backlog_s[ticket.priority] += seconds
-        if not self._open:  # sums of floats that do not come out even
+        if not self._open:  # the sums have accumulated rounding errors
             self._backlog_s = dict.fromkeys(Priority, 0.0)
         if was_low or self._is_low():
             self._low_at = time.monotonic()
@@ -156,7 +160,7 @@ class Admission:
 
 
 class Admitted:
-    """A place in the work in progress; entering it begins the request."""
+    """An admitted request: it is in progress from entering the context to leaving it."""
 
     __slots__ = (
         "_admission", "_ticket", "_timer", "cost_class", "cost_s", "deadline", "priority",

@@ -1,4 +1,4 @@
-"""One stage of work: single items in, batches through a function, single results out."""
+"""A stage of a pipeline: takes single items, runs them in batches, returns single results."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from service.domain.errors import StoppingError
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Share by which each gap between two items counts in the mean gap.
-_NEW_GAP = 0.1
+# The weight of the latest gap between two items in the moving average of the gaps.
+_GAP_WEIGHT = 0.1
+# The gap between two items before any was measured, and the longest that is taken into account.
+_MAX_GAP_S = 1.0
 
 
 def share_of(waiting_cost: int, idle: int, workers: int) -> int:
-    """What one of `idle` free workers takes of what waits.
+    """The largest batch, by cost, that one of `idle` free workers takes from a queue.
 
-    Free workers share it: two half batches side by side end sooner than a whole one. The last
-    free one leaves a third to the next that will be free, which then need not wait for new
-    requests to arrive.
+    Free workers share the queue evenly, because two half batches in parallel end sooner than one
+    whole batch. The last free worker takes two thirds of the queue. The worker that is free next
+    then finds items, and need not wait for new requests.
     """
     if idle > 1 or workers == 1:
         return -(-waiting_cost // idle)
@@ -36,20 +38,20 @@ def share_of(waiting_cost: int, idle: int, workers: int) -> int:
 
 
 class BatchSizeError(RuntimeError):
-    """The batch function returned another number of results than it was given items."""
+    """The batch function returned more or fewer results than it got items."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """How a stage forms its batches.
 
-    max_batch_cost: the cost at which a batch is full; an item that costs more runs alone.
-    max_queue_delay_s: how long the oldest item may wait for a batch to fill.
-    max_queue_size: items that may wait; further callers wait to enqueue.
-    latency_objective_s: how long an item may take in the stage, waiting and running: a batch is
-        made no larger than the fit of its duration, t = a n + b over what was measured, allows,
-        and waits for company while the next item is expected within b and the objective leaves
-        room. 0 for batches up to the largest cost.
+    max_batch_cost: the cost at which a batch is full. An item that costs more runs alone.
+    max_queue_delay_s: how long the oldest item may wait for its batch to fill.
+    max_queue_size: the capacity of the queue. Callers beyond it wait to enqueue.
+    latency_objective_s: how long an item may take in the stage, from its arrival to its result. A
+        fit of measured durations, t = a n + b, limits the size of each batch accordingly. A batch
+        that is not full waits for the next item while the mean gap between items is below b and
+        the objective is still met. 0 for no objective.
     """
 
     max_batch_cost: int = 1
@@ -59,20 +61,24 @@ class BatchPolicy:
 
     def __post_init__(self) -> None:
         if self.max_batch_cost < 1 or self.max_queue_size < 1:
-            raise ValueError("batch cost and queue size start at 1")
+            raise ValueError("the batch cost and the queue size must be at least 1")
         if self.max_queue_delay_s < 0 or self.latency_objective_s < 0:
-            raise ValueError("the queue delay and the latency objective start at 0")
+            raise ValueError("the queue delay and the latency objective must be at least 0")
 
 
-_ONE_BY_ONE = BatchPolicy()
+_DEFAULT_POLICY = BatchPolicy()
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What one dispatched batch was like; durations in seconds.
+    """Measurements of one batch.
 
-    queued_s: how long its oldest item had waited. failed: items that ended in an error.
-    waiting: items in the stage's queue when the batch had run.
+    stage: the name of the stage.
+    size, cost: the number of its items, and the sum of their costs.
+    queued_s: the queue delay of its oldest item, in seconds.
+    run_s: the duration of the call, in seconds.
+    failed: the number of items that ended in an error.
+    waiting: the number of items in the queue at the end of the call.
     """
 
     stage: str
@@ -99,7 +105,7 @@ class _Batch(Generic[T, R]):
             self.outcomes = self.owner._outcomes(
                 [entry.item for entry in self.entries], alone=self.alone
             )
-        except BaseException as error:  # a thread must never leave its callers waiting
+        except BaseException as error:  # else the callers would wait for ever
             self.outcomes = [error] * len(self.entries)
         self.run_s = time.perf_counter() - started
 
@@ -116,24 +122,24 @@ class _Batch(Generic[T, R]):
 class MicroBatcher(Generic[T, R]):
     """Groups the items of concurrent callers into calls of one batch function.
 
-    A batch is formed when a worker is free to run it, from what waits at that moment, shared among
-    all workers that are free: a lone item waits for company only where the policy says so. The
-    ticket's order decides who is in it. Items whose caller has gone, or whose deadline cannot be
-    met any more, are skipped. When a batch fails its items are run one by one, so that only the
-    poisonous one fails.
+    A batch is formed at the moment when a worker is free to run it, from the items in the queue at
+    that moment. Free workers share the queue. An item waits for others only if the policy asks for
+    it. The order of the tickets decides which items go first. Items whose caller has left, or whose
+    deadline can no longer be met, are dropped. If a batch fails, its items are run again one by
+    one, so that only the item that caused the failure fails.
 
     Args:
-        function: takes a list of items, returns their results in order; a result that is an
-            exception is the error of its item alone. It runs in a worker thread, possibly in
-            several at once.
-        pool: the workers, shared with other stages.
-        name: the stage's name in reports.
+        function: takes a list of items and returns their results in the same order. A result that
+            is an exception fails its item alone. Several worker threads may call the function at
+            the same time.
+        pool: the workers, which other stages share.
+        name: the name of the stage in reports.
         policy: how batches are formed.
-        alone: does what `function` does, for one item while no other worker has anything to do.
-        cost: an item's cost, 1 by default.
-        after_s: how long what follows this stage takes an item at least, in seconds.
+        alone: replaces `function` for a single item while all workers are free.
+        cost: returns the cost of an item; 1 by default.
+        after_s: returns the least time in seconds that an item takes after this stage.
         report: called on the event loop after each batch.
-        on_abandoned: told `gone` or `deadline` for each item that was skipped.
+        on_abandoned: called with `gone` or `deadline` for each dropped item.
     """
 
     def __init__(
@@ -142,7 +148,7 @@ class MicroBatcher(Generic[T, R]):
         *,
         pool: WorkerPool,
         name: str,
-        policy: BatchPolicy = _ONE_BY_ONE,
+        policy: BatchPolicy = _DEFAULT_POLICY,
         alone: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         cost: Callable[[T], int] = lambda _: 1,
         after_s: Callable[[], float] = lambda: 0.0,
@@ -160,14 +166,14 @@ class MicroBatcher(Generic[T, R]):
         self._report = report
         self._room = Gate(policy.max_queue_size)
         self._queue: FairQueue[T, R] = FairQueue(self._needed_s, self._room.leave, on_abandoned)
-        self._anyone = free_ticket()
+        self._free_ticket = free_ticket()
         self._timer: asyncio.TimerHandle | None = None
         self._pending = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
         self._last_at = 0.0
-        self._gap_s = 1.0
+        self._gap_s = _MAX_GAP_S
         pool.register(self)
 
     async def submit(self, item: T, ticket: Ticket | None = None) -> R:
@@ -175,13 +181,14 @@ class MicroBatcher(Generic[T, R]):
 
         Raises:
             StoppingError: the batcher is draining.
-            WithdrawnError, DeadlineError: the ticket's caller has gone, or its time is too short.
+            WithdrawnError: the caller of the ticket has left.
+            DeadlineError: the item cannot be done before the deadline of the ticket.
             BatchSizeError: the function returned a wrong number of results.
-            Exception: whatever the function raised for this item alone.
+            Exception: the function raised it for this item.
         """
         if self._closing:
             raise StoppingError("The service is shutting down.")
-        ticket = ticket or self._anyone
+        ticket = ticket or self._free_ticket
         cost = self._cost(item)
         now = time.perf_counter()
         ticket.check(self._needed_s(cost))
@@ -190,7 +197,7 @@ class MicroBatcher(Generic[T, R]):
         self._pool.step_began(ticket)
         try:
             await self._room.enter(ticket)
-            self._gap_s += _NEW_GAP * (min(1.0, now - self._last_at) - self._gap_s)
+            self._gap_s += _GAP_WEIGHT * (min(_MAX_GAP_S, now - self._last_at) - self._gap_s)
             self._last_at = now
             future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
             self._queue.append(Entry(item, cost, ticket, future, now))
@@ -202,7 +209,7 @@ class MicroBatcher(Generic[T, R]):
                 self._idle.set()
 
     async def submit_all(self, items: Sequence[T], ticket: Ticket | None = None) -> list[R]:
-        """Run several items, as far as possible together; the first error cancels the rest."""
+        """Run several items and return their results in order; the first error cancels the rest."""
         if not items:
             return []
         if len(items) == 1:
@@ -216,21 +223,21 @@ class MicroBatcher(Generic[T, R]):
 
     @property
     def waiting(self) -> int:
-        """Items in the queue whose caller is still there."""
+        """The number of items in the queue, without those whose caller has left."""
         return sum(1 for _ in self._queue.alive())
 
     def needed_s(self) -> float:
-        """How long one item of this stage and all that follows takes at least, as measured."""
+        """The least time in seconds that an item of cost 1 takes from this stage to the last."""
         return self._needed_s(1)
 
     async def drain(self) -> None:
-        """Refuse new items and wait until every accepted one has its result."""
+        """Refuse new items, and wait until every accepted item has its result."""
         self._closing = True
         self._pool.dispatch()
         await self._idle.wait()
 
     def drop_over(self) -> None:
-        """Drop the items that nobody waits for, or that are too late; called by the pool."""
+        """Drop items that failed or are too late; called by the pool."""
         self._queue.drop_over()
 
     def urgency(self) -> Order | None:
@@ -238,10 +245,7 @@ class MicroBatcher(Generic[T, R]):
         return self._queue.urgency()
 
     def take(self, idle: int) -> _Batch[T, R] | None:
-        """Form the next batch; called by the pool when `idle` workers are free.
-
-        What waits is spread over them: two half batches side by side end sooner than a whole one.
-        """
+        """Form the next batch; called by the pool when `idle` workers are free."""
         now = time.perf_counter()
         costs = [entry.cost for entry in self._queue.alive()]
         if not costs:
@@ -265,15 +269,15 @@ class MicroBatcher(Generic[T, R]):
         if policy.latency_objective_s and self.fit.observed:
             left = policy.latency_objective_s - (now - self._queue.oldest())
             limit = min(limit, self.fit.largest(left))
-        waited_for_a_full_one = policy.max_queue_delay_s or (
+        has_waited = policy.max_queue_delay_s or (
             policy.latency_objective_s and waiting_cost >= policy.max_batch_cost
         )
-        if not waited_for_a_full_one:
+        if not has_waited:
             limit = min(limit, share_of(waiting_cost, idle, self._pool.workers))
         return limit
 
     def _remaining_delay(self, waiting_cost: int, now: float) -> float:
-        """How much longer to wait for company, in seconds."""
+        """The time in seconds for which a batch still waits for more items."""
         policy = self._policy
         if self._closing or waiting_cost >= policy.max_batch_cost:
             return 0.0
@@ -282,7 +286,7 @@ class MicroBatcher(Generic[T, R]):
             return policy.max_queue_delay_s - waited
         if not policy.latency_objective_s:
             return 0.0
-        # Company saves a call's fixed time; waiting for it must take less than that.
+        # One more item saves the fixed time of a call, so waiting for it must take less.
         slope, fixed = self.fit.terms()
         if self._gap_s >= fixed:
             return 0.0
@@ -313,7 +317,7 @@ class MicroBatcher(Generic[T, R]):
         failed = 0
         for entry, outcome in zip(batch.entries, batch.outcomes, strict=True):
             failed += isinstance(outcome, BaseException)
-            if entry.future.done():  # the caller left while the batch ran
+            if entry.future.done():  # the caller has left
                 continue
             if isinstance(outcome, StopIteration):  # a future refuses to carry one
                 entry.future.set_exception(RuntimeError(f"stage {self.name}: {outcome!r}"))
@@ -321,7 +325,7 @@ class MicroBatcher(Generic[T, R]):
                 entry.future.set_exception(own_instance(outcome))
             else:
                 entry.future.set_result(outcome)
-        if not failed and not batch.alone:  # alone is another function
+        if not failed and not batch.alone:  # the fit is that of `function`
             self.fit.observe(cost, batch.run_s)
         self._report(
             BatchReport(

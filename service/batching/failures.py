@@ -1,7 +1,7 @@
-"""One failure that several callers are told of: each gets an exception of its own.
+"""Copies of exceptions, so that each of several callers raises an instance of its own.
 
-Whoever raises an exception adds to its traceback, its context and its notes. Callers that share an
-instance would see each other's, and one that is kept would grow with every use.
+To raise an exception changes its traceback and its context. Callers that share an instance would
+see each other's frames, and the traceback of a stored instance would grow with every use.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ E = TypeVar("E", bound=BaseException)
 
 
 def own_instance(error: E) -> E:
-    """An exception of the same type, message, attributes, cause and traceback as another.
+    """A copy of an exception: type, message, attributes, notes, cause, context and traceback.
 
-    The constructor of a class in Python is not called: what it takes need not be what `args` holds.
-    An exception that cannot be made without it is returned itself.
+    The copy is made without the `__init__` of a Python class, whose parameters are unknown here. An
+    exception that cannot be made that way is returned itself.
     """
     kind = type(error)
     try:
-        # OSError keeps the name of its file out of `args`, but not out of this.
+        # Unlike `args`, these arguments include the file name of an OSError.
         args: tuple[object, ...] = error.__reduce__()[1]  # type: ignore[assignment]
         copy = kind.__new__(kind, *args)
         if not isinstance(kind.__init__, FunctionType):
             kind.__init__(copy, *args)
-    except Exception:  # better shared than lost
+    except Exception:  # a shared exception is better than none
         return error
     copy.args = error.args
     copy.__dict__.update(error.__dict__)

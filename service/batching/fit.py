@@ -1,28 +1,29 @@
-"""How long a batch takes by its size: an online fit t = a n + b."""
+"""An online linear fit of durations by size: t = a n + b."""
 
 from __future__ import annotations
 
 
 class LinearFit:
-    """Least squares over what was observed, the recent counting more.
+    """Least squares with exponentially decaying weights.
 
-    Neither term goes below zero. Until two sizes were seen, time is taken as proportional to size.
+    Neither term is negative. While all observations are of one size, the duration is taken as
+    proportional to the size.
 
     Args:
-        forget: share by which each new observation makes the older ones count less.
+        decay: the share of its weight that an observation loses with each later observation.
     """
 
-    def __init__(self, forget: float = 0.02) -> None:
-        self._keep = 1.0 - forget
+    def __init__(self, decay: float = 0.02) -> None:
+        self._keep = 1.0 - decay
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
 
     @property
     def observed(self) -> bool:
-        """Whether there is anything to predict from."""
+        """Whether there was any observation."""
         return self._weight > 0.0
 
     def observe(self, size: float, seconds: float) -> None:
-        """Add one observation."""
+        """Add the duration of one batch or request."""
         keep = self._keep
         self._weight = self._weight * keep + 1.0
         self._n = self._n * keep + size
@@ -31,7 +32,7 @@ class LinearFit:
         self._nt = self._nt * keep + size * seconds
 
     def terms(self) -> tuple[float, float]:
-        """The slope a in seconds a unit and the intercept b in seconds; zeros without data."""
+        """The slope a, in seconds per unit, and the intercept b, in seconds; 0 without data."""
         if not self._weight:
             return 0.0, 0.0
         spread = self._weight * self._nn - self._n * self._n
@@ -45,11 +46,11 @@ class LinearFit:
         return (self._nt / self._nn if self._nn else 0.0), 0.0
 
     def predict(self, size: float) -> float:
-        """Seconds for a size; 0 without data."""
+        """The duration in seconds of a size; 0 without data."""
         slope, intercept = self.terms()
         return slope * size + intercept
 
     def largest(self, seconds: float) -> float:
-        """The largest size that takes at most so long; infinite where size costs nothing."""
+        """The largest size whose duration is at most `seconds`; infinite if the slope is 0."""
         slope, intercept = self.terms()
         return (seconds - intercept) / slope if slope else float("inf")

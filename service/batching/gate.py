@@ -1,4 +1,4 @@
-"""A bounded number of places, and of what their holders take up, handed out in fair order."""
+"""A semaphore with fair order: bounds the number of holders and the sum of their sizes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ class _Waiting:
 
 
 class Gate:
-    """Places that tickets hold; what waits enters in the order of its ticket, then of arrival.
+    """Grants places to tickets, in the order of the tickets and then of their arrival.
 
-    While the next one does not fit, nothing that comes after it enters: else many small ones would
-    keep a large one out for ever. What waits only for its own lane holds up only that lane.
+    A ticket that does not fit holds up every ticket behind it. Otherwise a stream of small tickets
+    would keep a large ticket out for ever. A ticket that only its own lane's limits keep out holds
+    up that lane alone.
 
     Args:
-        places: how many there are.
-        per_lane: how many of them one lane may hold, so that another finds one free; 0 for all.
-        room: what the sizes of all inside may add up to, and for one lane three quarters of it. The
-            first of a lane gets in beyond that part, and who finds nobody inside beyond all of it.
+        places: the number of places.
+        per_lane: the number of places that one lane may hold, so that other lanes find one free; 0
+            for all of them.
+        room: the limit of the sum of the holders' sizes. One lane may take three quarters of it. A
+            lane without a holder may exceed these three quarters with its next ticket. A ticket may
+            exceed the room itself while there is no other holder.
     """
 
     def __init__(self, places: int, per_lane: int = 0, *, room: int = sys.maxsize) -> None:
         if places < 1 or per_lane < 0 or room < 1:
-            raise ValueError("a gate has at least one place, and room")
+            raise ValueError("a gate needs at least one place and room for a size of 1")
         self._places = self._free = places
         self._per_lane = per_lane or places
         self._room = room
@@ -42,10 +45,10 @@ class Gate:
         self._waiting: list[_Waiting] = []
 
     async def enter(self, ticket: Ticket, size: int = 0) -> None:
-        """Wait for a place, and for room of that size.
+        """Wait for a place and for room of a size.
 
         Raises:
-            WithdrawnError, DeadlineError: the ticket failed before there was one.
+            WithdrawnError, DeadlineError: the ticket failed before it got a place.
         """
         ticket.check()
         if not self._waiting and self._lane_admits(ticket.lane, size) and self._admits(size):
@@ -59,13 +62,13 @@ class Gate:
         except BaseException:
             if entry in self._waiting:
                 self._waiting.remove(entry)
-                self._let_in()  # it may have held up who comes after it
+                self._let_in()  # it may have held up the tickets behind it
             else:
-                self.leave(ticket, size)  # the place came as the caller went
+                self.leave(ticket, size)  # the place was granted in the same moment
             raise
 
     def leave(self, ticket: Ticket, size: int = 0) -> None:
-        """Give a place back, and the room of that size."""
+        """Return a place and the room of its size."""
         self._free += 1
         self._room += size
         self._held[ticket.lane] -= 1

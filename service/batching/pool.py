@@ -1,4 +1,4 @@
-"""A few threads that several batchers share, the later stage first."""
+"""A pool of worker threads that the stages of a pipeline share; later stages go first."""
 
 from __future__ import annotations
 
@@ -13,61 +13,66 @@ from typing import Protocol
 
 from service.batching.ticket import Order, Ticket, clearly_before
 
-# How long work waits at most for a request between two stages, in seconds: the event loop hands
-# a result on in less than one millisecond, or in a few when it is busy.
+# How long a worker stays idle for the next stage of a request, in seconds. The event loop hands on
+# a result within one millisecond, or within a few when it is busy.
 _ANTICIPATION_S = 0.003
-_NICER = 10
+# What a worker thread adds to the niceness of the process.
+_WORKER_NICENESS = 10
 
 
 class Job(Protocol):
-    """One dispatched batch: `run` happens in a thread, `finish` afterwards on the event loop."""
+    """One dispatched batch."""
 
     def run(self) -> None:
-        """Do the work; must not raise."""
+        """Do the work in a worker thread; must not raise."""
         ...
 
     def settle(self) -> None:
-        """Note on the event loop, before the worker's next job is chosen, that it has run."""
+        """Charge the work to its tickets, on the event loop, before the next job is chosen."""
         ...
 
     def finish(self) -> None:
-        """Hand the results out."""
+        """Deliver the results, on the event loop, after the next job was dispatched."""
         ...
 
 
 class Source(Protocol):
-    """Where a free worker finds its next job."""
+    """A stage from which a free worker takes its next job."""
 
     def drop_over(self) -> None:
-        """Drop what nobody waits for any more, or what is too late, before it is asked for more."""
+        """Drop the items at the head of the queue that failed or are too late."""
         ...
 
     def urgency(self) -> Order | None:
-        """The order of what it would take next, or None when nothing waits."""
+        """The order of the next item; None if the queue is empty."""
         ...
 
     def take(self, idle: int) -> Job | None:
-        """The next batch, formed now from what waits, or None when nothing is due.
+        """Form the next batch from the queue; None if none is due yet.
 
-        idle: workers that are free, the one that will run this batch among them.
+        Args:
+            idle: the number of free workers, including the one that will run the batch.
         """
         ...
 
 
 class WorkerPool:
-    """`workers` threads that pull from their sources whenever one is free.
+    """Worker threads, each of which takes a job from a source as soon as it is free.
 
-    The most urgent source goes first; among equals the one registered later: register the stages
-    of a pipeline in its order, and work that has begun is finished before new work is started, so
-    what is in progress stays bounded.
+    The most urgent source goes first. Among sources of equal urgency, the source that was
+    registered last goes first. If the stages of a pipeline are registered in its order, requests
+    that have begun are finished before new ones begin, so that the work in progress stays bounded.
 
-    Between two stages a request has nothing that waits, for as long as the event loop takes to hand
-    its result on. A worker that took work of a lane that is well ahead just then would make it
-    wait for a whole job, so such work is left for a moment (anticipation, as Iyer and Druschel,
-    2001, do for disks).
+    Between two stages a request is in no queue until the event loop has handed its result on. If
+    the free worker took a job of a much better served lane at that moment, the request would wait
+    for the whole job. The worker therefore stays idle for up to `_ANTICIPATION_S`. Anticipatory
+    disk scheduling (Iyer and Druschel, 2001) does the same.
 
-    The workers run at a lower priority than the event loop, which has little to do but everybody
-    waits for it. Use it from one event loop only; close it with `aclose`.
+    The threads have a lower priority than the event loop, because every request waits for the
+    event loop. Use a pool from one event loop only, and close it with `aclose`.
+
+    Args:
+        workers: the number of threads.
     """
 
     def __init__(self, workers: int) -> None:
@@ -77,7 +82,7 @@ class WorkerPool:
         self._idle = workers
         self._sources: list[Source] = []
         self._executor = ThreadPoolExecutor(
-            workers, thread_name_prefix="facette-worker", initializer=_step_back
+            workers, thread_name_prefix="facette-worker", initializer=_lower_priority
         )
         self._between: dict[Ticket, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -86,34 +91,34 @@ class WorkerPool:
         self._quiet.set()
 
     def register(self, source: Source) -> None:
-        """Add a source that goes before equally urgent ones registered so far."""
+        """Add a source. It goes before the sources of equal urgency that are registered already."""
         self._sources.insert(0, source)
 
     def step_began(self, ticket: Ticket) -> None:
-        """One more item of a request is in a stage."""
+        """Note that an item of a request has entered a stage."""
         ticket.begin_step()
         self._between.pop(ticket, None)
 
     def step_ended(self, ticket: Ticket) -> None:
-        """An item of a request has run: after its last one, the next stage's are expected."""
+        """Note that an item of a request has run; after the last one, expect the next stage."""
         if ticket.end_step():
             self.expect(ticket)
 
     def expect(self, ticket: Ticket) -> None:
-        """A request will be in a stage in a moment."""
+        """Note that a request will enter a stage within `_ANTICIPATION_S`."""
         if ticket.lane.open:
             self._between[ticket] = time.perf_counter()
 
     def no_more(self, ticket: Ticket) -> None:
-        """Nothing more of a request is to come."""
+        """Note that a request will enter no further stage for now."""
         if self._between.pop(ticket, None) is not None:
             self.dispatch()
 
     def dispatch(self) -> None:
-        """Give every idle worker a job, once the callers that are awake have had their turn.
+        """Give a job to every idle worker, once the callbacks that are due have run.
 
-        The callers of a finished batch wake together and often come back at once: the first of
-        them must not take a worker for itself.
+        The callers of a finished batch wake up together, and often submit their next items at once.
+        Without this delay the first of these items would get a worker for itself.
         """
         if not self._dispatching:
             self._dispatching = True
@@ -128,7 +133,7 @@ class WorkerPool:
             future.add_done_callback(partial(self._finished, job))
 
     async def aclose(self) -> None:
-        """Wait for running jobs and end the threads; the sources must be drained before."""
+        """Wait for the running jobs and end the threads. Drain the sources before."""
         await self._quiet.wait()
         self._executor.shutdown(wait=True)
 
@@ -136,8 +141,8 @@ class WorkerPool:
         for source in self._sources:
             source.drop_over()
         waiting = [(order, source) for source in self._sources if (order := source.urgency())]
-        waiting.sort(key=lambda pair: pair[0])  # stable: equals stay in the order of stages
-        self._expect_no_longer()
+        waiting.sort(key=lambda pair: pair[0])  # stable: keeps the order of the sources
+        self._forget_expired()
         if waiting and self._is_held(waiting[0][0]):
             self._dispatch_later()
             return None
@@ -146,8 +151,8 @@ class WorkerPool:
                 return job
         return None
 
-    def _expect_no_longer(self) -> None:
-        """Forget requests between two stages that failed, or did not come in time."""
+    def _forget_expired(self) -> None:
+        """Stop expecting the requests that failed or did not enter their next stage in time."""
         oldest = time.perf_counter() - _ANTICIPATION_S
         while self._between and (ticket := next(iter(self._between))):
             if self._between[ticket] > oldest and ticket.failure is None:
@@ -155,7 +160,7 @@ class WorkerPool:
             del self._between[ticket]
 
     def _is_held(self, order: Order) -> bool:
-        """Whether what would go next waits for a request between two stages that goes before."""
+        """Whether work of this order has to wait for a request that is expected."""
         return any(clearly_before(ticket.order, order) for ticket in self._between)
 
     def _dispatch_later(self) -> None:
@@ -171,19 +176,19 @@ class WorkerPool:
     def _finished(self, job: Job, _: asyncio.Future[None]) -> None:
         self._idle += 1
         job.settle()
-        # What waits goes first: the callers of the batch that ended take their time.
+        # The callers of the finished batch need time to come back, so the queues go first.
         self._dispatch()
         if self._idle == self.workers:
             self._quiet.set()
         try:
             job.finish()
-        finally:  # what waits must not wait for the next caller
+        finally:  # the callers may have submitted items
             self.dispatch()
 
 
-def _step_back() -> None:
-    """Let the event loop, the database and the client go before this thread."""
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+def _lower_priority() -> None:
+    """Lower the priority of this thread below that of the event loop and the database."""
+    if sys.platform == "linux":  # only there a thread has a niceness of its own
         own = threading.get_native_id()
-        nice = min(19, os.getpriority(os.PRIO_PROCESS, own) + _NICER)
+        nice = min(19, os.getpriority(os.PRIO_PROCESS, own) + _WORKER_NICENESS)
         os.setpriority(os.PRIO_PROCESS, own, nice)

@@ -1,4 +1,4 @@
-"""What waits in a stage, in the order of its tickets; who has gone, or is too late, is dropped."""
+"""The queue of a stage: items in the order of their tickets, without those that are over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[T, R]):
-    """One item that waits; `since` is `time.perf_counter()`."""
+    """An item in the queue; `since` is the `time.perf_counter()` of its arrival."""
 
     item: T
     cost: int
@@ -28,12 +28,16 @@ class Entry(Generic[T, R]):
 
 
 class FairQueue(Generic[T, R]):
-    """First come, first served within a lane and priority; the lanes by what they were served.
+    """First in, first out within one lane and priority; across lanes, the least served lane first.
+
+    An item is over when its future is done, because the caller has left or the ticket has failed,
+    or when the time to its deadline is shorter than the item takes. Items that are over are
+    dropped as soon as they come to the head of their row.
 
     Args:
-        needed_s: how long an item of a given cost takes at least, in seconds.
-        on_left: told the ticket of each item that leaves, taken or dropped.
-        on_abandoned: told `gone` or `deadline` for each item that is dropped.
+        needed_s: returns the least time in seconds that an item of a cost takes.
+        on_left: called with the ticket of each item that leaves the queue, taken or dropped.
+        on_abandoned: called with `gone` or `deadline` for each dropped item.
     """
 
     def __init__(
@@ -48,35 +52,36 @@ class FairQueue(Generic[T, R]):
         self._on_abandoned = on_abandoned
 
     def append(self, entry: Entry[T, R]) -> None:
-        """Add an item behind those of its lane and priority that came before it."""
+        """Add an item behind the items of its lane and priority that arrived earlier."""
         row = self._rows.setdefault((entry.ticket.priority, entry.ticket.lane), deque())
         place = len(row)
-        # Who waited outside for room may be overtaken by who came as room was there.
+        # An item that waited for room in the queue may be appended after one that arrived later.
         while place and row[place - 1].since > entry.since:
             place -= 1
         row.insert(place, entry)
 
     def alive(self) -> Iterator[Entry[T, R]]:
-        """Items whose caller is still there."""
+        """The items whose future is not done."""
         return (entry for row in self._rows.values() for entry in row if not entry.future.done())
 
     def oldest(self) -> float:
-        """When the oldest of them came."""
+        """The arrival of the oldest of these items."""
         return min(entry.since for entry in self.alive())
 
     def drop_over(self) -> None:
-        """Drop the items that nobody waits for, or that are too late, as far as they are next."""
+        """Drop the items that are over from the head of each row."""
         for key in list(self._rows):
             self._drop_over(key)
 
     def urgency(self) -> Order | None:
-        """The order of the item that goes next, once what is over was dropped."""
+        """The order of the next item; None if the queue is empty. Call `drop_over` before."""
         return min((row[0].ticket.order for row in self._rows.values()), default=None)
 
     def take(self, limit: float) -> list[Entry[T, R]]:
-        """The items that go next, in order, of a cost up to `limit`, at least one.
+        """Remove the next items, in order, up to a total cost of `limit`, but at least one.
 
-        Company makes a batch longer: the items of a lane that goes ahead do not share theirs.
+        Further items make a batch take longer. Items of a lane that clearly goes before the others
+        therefore share no batch with these.
         """
         taken: list[Entry[T, R]] = []
         cost = 0
@@ -94,7 +99,7 @@ class FairQueue(Generic[T, R]):
         return taken
 
     def _drop_over(self, key: tuple[Priority, Lane]) -> None:
-        """Drop what is over in front of a row's first item that is not, and the row if it ends."""
+        """Drop the items that are over from the head of a row, and the row once it is empty."""
         row = self._rows[key]
         while row and self._is_over(row[0]):
             entry = row.popleft()
@@ -107,5 +112,6 @@ class FairQueue(Generic[T, R]):
             del self._rows[key]
 
     def _is_over(self, entry: Entry[T, R]) -> bool:
-        left_s = entry.ticket.deadline - time.monotonic()
-        return entry.future.done() or left_s < self._needed_s(entry.cost)
+        return entry.future.done() or entry.ticket.deadline - time.monotonic() < self._needed_s(
+            entry.cost
+        )

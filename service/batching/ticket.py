@@ -1,4 +1,4 @@
-"""One admitted request: whose it is, how urgent, until when, and whether anyone still waits."""
+"""The ticket of an admitted request: its lane, priority, deadline, and whether it has failed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from service.domain.errors import DeadlineError, FacetteError, WithdrawnError
 R = TypeVar("R")
 
 Order = tuple[int, float]
-"""What goes first: the smaller priority number, then the lane that was served less."""
+"""Priority and service of a lane; the smaller one goes first."""
 
-# Lanes that were served alike, up to about a job or two, in worker seconds.
-_EVEN_S = 0.1
+# The difference in service up to which two lanes are equal, in worker seconds: a job or two.
+_SERVICE_TOLERANCE_S = 0.1
 
 
 def clearly_before(one: Order, other: Order) -> bool:
-    """Whether one goes before the other by its priority, or its lane by more than a job or two."""
-    return one[0] < other[0] or (one[0] == other[0] and one[1] + _EVEN_S < other[1])
+    """Whether one goes before the other by priority, or by more service than the tolerance."""
+    return one[0] < other[0] or (one[0] == other[0] and one[1] + _SERVICE_TOLERANCE_S < other[1])
 
 
 class Priority(IntEnum):
-    """Classes of requests; a worker takes nothing of a later class while an earlier one waits."""
+    """Classes of requests. A worker takes bulk work only while no interactive work waits."""
 
     INTERACTIVE = 0
     BULK = 1
 
 
 class Lane:
-    """What one tenant was served, and what it has in progress."""
+    """The service and the backlog of one tenant.
+
+    Args:
+        name: identifies the tenant.
+    """
 
     __slots__ = ("_backlog_s", "_open", "_served_s", "name")
 
@@ -45,47 +49,48 @@ class Lane:
 
     @property
     def served_s(self) -> float:
-        """Worker seconds spent on its requests, on the scale of `FairShare`."""
+        """The service: worker seconds spent on its requests, on the scale of `FairShare`."""
         return self._served_s
 
     @property
     def backlog_s(self) -> float:
-        """Predicted worker seconds of its requests in progress."""
+        """The predicted worker seconds of its requests in progress."""
         return self._backlog_s
 
     @property
     def open(self) -> int:
-        """Its requests in progress."""
+        """The number of its requests in progress."""
         return self._open
 
     def catch_up(self, least_s: float) -> None:
-        """Raise `served_s` to a least value: what was not asked for in time is not made up for."""
+        """Raise the service to a least value, so that a long rest earns no unlimited lead."""
         self._served_s = max(self._served_s, least_s)
 
     def begin(self) -> None:
-        """One more request is in progress."""
+        """Count one more request in progress."""
         self._open += 1
 
     def end(self) -> None:
-        """A request has ended."""
+        """Count one request as ended."""
         self._open -= 1
         if not self._open:
-            self._backlog_s = 0.0  # a sum of floats that may not come out even
+            self._backlog_s = 0.0  # the sum has accumulated rounding errors
 
     def charge(self, seconds: float) -> None:
         """Add worker seconds spent on a request."""
         self._served_s += seconds
 
     def add_backlog(self, seconds: float) -> None:
-        """Add predicted worker seconds to the backlog; less than 0 takes them off again."""
+        """Add predicted worker seconds to the backlog; a negative number removes them."""
         self._backlog_s += seconds
 
 
 class Ticket:
-    """Goes with a request through every stage.
+    """Accompanies a request through all stages.
 
-    deadline: `time.monotonic()` at which its answer is of no use any more; infinite for none.
-    spent_s: worker seconds spent on it so far.
+    lane, priority: decide the order among requests.
+    deadline: the `time.monotonic()` by which the request must be answered; infinite for none.
+    spent_s: the worker seconds spent on the request so far.
     """
 
     __slots__ = ("_failure", "_steps", "_waiting", "deadline", "lane", "priority", "spent_s")
@@ -106,30 +111,31 @@ class Ticket:
 
     @property
     def order(self) -> Order:
-        """Its place among what waits; smaller goes first."""
+        """The order of its items in every queue."""
         return self.priority, self.lane.served_s
 
     @property
     def failure(self) -> FacetteError | None:
-        """Why nothing more is to be done for it."""
+        """The error that ends the request early; None while it goes on."""
         return self._failure
 
     def withdraw(self) -> None:
-        """The caller hung up: what waits fails at once, and nothing more is begun."""
+        """Fail the request because its caller hung up: items that wait fail at once."""
         self._fail(WithdrawnError("The caller hung up."))
 
     def expire(self) -> None:
-        """The deadline passed: likewise."""
+        """Fail the request because its deadline passed: items that wait fail at once."""
         self._fail(_too_late())
 
     def check(self, needed_s: float = 0.0) -> None:
-        """Return while it makes sense to go on.
+        """Return if the request can still be answered in time.
 
-        needed_s: how long what is left to do takes at least.
+        Args:
+            needed_s: the least time in seconds that the rest of the request takes.
 
         Raises:
-            WithdrawnError: the caller has gone.
-            DeadlineError: there is less time left than needed.
+            WithdrawnError: the caller hung up.
+            DeadlineError: the time to the deadline is shorter than that.
         """
         if self._failure is not None:
             raise own_instance(self._failure)
@@ -137,7 +143,7 @@ class Ticket:
             raise _too_late()
 
     async def wait(self, future: asyncio.Future[R]) -> R:
-        """A future's result, or the ticket's failure as soon as there is one."""
+        """Wait for the result of a future; raise the failure of the ticket if that comes first."""
         if self._failure is not None and not future.done():
             future.set_exception(own_instance(self._failure))
         self._waiting.add(future)  # type: ignore[arg-type]
@@ -146,19 +152,19 @@ class Ticket:
         finally:
             self._waiting.discard(future)
             if future.done() and not future.cancelled():
-                future.exception()  # a caller cancelled in this moment does not fetch it
+                future.exception()  # retrieved, in case the caller was cancelled in this moment
 
     def charge(self, seconds: float) -> None:
-        """Note worker seconds spent on it."""
+        """Add worker seconds spent on the request, for its lane as well."""
         self.spent_s += seconds
         self.lane.charge(seconds)
 
     def begin_step(self) -> None:
-        """One more item of it waits or runs in a stage."""
+        """Count one more item of the request in a stage."""
         self._steps += 1
 
     def end_step(self) -> bool:
-        """An item of it has run; returns whether that was the last one in a stage."""
+        """Count one item as done; returns whether no other item is in a stage."""
         self._steps -= 1
         return not self._steps
 
@@ -172,9 +178,9 @@ class Ticket:
 
 
 def _too_late() -> DeadlineError:
-    return DeadlineError("The request could not be done in the time it was given.")
+    return DeadlineError("The request could not be done before its deadline.")
 
 
 def free_ticket() -> Ticket:
-    """A ticket for work that no limit applies to."""
+    """A ticket without deadline, in a lane of its own, for work outside admission."""
     return Ticket(Lane())

@@ -107,7 +107,7 @@ class Metrics:
         )
         self.in_flight = Gauge(
             "facette_requests_in_flight",
-            "Requests let in at the door and not answered yet.",
+            "Requests that hold a permit and are not answered yet.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )

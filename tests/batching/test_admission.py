@@ -1,4 +1,4 @@
-"""What is taken and what is refused: by predicted cost, by tenant, by deadline."""
+"""Requests are admitted or refused by predicted cost, tenant and deadline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from service.batching import Admission, AdmissionLimits, FairShare, Priority, Ticket
-from service.batching.admission import ALWAYS_TAKEN, STANDING_AFTER_S
+from service.batching.admission import MAX_BURST_S, MIN_REQUESTS_PER_WORKER
 from service.domain.errors import DeadlineError, OverloadedError
 
 KILOBYTE = 1000
@@ -105,7 +105,7 @@ def test_the_refusal_says_when_to_come_back(office: Office) -> None:
 
 def test_lasting_overload_is_refused_earlier(office: Office, clock: Clock) -> None:
     office.hold(15)
-    clock.now += STANDING_AFTER_S + 0.1
+    clock.now += MAX_BURST_S + 0.1
     assert office.hold_all() == 5
     assert office.admission.backlog_s == pytest.approx(20)
 
@@ -113,13 +113,13 @@ def test_lasting_overload_is_refused_earlier(office: Office, clock: Clock) -> No
 def test_overload_that_ended_leaves_room_for_a_burst(office: Office, clock: Clock) -> None:
     with office.stack:
         office.hold(90)
-        clock.now += STANDING_AFTER_S + 0.1
+        clock.now += MAX_BURST_S + 0.1
     clock.now += 1
     assert office.hold_all() in (99, 100)  # the fit is a sum of floats
 
 
 def test_a_few_are_taken_whatever_they_cost(office: Office) -> None:
-    assert office.hold_all(size=1000) == ALWAYS_TAKEN
+    assert office.hold_all(size=1000) == MIN_REQUESTS_PER_WORKER
 
 
 def test_costs_are_learned_from_what_was_spent(office: Office) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from service.batching.fit import LinearFit
 
 
-def fitted(*points: tuple[float, float], forget: float = 0.02) -> LinearFit:
-    fit = LinearFit(forget)
+def fitted(*points: tuple[float, float], decay: float = 0.02) -> LinearFit:
+    fit = LinearFit(decay)
     for size, seconds in points:
         fit.observe(size, seconds)
     return fit

@@ -22,7 +22,7 @@ from service.batching.batcher import share_of
 from tests.support.batching import (
     NEVER_S,
     SAFETY_NET_S,
-    Gate,
+    HeldFunction,
     Recorder,
     begin,
     outcomes,
@@ -48,53 +48,53 @@ async def test_a_lone_item_is_dispatched_at_once_and_without_a_timer(
 
 
 async def test_items_that_wait_for_a_busy_worker_go_together() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 1, 2, 3)
-        gate.open()
+        held.open()
         assert await outcomes(tasks) == [0, 10, 20, 30]
-    assert gate.batches == [[0], [1, 2, 3]]
+    assert held.batches == [[0], [1, 2, 3]]
 
 
 async def test_a_batch_ends_where_the_next_item_would_exceed_the_cost() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=10), cost=lambda item: item
+            held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=10), cost=lambda item: item
         )
         tasks = await begin(batcher, 1)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 4, 6, 5, 4, 2, 9)
-        gate.open()
+        held.open()
         await outcomes(tasks)
-    assert gate.batches == [[1], [4, 6], [5, 4], [2], [9]]
+    assert held.batches == [[1], [4, 6], [5, 4], [2], [9]]
 
 
 async def test_an_item_above_the_cost_limit_runs_alone() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3), cost=lambda item: item
+            held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3), cost=lambda item: item
         )
         tasks = await begin(batcher, 1)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 1, 50, 1)
-        gate.open()
+        held.open()
         assert await outcomes(tasks) == [10, 10, 500, 10]
-    assert gate.batches == [[1], [1], [50], [1]]
+    assert held.batches == [[1], [1], [50], [1]]
 
 
 async def test_every_free_worker_gets_a_batch() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(3) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0, 1, 2, 3, 4)
-        await gate.started(3)
-        assert sorted(gate.batches) == [[0, 1], [2, 3], [4]]
-        gate.open()
+        await held.started(3)
+        assert sorted(held.batches) == [[0, 1], [2, 3], [4]]
+        held.open()
         await outcomes(tasks)
 
 
@@ -109,36 +109,36 @@ def test_free_workers_share_and_the_last_one_leaves_something(
 
 
 async def test_stages_that_share_a_pool_never_run_more_jobs_than_it_has_workers() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(2) as pool:
-        stages = [MicroBatcher(gate, pool=pool, name=name) for name in "abc"]
+        stages = [MicroBatcher(held, pool=pool, name=name) for name in "abc"]
         tasks = [task for stage in stages for task in await begin(stage, 1, 2, 3, 4)]
-        await gate.started(2)
+        await held.started(2)
         assert sum(stage.waiting for stage in stages) == 10
         for _ in tasks:
-            gate.let_through()
+            held.let_through()
         await outcomes(tasks)
-    assert len(gate.batches) == 12
-    assert gate.peak == 2
+    assert len(held.batches) == 12
+    assert held.peak == 2
 
 
 async def test_a_lone_item_is_run_by_itself_only_while_no_worker_has_anything_to_do() -> None:
-    gate, lone = Gate(), Recorder()
+    held, lone = HeldFunction(), Recorder()
     async with workers(2) as pool:
-        batcher = MicroBatcher(gate, alone=lone, pool=pool, name="s", policy=BatchPolicy(4))
+        batcher = MicroBatcher(held, alone=lone, pool=pool, name="s", policy=BatchPolicy(4))
         ticket = Ticket(Lane())
         await outcomes(await submitted(batcher, ticket, 1))
         assert not batcher.fit.observed
         tasks = await submitted(batcher, ticket, 2, 3)
-        await gate.started(2)
+        await held.started(2)
         tasks += await submitted(batcher, ticket, 4)
-        gate.let_through()
-        await gate.started()
-        gate.open()
+        held.let_through()
+        await held.started()
+        held.open()
         await outcomes(tasks)
         assert batcher.fit.observed
     assert lone.batches == [[1]]
-    assert sorted(gate.batches) == [[2], [3], [4]]
+    assert sorted(held.batches) == [[2], [3], [4]]
 
 
 async def test_a_queue_delay_lets_items_gather() -> None:
@@ -204,18 +204,18 @@ async def test_cancelled_items_do_not_fill_a_batch(leaver: int, batch: list[int]
 
 
 async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=5), cost=lambda item: item
+            held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=5), cost=lambda item: item
         )
         tasks = await begin(batcher, 1)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 2, 4, 3)
         tasks[2].cancel()
-        gate.open()
+        held.open()
         await outcomes(tasks)
-    assert gate.batches == [[1], [2, 3]]
+    assert held.batches == [[1], [2, 3]]
 
 
 @pytest.mark.parametrize(("objective_s", "largest"), [(0.0, 16), (100.0, 16), (4.4, 6), (1.5, 1)])
@@ -223,12 +223,12 @@ async def test_a_latency_objective_bounds_batches_by_the_fit(
     objective_s: float, largest: int
 ) -> None:
     """A batch of n takes 0.5 n + 1 s by the fit; one worker, so all that fits is taken."""
-    gate = Gate()
+    held = HeldFunction()
     policy = BatchPolicy(max_batch_cost=16, latency_objective_s=objective_s)
     async with workers(1) as pool:
-        blocked = Gate()
+        blocked = HeldFunction()
         blocker = MicroBatcher(blocked, pool=pool, name="0")
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=policy)
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=policy)
         for size in (1, 4, 9):
             batcher.fit.observe(size, 0.5 * size + 1)
         ticket = Ticket(Lane(), deadline=math.inf)
@@ -238,10 +238,10 @@ async def test_a_latency_objective_bounds_batches_by_the_fit(
         # Expected gaps are long, so that nothing waits for company.
         batcher._gap_s = 60.0
         blocked.open()
-        await gate.started()
-        gate.open()
+        await held.started()
+        held.open()
         await outcomes(tasks)
-    assert len(gate.batches[0]) == largest
+    assert len(held.batches[0]) == largest
 
 
 async def test_with_an_objective_a_worker_waits_for_company_that_is_expected_soon() -> None:
@@ -307,7 +307,7 @@ def test_each_item_runs_once_within_the_cost_and_gets_its_own_result(
 )
 async def test_senseless_limits_are_refused(settings: dict[str, float]) -> None:
     async with workers(1) as pool:
-        with pytest.raises(ValueError, match="start at"):
+        with pytest.raises(ValueError, match="must be at least"):
             MicroBatcher(Recorder(), pool=pool, name="s", policy=BatchPolicy(**settings))
 
 

@@ -1,4 +1,4 @@
-"""Places and room in fair order, and tickets that fail while they wait."""
+"""The gate: places and room in fair order, and tickets that fail while they wait."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_small_ones_do_not_keep_a_large_one_out() -> None:
     assert tasks[3].done()
 
 
-async def test_who_goes_first_need_not_wait_for_a_large_one_that_comes_after() -> None:
+async def test_a_ticket_that_goes_first_does_not_wait_for_a_large_one_behind_it() -> None:
     gate = Gate(9, room=10)
     holder, small = Ticket(Lane("a")), Ticket(Lane("c"))
     large = Ticket(Lane("b"), Priority.BULK)
@@ -173,7 +173,7 @@ async def test_within_a_lane_a_small_one_does_not_overtake_a_large_one() -> None
 
 
 @pytest.mark.parametrize("fail", [Ticket.withdraw, Ticket.expire])
-async def test_who_gives_up_no_longer_holds_up_who_comes_after(fail) -> None:
+async def test_a_ticket_that_fails_no_longer_holds_up_those_behind_it(fail) -> None:
     gate = Gate(9, room=10)
     holder, large, small = (Ticket(Lane(name)) for name in "abc")
     tasks = await sized(gate, (holder, 6), (large, 8), (small, 2))

@@ -23,7 +23,7 @@ from service.batching.fairness import MAX_IDLE_LANES
 from service.batching.queueing import Entry, FairQueue
 from service.domain.errors import DeadlineError
 from tests.support.batching import (
-    Gate,
+    HeldFunction,
     Recorder,
     begin,
     outcomes,
@@ -34,48 +34,48 @@ from tests.support.batching import (
 
 
 async def test_the_stage_registered_later_goes_first() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
-        early = MicroBatcher(gate, pool=pool, name="early", policy=BatchPolicy(max_batch_cost=8))
-        late = MicroBatcher(gate, pool=pool, name="late", policy=BatchPolicy(max_batch_cost=8))
+        early = MicroBatcher(held, pool=pool, name="early", policy=BatchPolicy(max_batch_cost=8))
+        late = MicroBatcher(held, pool=pool, name="late", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(early, 0)
-        await gate.started()
+        await held.started()
         tasks += await begin(early, 1, 2)
         tasks += await begin(late, 100, 200)
-        gate.open()
+        held.open()
         await outcomes(tasks)
-    assert gate.batches == [[0], [100, 200], [1, 2]]
+    assert held.batches == [[0], [100, 200], [1, 2]]
 
 
 async def test_the_least_served_lane_goes_first_and_by_itself() -> None:
-    gate = Gate()
+    held = HeldFunction()
     flood, rare = Lane("flood"), Lane("rare")
     flood.charge(9.0)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
         tasks = await submitted(batcher, Ticket(flood), 0)
-        await gate.started()
+        await held.started()
         tasks += await submitted(batcher, Ticket(flood), 1, 2, 3)
         tasks += await submitted(batcher, Ticket(rare, Priority.BULK), 5)
         tasks += await submitted(batcher, Ticket(rare), 4)
-        gate.open()
+        held.open()
         await outcomes(tasks)
-    assert gate.batches == [[0], [4], [1, 2, 3], [5]]
+    assert held.batches == [[0], [4], [1, 2, 3], [5]]
 
 
 async def test_lanes_that_were_served_alike_share_batches() -> None:
-    gate = Gate()
+    held = HeldFunction()
     lanes = [Lane(name) for name in "abc"]
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
-        tasks = await submitted(batcher, Ticket(Lane("at the gate")), 0)
-        await gate.started()
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=3))
+        tasks = await submitted(batcher, Ticket(Lane("at the held")), 0)
+        await held.started()
         for number, lane in enumerate(lanes, start=1):
             lane.charge(0.01 * number)
             tasks += await submitted(batcher, Ticket(lane), number)
-        gate.open()
+        held.open()
         await outcomes(tasks)
-    assert gate.batches == [[0], [1, 2, 3]]
+    assert held.batches == [[0], [1, 2, 3]]
 
 
 async def test_a_lane_is_charged_for_what_ran() -> None:
@@ -97,20 +97,20 @@ async def test_a_lane_is_charged_for_what_ran() -> None:
 
 
 async def test_stages_of_a_less_served_lane_go_before_later_stages_of_others() -> None:
-    gate, early, late = Gate(), Recorder(), Recorder()
+    held, early, late = HeldFunction(), Recorder(), Recorder()
     flood, rare = Lane("flood"), Lane("rare")
     flood.charge(9.0)
     seen: list[str] = []
     async with workers(1) as pool:
         first = MicroBatcher(early, pool=pool, name="1", report=lambda r: seen.append(r.stage))
         second = MicroBatcher(late, pool=pool, name="2", report=lambda r: seen.append(r.stage))
-        blocker = MicroBatcher(gate, pool=pool, name="0")
+        blocker = MicroBatcher(held, pool=pool, name="0")
         tasks = await submitted(blocker, Ticket(rare), 0)
-        await gate.started()
+        await held.started()
         tasks += await submitted(first, Ticket(flood), 1)
         tasks += await submitted(second, Ticket(flood), 2)
         tasks += await submitted(first, Ticket(rare), 3)
-        gate.open()
+        held.open()
         await outcomes(tasks)
     assert early.batches == [[3], [1]]
     assert seen == ["1", "2", "1"]
@@ -132,20 +132,20 @@ async def test_a_worker_waits_for_the_next_stage_of_a_request_that_goes_first(
     fair = FairShare()
     flood, rare = Ticket(fair.enter("flood")), Ticket(fair.enter("rare"))
     flood.lane.charge(9.0)
-    gate, late, others = Gate(), Recorder(), Recorder()
+    held, late, others = HeldFunction(), Recorder(), Recorder()
     seen: list[str] = []
     async with workers(1) as pool:
         between, ended = asyncio.Event(), asyncio.Event()
         stages = [
-            MicroBatcher(gate, pool=pool, name="first", report=lambda _: ended.set()),
+            MicroBatcher(held, pool=pool, name="first", report=lambda _: ended.set()),
             MicroBatcher(late, pool=pool, name="second", report=lambda r: seen.append(r.stage)),
         ]
         other = MicroBatcher(others, pool=pool, name="other", report=lambda r: seen.append(r.stage))
         quiet = asyncio.create_task(two_steps(stages, rare, between))
         await turns()
-        await gate.started()
+        await held.started()
         tasks = await submitted(other, flood, 1)
-        gate.open()
+        held.open()
         await ended.wait()
         await turns()
         assert others.batches == []

@@ -22,7 +22,7 @@ from service.domain.errors import WithdrawnError
 from tests.support.batching import (
     NEVER_S,
     AbruptError,
-    Gate,
+    HeldFunction,
     PoisonError,
     Recorder,
     begin,
@@ -40,13 +40,13 @@ async def test_only_the_poisonous_item_of_a_batch_fails() -> None:
                 raise PoisonError(item)
         return [item * 10 for item in items]
 
-    gate = Gate(fragile)
+    held = HeldFunction(fragile)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         tasks = await begin(batcher, 0)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 1, 2, 3, 4)
-        gate.open()
+        held.open()
         results = await outcomes(tasks)
     assert [repr(result) for result in results] == [
         "0", "10", "PoisonError(2)", "30", "PoisonError(4)",
@@ -68,13 +68,13 @@ async def test_a_lone_item_that_fails_is_not_run_again() -> None:
 
 @pytest.mark.parametrize("given_back", [[], [1], [1, 2, 3]])
 async def test_a_wrong_number_of_results_fails_the_whole_batch(given_back: list[int]) -> None:
-    gate = Gate(lambda items: given_back if len(items) == 2 else items)
+    held = HeldFunction(lambda items: given_back if len(items) == 2 else items)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="crops", policy=BatchPolicy(max_batch_cost=8))
+        batcher = MicroBatcher(held, pool=pool, name="crops", policy=BatchPolicy(max_batch_cost=8))
         first = await begin(batcher, 0)
-        await gate.started()
+        await held.started()
         tasks = await begin(batcher, 1, 2)
-        gate.open()
+        held.open()
         results = await outcomes(tasks)
         await outcomes(first)
     assert [type(result) for result in results] == [BatchSizeError, BatchSizeError]
@@ -91,13 +91,13 @@ async def test_a_torn_down_function_leaves_no_caller_waiting(error: BaseExceptio
             raise error
         return items
 
-    gate = Gate(abrupt)
+    held = HeldFunction(abrupt)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         first = await begin(batcher, 0)
-        await gate.started()
+        await held.started()
         tasks = await begin(batcher, 1, 2)
-        gate.open()
+        held.open()
         results = await outcomes(tasks)
         assert [type(result) for result in results] == [type(error)] * 2
         assert len({id(result) for result in (*results, error)}) == 3
@@ -134,17 +134,17 @@ async def test_what_waits_is_dispatched_although_a_report_fails() -> None:
     def failing_report(_: BatchReport) -> None:
         raise PoisonError
 
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
         complaints: list[object] = []
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: complaints.append(context["exception"])
         )
-        batcher = MicroBatcher(gate, pool=pool, name="s", report=failing_report)
+        batcher = MicroBatcher(held, pool=pool, name="s", report=failing_report)
         tasks = await begin(batcher, 1)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 2)
-        gate.open()
+        held.open()
         assert await outcomes(tasks) == [10, 20]
         await turns()
     assert [type(complaint) for complaint in complaints] == [PoisonError, PoisonError]
@@ -168,17 +168,17 @@ async def test_a_result_that_is_an_exception_is_raised_for_its_item_alone() -> N
 
 
 async def test_a_caller_that_leaves_while_its_batch_runs_does_not_disturb_the_others() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
+        batcher = MicroBatcher(held, pool=pool, name="s", policy=BatchPolicy(max_batch_cost=8))
         first = await begin(batcher, 0)
-        await gate.started()
+        await held.started()
         tasks = await begin(batcher, 1, 2, 3)
-        gate.let_through()
-        await gate.started()
+        held.let_through()
+        await held.started()
         tasks[1].cancel()
         await turns()
-        gate.open()
+        held.open()
         results = await outcomes(tasks)
         assert (results[0], results[2]) == (10, 30)
         assert await outcomes(first + await begin(batcher, 4)) == [0, 40]
@@ -219,32 +219,32 @@ async def test_the_first_error_of_submit_all_cancels_what_still_waits() -> None:
             raise PoisonError
         return items
 
-    gate = Gate(fragile)
+    held = HeldFunction(fragile)
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s")
+        batcher = MicroBatcher(held, pool=pool, name="s")
         everything = asyncio.create_task(batcher.submit_all([-1, 1, 2, 3]))
-        await gate.started()
-        gate.let_through()
+        await held.started()
+        held.let_through()
         with pytest.raises(PoisonError):
             await everything
-        gate.open()
+        held.open()
         await outcomes(await begin(batcher, 9))
     # Item 1 may have begun before the error was handed out; 2 and 3 must not.
-    assert gate.batches in ([[-1], [1], [9]], [[-1], [9]])
+    assert held.batches in ([[-1], [1], [9]], [[-1], [9]])
 
 
 async def test_cancelling_submit_all_cancels_its_items() -> None:
-    gate = Gate()
+    held = HeldFunction()
     async with workers(1) as pool:
-        batcher = MicroBatcher(gate, pool=pool, name="s")
+        batcher = MicroBatcher(held, pool=pool, name="s")
         everything = asyncio.create_task(batcher.submit_all([1, 2, 3]))
-        await gate.started()
+        await held.started()
         everything.cancel()
         with pytest.raises(asyncio.CancelledError):
             await everything
         assert batcher.waiting == 0
-        gate.open()
-    assert gate.batches == [[1]]
+        held.open()
+    assert held.batches == [[1]]
 
 
 async def test_a_report_tells_size_cost_and_failures_of_each_batch() -> None:
@@ -253,11 +253,11 @@ async def test_a_report_tells_size_cost_and_failures_of_each_batch() -> None:
             raise PoisonError
         return items
 
-    gate = Gate(fragile)
+    held = HeldFunction(fragile)
     reports: list[BatchReport] = []
     async with workers(1) as pool:
         batcher = MicroBatcher(
-            gate,
+            held,
             pool=pool,
             name="crops",
             policy=BatchPolicy(max_batch_cost=16),
@@ -265,9 +265,9 @@ async def test_a_report_tells_size_cost_and_failures_of_each_batch() -> None:
             report=reports.append,
         )
         tasks = await begin(batcher, 1)
-        await gate.started()
+        await held.started()
         tasks += await begin(batcher, 2, 3, 4)
-        gate.open()
+        held.open()
         await outcomes(tasks)
     assert [(r.stage, r.size, r.cost, r.failed) for r in reports] == [
         ("crops", 1, 1, 0),

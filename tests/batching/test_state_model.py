@@ -37,7 +37,7 @@ class Model:
     idle: int
     max_cost: int
     room: int
-    door: deque[Item] = field(default_factory=deque)
+    outside: deque[Item] = field(default_factory=deque)
     queue: deque[Item] = field(default_factory=deque)
     running: list[list[Item]] = field(default_factory=list)
     dispatched: list[list[Item]] = field(default_factory=list)
@@ -49,14 +49,14 @@ class Model:
         self.workers = self.idle
 
     def submit(self, items: list[Item]) -> None:
-        """Callers of one moment: all whom there is room for are in before a worker looks."""
-        self.door.extend(items)
+        """Submit at one moment: the queue fills up before a worker takes a batch from it."""
+        self.outside.extend(items)
         self._settle()
 
     def cancel(self, item: Item) -> None:
         self.gone.add(item.number)
-        if item in self.door:
-            self.door.remove(item)
+        if item in self.outside:
+            self.outside.remove(item)
 
     def finish(self, batch: list[Item]) -> None:
         self.running.remove(batch)
@@ -71,14 +71,14 @@ class Model:
     def _settle(self) -> None:
         self._let_in()
         self._dispatch()
-        while self.door and self.room:
+        while self.outside and self.room:
             self._let_in()
             self._dispatch()
 
     def _let_in(self) -> None:
-        while self.door and self.room:
+        while self.outside and self.room:
             self.room -= 1
-            self.queue.append(self.door.popleft())
+            self.queue.append(self.outside.popleft())
 
     def _dispatch(self) -> None:
         while self.idle:

@@ -1,4 +1,4 @@
-"""Workers that a test can hold, and batch functions that remember."""
+"""Worker pools, batch functions that a test can hold, and batch functions that record."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class AbruptError(BaseException):
     """Not an Exception: a batch function that is torn down, not one that fails."""
 
 
-class Gate:
-    """A batch function that notes its batches and holds each until it is let through."""
+class HeldFunction:
+    """A batch function that records its batches and blocks in each until a test lets it through."""
 
     def __init__(self, function: Callable[[Sequence[int]], Sequence[int]] | None = None) -> None:
         self.batches: list[list[int]] = []
@@ -47,7 +47,7 @@ class Gate:
                 self.running -= 1
 
     async def started(self, batches: int = 1) -> None:
-        """Wait until so many further batches have begun."""
+        """Wait until `batches` further batches have begun."""
         for _ in range(batches):
             assert await asyncio.to_thread(self._started.acquire, timeout=SAFETY_NET_S)
 
@@ -59,7 +59,7 @@ class Gate:
 
 
 class Recorder:
-    """A batch function that only notes its batches."""
+    """A batch function that only records its batches."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -78,13 +78,13 @@ async def workers(count: int) -> AsyncIterator[WorkerPool]:
 
 
 async def turns() -> None:
-    """Let everything happen that needs the event loop alone."""
+    """Run all callbacks that need the event loop alone."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def begin(batcher: MicroBatcher[int, int], *items: int) -> list[asyncio.Task[int]]:
-    """Submit items in order, each from a caller of its own, and come back once they wait."""
+    """Submit items in order, each from its own task; returns once they wait or run."""
     tasks = [asyncio.create_task(batcher.submit(item)) for item in items]
     await turns()
     return tasks
@@ -93,7 +93,7 @@ async def begin(batcher: MicroBatcher[int, int], *items: int) -> list[asyncio.Ta
 async def submitted(
     batcher: MicroBatcher[int, int], ticket: Ticket, *items: int
 ) -> list[asyncio.Task[int]]:
-    """As `begin`, with a ticket."""
+    """Submit items of one ticket as `begin` does."""
     tasks = [asyncio.create_task(batcher.submit(item, ticket)) for item in items]
     await turns()
     return tasks

@@ -1,4 +1,4 @@
-"""Which embedding model the database is searched by."""
+"""The active model of the database: the embedding model whose vectors are searched."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from service.store.database.statements import SQL
 
 @dataclass(frozen=True, slots=True)
 class ActiveModel:
-    """The model that made the vectors which searches compare.
+    """The embedding model whose vectors are searched.
 
-    space: identifies its weights. name: of the folder it was found in when it was chosen.
+    space: the space of its vectors.
+    name: the name of its folder at the time when it became active.
     """
 
     space: ModelSpace
@@ -23,7 +24,7 @@ class ActiveModel:
 
 
 async def active_model(connection: asyncpg.Connection) -> ActiveModel | None:
-    """The model of the database; None before the first one was chosen."""
+    """The active model; None if no model is active yet."""
     row = await connection.fetchrow(SQL["active_model"])
     return None if row is None else ActiveModel(ModelSpace(row["space"]), row["name"])
 
@@ -31,17 +32,20 @@ async def active_model(connection: asyncpg.Connection) -> ActiveModel | None:
 async def adopt_model(
     connection: asyncpg.Connection, model: ActiveModel, instead_of: ActiveModel | None
 ) -> ActiveModel:
-    """Choose the first model, or one in the place of a model that has no vectors yet.
+    """Make a model active if no model is, or if the active model has no vectors yet.
 
     Args:
-        connection: of the tables' owner.
-        instead_of: the model that was found active, and cannot be had; None where there was none.
+        connection: a connection as the owner of the tables.
+        model: the model to make active.
+        instead_of: the active model that the caller saw, whose files are missing; None if the
+            caller saw no active model.
 
     Returns:
-        The model that is active then.
+        The model that is active afterwards. It is another one if another process was faster, or if
+        the active model has vectors.
 
     Raises:
-        ConfigError: no model was chosen yet, there are vectors, and none of them is the model's.
+        ConfigError: no model is active, and the database has vectors of other models only.
     """
     async with connection.transaction():
         await connection.execute(SQL["exclude_inserts"])
@@ -64,9 +68,9 @@ async def adopt_model(
 
 
 async def activate_model(connection: asyncpg.Connection, model: ActiveModel) -> None:
-    """Let the database be searched by a model; inserts under another are refused from then on.
+    """Make a model active; inserts with vectors of another model are refused from then on.
 
-    To be called in a transaction that keeps inserts out.
+    Call it in a transaction that excludes inserts.
     """
     await connection.execute(SQL["lock_models"])
     await connection.execute(SQL["retire_models"], model.space)

@@ -1,4 +1,4 @@
-"""The connection pool, and the border where the driver's errors become ours."""
+"""The connection pool, which translates outages of the driver into StoreUnavailableError."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from service.store.database.transactions import in_transaction, is_lost
 
 _logger = logging.getLogger(__name__)
 
+_CLOSE_TIMEOUT_S = 10.0
+
 # The server is starting, stopping, crashed, or out of connections, memory or disk, or a statement
-# took longer than it may.
+# exceeded its timeout.
 _OUTAGES = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
@@ -32,12 +34,12 @@ _OUTAGES = (
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,
 )
-# asyncpg raises the same errors for a connection that is gone and for one that is used wrongly.
-_OUTAGES_IF_LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-# Nothing but the address is given to connect, so whatever fails is the server or the way to it.
-_FAILURES_TO_CONNECT = (
+# asyncpg raises these errors for a lost connection, but for wrong use of a good one as well.
+_OUTAGES_OF_LOST_CONNECTIONS = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# To connect takes only the address, so these errors always come from the server or the network.
+_CONNECTION_FAILURES = (
     *_OUTAGES,
-    *_OUTAGES_IF_LOST,
+    *_OUTAGES_OF_LOST_CONNECTIONS,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
 )
@@ -45,7 +47,10 @@ _FAILURES_TO_CONNECT = (
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """How to reach PostgreSQL; `host` is a host name or the folder of a unix socket."""
+    """The address of PostgreSQL and the limits of the pool.
+
+    host: a host name, or the folder of a unix socket.
+    """
 
     host: str
     port: int
@@ -60,8 +65,8 @@ class DatabaseSettings:
 class Database:
     """A pool of connections that survives a restart of the server.
 
-    They work as a role that row-level security binds: a transaction sees one tenant, whatever its
-    statements ask for.
+    Its connections use a role that is subject to row-level security. A transaction therefore sees
+    the rows of one tenant only, whatever its statements select.
     """
 
     def __init__(self, pool: asyncpg.Pool, settings: DatabaseSettings) -> None:
@@ -73,18 +78,18 @@ class Database:
         """Migrate the database, then open the pool.
 
         Raises:
-            ConfigError: the server cannot be reached, lacks pgvector, is another release's, or
-                does not let tenants be kept apart.
+            ConfigError: the server cannot be reached or lacks pgvector, the database has the schema
+                of another release, or row-level security cannot be enforced.
         """
         address = address_of(settings)
-        with _unusable(settings, _fails_to_connect):
+        with _outages_as_config_errors(settings, _is_connection_failure):
             connection = await asyncpg.connect(**address)
         try:
-            with _unusable(settings, partial(_is_outage, connection)):
+            with _outages_as_config_errors(settings, partial(_is_outage, connection)):
                 await _migrate(connection)
         finally:
             await _close(connection)
-        with _unusable(settings, _fails_to_connect):
+        with _outages_as_config_errors(settings, _is_connection_failure):
             pool = await asyncpg.create_pool(
                 **address,
                 min_size=1,
@@ -92,30 +97,30 @@ class Database:
                 command_timeout=settings.statement_timeout_s,
                 max_inactive_connection_lifetime=300,
                 init=register_vector,
-                reset=_leave_as_it_is,
+                reset=_skip_reset,
                 server_settings={"application_name": "facette", "jit": "off", "role": SERVICE_ROLE},
             )
         return cls(pool, settings)
 
     async def close(self) -> None:
-        """Close every connection, waiting a while for those in use."""
+        """Close every connection; connections in use are cut after ten seconds."""
         try:
-            await asyncio.wait_for(self._pool.close(), timeout=10)
+            await asyncio.wait_for(self._pool.close(), timeout=_CLOSE_TIMEOUT_S)
         except TimeoutError:
-            _logger.warning("database connections were still in use and were cut")
+            _logger.warning("database connections were still in use at shutdown and were cut")
             self._pool.terminate()
 
     async def ping(self) -> None:
-        """Return when the database answers.
+        """Return when the database has answered a query.
 
         Raises:
-            StoreUnavailableError: it does not.
+            StoreUnavailableError: the database does not answer.
         """
         async with self._connection() as connection:
             await connection.fetchval(SQL["ping"])
 
     async def active_space(self) -> ModelSpace | None:
-        """The space that the database is searched by; None before a model was chosen.
+        """The space of the active model; None if no model is active yet.
 
         Raises:
             StoreUnavailableError: the database does not answer.
@@ -126,10 +131,10 @@ class Database:
 
     @asynccontextmanager
     async def snapshot(self, tenant_id: TenantId) -> AsyncIterator[asyncpg.Connection]:
-        """A connection for reading a tenant; all statements in the block see the same moment.
+        """A connection that reads one tenant; all statements in the block see the same snapshot.
 
         Raises:
-            StoreUnavailableError: there is none, or it broke.
+            StoreUnavailableError: no connection is available, or the connection was lost.
         """
         async with (
             self._connection(reads_only=True) as connection,
@@ -140,33 +145,35 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self, tenant_id: TenantId) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction on a tenant: committed when the block ends, rolled back when it raises.
+        """A transaction on one tenant: committed when the block ends, rolled back when it raises.
 
         Raises:
-            StoreUnavailableError: with `outcome_unknown` when the commit itself broke.
+            StoreUnavailableError: no connection is available, or the connection was lost;
+                with `outcome_unknown` if it was lost during the commit.
         """
         async with self._connection() as connection:
-            committing = partial(_translated, partial(_is_outage, connection), committing=True)
+            is_outage = partial(_is_outage, connection)
+            committing = partial(_outages_translated, is_outage, committing=True)
             async with in_transaction(connection, committing):
                 await connection.execute(SQL["use_tenant"], tenant_id)
                 yield connection
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
-        """A connection outside the pool, of the tables' owner: it sees all tenants.
+        """A connection outside the pool, as the owner of the tables: it sees all tenants.
 
-        For what concerns the database as a whole; its statements may take as long as they need.
+        For work on the database as a whole. Its statements have no timeout.
 
         Raises:
-            StoreUnavailableError: there is none, or it broke.
+            StoreUnavailableError: no connection is available, or the connection was lost.
         """
-        with _translated(_fails_to_connect):
+        with _outages_translated(_is_connection_failure):
             connection = await asyncpg.connect(
                 **address_of(self._settings),
                 server_settings={"application_name": "facette maintenance", "jit": "off"},
             )
         try:
-            with _translated(partial(_is_outage, connection)):
+            with _outages_translated(partial(_is_outage, connection)):
                 await register_vector(connection)
                 yield connection
         finally:
@@ -184,7 +191,7 @@ class Database:
         Raises:
             StoreUnavailableError: there is no connection, or it broke.
         """
-        with _translated(_fails_to_connect):
+        with _outages_translated(_is_connection_failure):
             connection = await asyncpg.connect(
                 **address_of(self._settings),
                 server_settings={
@@ -192,7 +199,7 @@ class Database:
                     "role": SERVICE_ROLE,
                 },
             )
-        with _translated(partial(_is_outage, connection)):
+        with _outages_translated(partial(_is_outage, connection)):
             try:
                 received: asyncio.Queue[str | None] = asyncio.Queue()
                 connection.add_termination_listener(lambda _: received.put_nowait(None))
@@ -203,24 +210,24 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self, *, reads_only: bool = False) -> AsyncIterator[asyncpg.Connection]:
-        with _translated(_fails_to_connect):
+        with _outages_translated(_is_connection_failure):
             connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
         try:
-            with _translated(partial(_is_outage, connection, reads_only=reads_only)):
+            with _outages_translated(partial(_is_outage, connection, reads_only=reads_only)):
                 yield connection
         finally:
-            await self._give_back(connection)
+            await self._release(connection)
 
-    async def _give_back(self, connection: asyncpg.Connection) -> None:
-        """Return it to the pool, which resets it, or forgets it where it is broken.
+    async def _release(self, connection: asyncpg.Connection) -> None:
+        """Return a connection to the pool, which resets it, or replaces it if it was lost.
 
-        By then its work is done: to fail here would say of a committed transaction that it was
-        rolled back.
+        Errors are logged, and not raised: the transaction has ended by now, and an error would tell
+        the caller that a committed transaction was rolled back.
         """
         try:
             await self._pool.release(connection)
         except _OUTAGES as error:
-            _log_late_break(error)
+            _log_late_loss(error)
         except Exception:
             _logger.exception("a database connection could not be returned to its pool")
 
@@ -241,7 +248,7 @@ async def _payloads(
 
 
 def address_of(settings: DatabaseSettings) -> dict[str, Any]:
-    """What asyncpg needs to know to connect."""
+    """The arguments of `asyncpg.connect`."""
     return {
         "host": settings.host,
         "port": settings.port,
@@ -259,38 +266,39 @@ async def _migrate(connection: asyncpg.Connection) -> None:
         raise ConfigError(f"the database server lacks pgvector: {error}") from error
 
 
-async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
-    """Nothing in a session has to be undone: settings and locks are those of a transaction.
+async def _skip_reset(connection: asyncpg.Connection) -> None:
+    """Leave a session as it is, which saves a round trip to the server.
 
-    One that is still open is rolled back before. It saves a round trip to the server for each use.
+    All settings and locks end with their transaction. asyncpg rolls back an open transaction before
+    it calls this.
     """
 
 
 def _is_outage(
     connection: asyncpg.Connection, error: Exception, *, reads_only: bool = False
 ) -> bool:
-    """Whether an error in the use of a connection is the server's, and not the statement's.
+    """Whether an error in the use of a connection means that the database is away.
 
     Args:
-        reads_only: nothing may be written in its transactions, so one that is refused to write is
-            used wrongly; others are on a standby that was promoted away, or a read-only disk.
+        reads_only: the transaction is read-only, so that a write in it is misuse. A write that is
+            refused in another transaction means a standby server or a read-only disk.
     """
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         return not reads_only
     return isinstance(error, _OUTAGES) or (
-        isinstance(error, _OUTAGES_IF_LOST) and is_lost(connection)
+        isinstance(error, _OUTAGES_OF_LOST_CONNECTIONS) and is_lost(connection)
     )
 
 
-def _fails_to_connect(error: Exception) -> bool:
-    return isinstance(error, _FAILURES_TO_CONNECT)
+def _is_connection_failure(error: Exception) -> bool:
+    return isinstance(error, _CONNECTION_FAILURES)
 
 
 @contextmanager
-def _translated(
+def _outages_translated(
     is_outage: Callable[[Exception], bool], *, committing: bool = False
 ) -> Iterator[None]:
-    """Raise StoreUnavailableError for outages; every other error is a bug, and passes through."""
+    """Raise StoreUnavailableError in place of an outage; other errors pass."""
     try:
         yield
     except Exception as error:
@@ -303,8 +311,10 @@ def _translated(
 
 
 @contextmanager
-def _unusable(settings: DatabaseSettings, is_outage: Callable[[Exception], bool]) -> Iterator[None]:
-    """Raise ConfigError for outages; every other error is a bug, and passes through."""
+def _outages_as_config_errors(
+    settings: DatabaseSettings, is_outage: Callable[[Exception], bool]
+) -> Iterator[None]:
+    """Raise ConfigError in place of an outage; other errors pass."""
     try:
         yield
     except Exception as error:
@@ -320,26 +330,26 @@ def _name_of(settings: DatabaseSettings) -> str:
 
 
 async def _close(connection: asyncpg.Connection) -> None:
-    """Close a connection whose work is done: that it breaks only now is no failure of the work."""
+    """Close a connection after its use; a loss at this point is logged, and not raised."""
     try:
         await connection.close()
-    except (*_OUTAGES, *_OUTAGES_IF_LOST) as error:
-        _log_late_break(error)
+    except (*_OUTAGES, *_OUTAGES_OF_LOST_CONNECTIONS) as error:
+        _log_late_loss(error)
 
 
-def _log_late_break(error: Exception) -> None:
+def _log_late_loss(error: Exception) -> None:
     _logger.warning(
-        "a database connection broke after its use: %s: %s", type(error).__name__, error
+        "a database connection was lost after its use: %s: %s", type(error).__name__, error
     )
 
 
 @asynccontextmanager
 async def owner_connection(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection]:
-    """One connection that row-level security does not bind; its statements may take long.
+    """A connection for reading as the owner of the tables: it sees all tenants, without timeout.
 
     Raises:
         ConfigError: the database cannot be reached, or the login does not own its tables.
-        StoreUnavailableError: the connection broke.
+        StoreUnavailableError: the connection was lost.
     """
     name = _name_of(settings)
     try:
@@ -347,15 +357,15 @@ async def owner_connection(settings: DatabaseSettings) -> AsyncIterator[asyncpg.
             **address_of(settings),
             server_settings={"application_name": "facette command", "jit": "off"},
         )
-    except (*_FAILURES_TO_CONNECT, asyncpg.PostgresError) as error:
+    except (*_CONNECTION_FAILURES, asyncpg.PostgresError) as error:
         raise ConfigError(f"{name} cannot be used: {str(error) or type(error).__name__}") from error
     try:
         yield connection
     except asyncpg.InsufficientPrivilegeError as error:
-        raise ConfigError(f"{name} does not let {settings.user} look: {error}") from error
+        raise ConfigError(f"{name} does not let {settings.user} read it: {error}") from error
     except Exception as error:
         if not _is_outage(connection, error, reads_only=True):
             raise
-        raise StoreUnavailableError(f"{name} went away; try again.") from error
+        raise StoreUnavailableError(f"{name} does not answer any more; try again.") from error
     finally:
         await _close(connection)

@@ -1,7 +1,7 @@
-"""Brings a database to the newest schema: numbered files, forward only, each applied once.
+"""Migrations: numbered files that bring a database to the newest schema, each applied once.
 
-The role that the service works as belongs to the server and not to the schema, so it is looked
-after at every start: a database may have been restored on another server.
+The service's role belongs to the server, and not to the database. It is therefore checked at every
+start, because a database may have been restored on another server.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from service.store.database.role import prepare_service_role
 
 _logger = logging.getLogger(__name__)
 
-# Any constant that nothing else in the database uses: the spelling of "facette" in hexadecimal.
-_LOCK_KEY = 0x66616365747465
+# The key of the advisory lock: the letters of "facette" in hexadecimal.
+_MIGRATION_LOCK_KEY = 0x66616365747465
 _FILE_NAME = re.compile(r"^(\d{4})_(\w+)\.sql$")
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file; `sha256` tells an edited one from the one that was applied."""
+    """One numbered file; `sha256` shows whether the file was edited after it was applied."""
 
     number: int
     name: str
@@ -56,21 +56,21 @@ def load_migrations() -> list[Migration]:
 
 
 async def migrate(connection: asyncpg.Connection) -> list[int]:
-    """Apply what is missing and return the numbers applied now.
+    """Apply the missing migrations and return their numbers.
 
-    Several services may start at once: an advisory lock lets one of them do the work while the
-    others wait and then find nothing left to do.
+    Several services may start at the same time. An advisory lock lets one of them migrate; the
+    others wait, and then find no missing migration.
 
     Raises:
-        ConfigError: the database was changed by another release, or does not let tenants be kept
-            apart.
+        ConfigError: the database has the schema of another release, or row-level security cannot be
+            enforced.
     """
-    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK_KEY)
+    await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK_KEY)
     try:
         applied = await _apply_missing(connection)
         await prepare_service_role(connection)
     finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK_KEY)
+        await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK_KEY)
     return applied
 
 

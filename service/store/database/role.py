@@ -1,4 +1,4 @@
-"""The database role that the service works as: it sees one tenant at a time and cannot see more."""
+"""The database role of the service, to which row-level security shows one tenant at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ SERVICE_ROLE = "facette_service"
 
 
 async def prepare_service_role(connection: asyncpg.Connection) -> None:
-    """Make sure that the login can become the role, and the role can do its work and no more.
+    """Create the role if it is missing, and grant its privileges.
 
-    The login owns the tables, so row-level security does not bind it; the role owns nothing.
+    The login owns the tables, and row-level security does not apply to the owner. The role owns no
+    table, and the service switches to it.
 
     Raises:
-        ConfigError: the login may not create the role or become it, or policies would not bind it.
+        ConfigError: the login can neither create nor become the role, or row-level security does
+            not apply to the role.
     """
     try:
         if not await connection.fetchval(SQL["service_role_exists"]):
@@ -36,7 +38,7 @@ async def prepare_service_role(connection: asyncpg.Connection) -> None:
     if await connection.fetchval(SQL["service_role_bypasses"]):
         raise ConfigError(
             f"the database role {SERVICE_ROLE} must not be a superuser, have BYPASSRLS or own "
-            "tables: row-level security would not bind it"
+            "tables: row-level security would not apply to it"
         )
 
 
@@ -44,5 +46,5 @@ async def _create(connection: asyncpg.Connection) -> None:
     try:
         await connection.execute(SQL["create_service_role"])
     except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
-        return  # by a service on another database of the server, at the same moment
+        return  # another service on this server has just created it
     await connection.execute(SQL["grant_service_role"])

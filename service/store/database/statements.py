@@ -1,4 +1,4 @@
-"""Loads the named SQL statements that lie in `sql/`."""
+"""Loads the named SQL statements of `sql/`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NAME = re.compile(r"^-- name: (\w+)[ \t]*$", re.MULTILINE)
 
 
 def parse_statements(text: str) -> dict[str, str]:
-    """Statements of one file: each begins after a line `-- name: <name>`.
+    """The statements of one file by name; each begins after a line `-- name: <name>`.
 
     Raises:
-        ValueError: a name stands twice, or a name has no statement.
+        ValueError: two statements have the same name, or a name has no statement.
     """
     parts = _NAME.split(text)[1:]
     statements: dict[str, str] = {}
@@ -30,7 +30,7 @@ def parse_statements(text: str) -> dict[str, str]:
 
 
 def load_statements() -> Mapping[str, str]:
-    """Every named statement of the package."""
+    """All statements of the package by name."""
     statements: dict[str, str] = {}
     for resource in sorted(files("service.store").joinpath("sql").iterdir(), key=lambda r: r.name):
         if resource.name.endswith(".sql"):
@@ -46,10 +46,10 @@ SQL = load_statements()
 
 @lru_cache(maxsize=64)
 def with_dimension(name: str, dimension: int) -> str:
-    """A statement that casts vectors to their dimension: `{dimension}` stands for it in the text.
+    """A statement whose placeholder `{dimension}` is replaced by a number.
 
-    An index is over vectors cast to the dimension of their space, and is used by statements that
-    cast them alike, by a literal. The connection keeps what it prepared by the text, which is the
-    same one each time.
+    Indexes are built over vectors that are cast to the dimension of their space. PostgreSQL uses
+    such an index only for statements that contain the same cast with a literal. The text is cached,
+    so that asyncpg finds the prepared statement again.
     """
     return SQL[name].replace("{dimension}", str(int(dimension)))

@@ -1,4 +1,4 @@
-"""Keeps the HNSW indexes: one for each large tenant, and new vectors taken into it in batches."""
+"""Maintains the HNSW indexes: one for each large tenant, which takes in new vectors in batches."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from service.store.face.search import INDEX_PREFIX, vector_index_name
 
 _logger = logging.getLogger(__name__)
 
-# What a build takes for each vector beside its numbers: its neighbours and their lists.
+# The memory of a build per vector, beside its numbers: the vector's lists of neighbours.
 _BUILD_BYTES_PER_VECTOR = 1536
 _BYTES_PER_NUMBER = 2
 _MIB = 2**20
-_TAKEN_AT_ONCE = 100
-_MARKED_AT_ONCE = 5000
-_PAUSE_S = 5.0
+_INSERT_BATCH_SIZE = 100
+_MARK_BATCH_SIZE = 5000
+_RETRY_DELAY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """When there is an HNSW index, and how it is built.
+    """Which tenants have an HNSW index, and how it is built.
 
-    exact_max_faces: larger tenants have an index; it goes when a tenant has less than half.
-    max_waiting: as soon as so many vectors of an indexed tenant wait, all of them are taken in.
-    m, ef_construction: how well the graph is connected, and how hard the build looks for that.
-    build_memory_mb: at most so much for one build; one that needs more of it goes on slowly.
-    build_workers: processes that help with one build.
-    interval_s: how often all tenants are looked at, told of inserts or not.
+    exact_max_faces: tenants with more faces get an index. It is dropped below half of this number.
+    max_waiting: the number of waiting vectors of a tenant at which all of them are taken in.
+    m, ef_construction: the parameters of HNSW: links per node, and candidates during the build.
+    build_memory_mb: the memory limit of one build. A build that exceeds it goes on slowly.
+    build_workers: the number of additional processes of one build.
+    interval_s: the time between two checks of all tenants.
     """
 
     exact_max_faces: int
@@ -52,7 +52,7 @@ class IndexSettings:
 
 @dataclass(frozen=True, slots=True)
 class VectorSet:
-    """One tenant's vectors of one model: those taken into an index and those that wait."""
+    """The numbers of one tenant's vectors of one model that are indexed, and that wait for it."""
 
     tenant_id: TenantId
     space: ModelSpace
@@ -61,13 +61,13 @@ class VectorSet:
 
     @property
     def index_name(self) -> str:
-        """What its index is called, where it has one."""
+        """The name of its index, whether there is one or not."""
         return vector_index_name(self.tenant_id, self.space)
 
 
 @dataclass(frozen=True, slots=True)
 class VectorIndex:
-    """An index as it lies in the database; one that is not valid is being built, or broken."""
+    """An index in the database; an index that is not valid is being built, or broken."""
 
     name: str
     is_valid: bool
@@ -75,14 +75,14 @@ class VectorIndex:
 
 
 class Indexer:
-    """Brings indexes to what the tenants' sizes ask for, in the background.
+    """Builds, fills and drops indexes in the background, according to the sizes of the tenants.
 
-    A search never depends on it: without a valid index it is exact, and vectors that wait are
-    compared exactly. Every step may be cut off at any moment; the next round goes on from there.
+    The results of a search never depend on it: without a valid index a search is exact, and waiting
+    vectors are always compared exactly. Every step may be interrupted; the next round continues.
 
     Args:
-        on_built: told of each index built, or with False of one that could not be.
-        on_taken: told how many vectors were taken into an index.
+        on_built: called after each build, with False if the build failed.
+        on_taken: called with the number of vectors that an index has taken in.
     """
 
     def __init__(
@@ -99,51 +99,51 @@ class Indexer:
         self._on_taken = on_taken
         self._inserted: Counter[TenantId] = Counter()
         self._called = asyncio.Event()
-        self._look_at_all_at = 0.0
+        self._check_all_at = 0.0
 
     def follow(self, settings: IndexSettings) -> None:
-        """Keep the indexes by other settings: all tenants are looked at soon where they differ."""
+        """Use other settings from now on; if they differ, check all tenants soon."""
         if settings != self._settings:
             self._settings = settings
-            self._look_at_all_soon()
+            self._check_all_soon()
 
     def note_insert(self, tenant_id: TenantId, faces: int) -> None:
-        """Take note of new faces; a tenant with many of them is looked at soon."""
+        """Count new faces of a tenant; a tenant with many new faces is checked soon."""
         self._inserted[tenant_id] += faces
         if self._inserted[tenant_id] >= self._settings.max_waiting:
             self._called.set()
 
     def note_deletion(self) -> None:
-        """Take note that a tenant is gone: its indexes go soon."""
-        self._look_at_all_soon()
+        """Note that a tenant was deleted, so that its indexes are dropped soon."""
+        self._check_all_soon()
 
-    def _look_at_all_soon(self) -> None:
-        self._look_at_all_at = 0.0
+    def _check_all_soon(self) -> None:
+        self._check_all_at = 0.0
         self._called.set()
 
     async def run(self) -> None:
-        """Look after the indexes until cancelled; what fails is tried again in the next round."""
+        """Maintain the indexes until cancelled; a failed round is repeated."""
         while True:
-            look_at_all = time.monotonic() >= self._look_at_all_at
-            tenants = None if look_at_all else self._grown()
-            if look_at_all:
-                self._look_at_all_at = time.monotonic() + self._settings.interval_s
-                self._inserted.clear()  # else tenants that stay small are counted for ever
+            checks_all = time.monotonic() >= self._check_all_at
+            tenants = None if checks_all else self._grown()
+            if checks_all:
+                self._check_all_at = time.monotonic() + self._settings.interval_s
+                self._inserted.clear()  # bounds the number of counters
             try:
                 done = await self.round(tenants)
             except StoreUnavailableError as error:
-                _logger.warning("vector indexes not looked after: %s", error)
+                _logger.warning("vector indexes were not checked: %s", error)
                 done = False
-            except Exception:  # whatever it is, searches are right without the indexes
-                _logger.exception("vector indexes not looked after")
+            except Exception:  # searches are correct without the indexes
+                _logger.exception("vector indexes were not checked")
                 done = False
-            if not done:  # another process may be at it for long, with tenants of its own
+            if not done:  # the other process may take long, and does not know these tenants
                 self._inserted.update(dict.fromkeys(tenants or (), self._settings.max_waiting))
-                if look_at_all:
-                    self._look_at_all_at = time.monotonic() + _PAUSE_S
-                await asyncio.sleep(_PAUSE_S)
+                if checks_all:
+                    self._check_all_at = time.monotonic() + _RETRY_DELAY_S
+                await asyncio.sleep(_RETRY_DELAY_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._called.wait(), self._look_at_all_at - time.monotonic())
+                await asyncio.wait_for(self._called.wait(), self._check_all_at - time.monotonic())
             self._called.clear()
 
     def _grown(self) -> list[TenantId]:
@@ -153,7 +153,7 @@ class Indexer:
         return grown
 
     async def round(self, tenants: list[TenantId] | None = None) -> bool:
-        """Look after some tenants, or all, once; False where another process is at it.
+        """Check some tenants, or all, once; returns False if another process is doing so.
 
         Raises:
             StoreUnavailableError: the database does not answer.
@@ -167,14 +167,14 @@ class Indexer:
             for tenant_id in [None] if tenants is None else tenants:
                 for each in await vector_sets(connection, least, tenant_id):
                     named.add(each.index_name)
-                    await self._look_after(connection, each, indexes.get(each.index_name))
+                    await self._maintain(connection, each, indexes.get(each.index_name))
             if tenants is None:
                 for name in sorted(set(indexes) - named):
                     await _drop(connection, name)
-                    _logger.info("vector index dropped: its tenant is gone or small")
+                    _logger.info("vector index dropped: its tenant was deleted or is small")
         return True
 
-    async def _look_after(
+    async def _maintain(
         self, connection: asyncpg.Connection, vectors: VectorSet, index: VectorIndex | None
     ) -> None:
         settings = self._settings
@@ -182,15 +182,15 @@ class Indexer:
             if vectors.indexed + vectors.waiting <= settings.exact_max_faces:
                 return
             if index is not None:
-                _logger.warning("vector index %s is not valid: it is built anew", index.name)
+                _logger.warning("vector index %s is not valid: it is rebuilt", index.name)
                 await _drop(connection, index.name)
             await self._build(connection, vectors)
         elif vectors.waiting >= settings.max_waiting:
-            self._on_taken(await _take(connection, vectors, _TAKEN_AT_ONCE))
+            self._on_taken(await _take(connection, vectors, _INSERT_BATCH_SIZE))
 
     async def _build(self, connection: asyncpg.Connection, vectors: VectorSet) -> None:
-        """Mark what there is, which costs little without an index, and build over that."""
-        if await _take(connection, vectors, _MARKED_AT_ONCE):
+        """Mark all vectors as indexed, which is cheap while there is no index, and build it."""
+        if await _take(connection, vectors, _MARK_BATCH_SIZE):
             clean_up = await connection.fetchval(SQL["statement_to_clean_up"], vectors.tenant_id)
             if clean_up is not None:
                 await connection.execute(clean_up)
@@ -203,7 +203,7 @@ class Indexer:
             settings.m,
             settings.ef_construction,
         )
-        if build is None:  # all its faces were deleted meanwhile
+        if build is None:  # its last face has just been deleted
             return
         each = _BUILD_BYTES_PER_VECTOR + _BYTES_PER_NUMBER * build["dimension"]
         memory_mb = min(settings.build_memory_mb, 64 + faces * each // _MIB)
@@ -219,7 +219,7 @@ class Indexer:
                     self._on_built(False)
                     _logger.error("vector index not built, searches stay exact: %s", error)
                     return
-                # The processes of a build share memory, of which a container has little.
+                # The processes of a build use shared memory, which is small in a container.
                 _logger.warning("vector index not built in parallel: %s", error)
         self._on_built(True)
         _logger.info(
@@ -231,7 +231,7 @@ class Indexer:
 async def vector_sets(
     connection: asyncpg.Connection, least: int, tenant_id: TenantId | None = None
 ) -> list[VectorSet]:
-    """The sets of at least so many vectors, of one tenant or of all."""
+    """The sets of at least `least` vectors, of one tenant or of all."""
     rows = await connection.fetch(SQL["vector_sets"], least, tenant_id)
     return [
         VectorSet(
@@ -245,14 +245,14 @@ async def vector_sets(
 
 
 async def vector_indexes(connection: asyncpg.Connection) -> list[VectorIndex]:
-    """Every HNSW index of the database that the indexer made."""
+    """All HNSW indexes of the database that an indexer has built."""
     return [
         VectorIndex(**row) for row in await connection.fetch(SQL["vector_indexes"], INDEX_PREFIX)
     ]
 
 
 async def _take(connection: asyncpg.Connection, vectors: VectorSet, at_once: int) -> int:
-    """Mark the vectors that waited as indexed, batch by batch; returns how many."""
+    """Mark waiting vectors as indexed, in batches; returns their number."""
     taken = 0
     while taken < vectors.waiting:
         status = await connection.execute(
