@@ -103,9 +103,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop_or_kill)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        load_manifest(
-            self._config.paths.models_dir
-        )  # so that an error is reported once, not by every process
+        # An error is reported here once, and not by every process.
+        load_manifest(self._config.paths.models_dir)
         async with AsyncExitStack() as stack:
             settings = database_settings(self._config, stack)
             await (await Database.open(settings)).close()
@@ -208,9 +207,8 @@ class Supervisor:
     def _note_ready(self, child: _Child) -> None:
         child.is_ready()
         _logger.info("process ready", extra={"fields": {"pid": child.process.pid}})
-        if (
-            self._reloaded_at > child.started_at
-        ):  # the process may have read the former configuration
+        # The process may have read the configuration before it changed.
+        if self._reloaded_at > child.started_at:
             child.process.send_signal(signal.SIGHUP)
         if not self._announced and self._serving() == self._config.server.processes:
             self._announced = True
