@@ -91,7 +91,7 @@ class Watch:
         return found is not None and found.pid == pid
 
     def _should_run(self) -> bool:
-        """Wait until the ended server runs again, or counts as crashed; returns whether it crashed."""
+        """Wait until the server runs again or counts as crashed; returns whether it crashed."""
         gone_at = time.monotonic()
         by_operator = False
         while not self._stop.is_set() and self._cluster.postmaster() is None:
