@@ -45,7 +45,7 @@ _SWITCH_INTERVAL_S = 1e-4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status, 2 for an error the user can mend."""
+    """Run one subcommand; returns the exit status, 2 for an error that the user can fix."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["export"]:
         return _export(arguments[1:])
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=_serve)
 
-    process = commands.add_parser("serve-process")  # without help: only the supervisor calls it
+    process = commands.add_parser("serve-process")  # no help: the supervisor alone calls it
     for descriptor in ("listener", "parent", "ready"):
         process.add_argument(descriptor, type=int)
     process.add_argument("operations", type=int, nargs="?")
@@ -91,29 +91,30 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database to the newest schema")
     migrate.set_defaults(run=_migrate)
 
-    doctor = commands.add_parser("doctor", help="look for what is wrong, and say what to do")
-    doctor.add_argument("--tenant", type=_tenant, help="what there is of this tenant alone")
-    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor = commands.add_parser("doctor", help="check the installation, and advise on faults")
+    doctor.add_argument("--tenant", type=_tenant, help="check the data of this tenant alone")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=_doctor)
 
-    take_out = commands.add_parser("export-tenant", help="write what a tenant has into one file")
+    take_out = commands.add_parser("export-tenant", help="export a tenant to one file")
     take_out.add_argument("tenant", type=_tenant, help="the tenant's id")
     take_out.add_argument("file", type=Path, help="a new tar file; gzipped if it ends with .gz")
-    take_out.add_argument("--images", action="store_true", help="with the photos")
+    take_out.add_argument("--images", action="store_true", help="include the photos")
     take_out.set_defaults(run=_export_tenant)
 
-    bring_in = commands.add_parser("import-tenant", help="store the tenant that a file holds")
-    bring_in.add_argument("file", type=Path, help="what export-tenant wrote")
+    bring_in = commands.add_parser("import-tenant", help="import the tenant of a file")
+    bring_in.add_argument("file", type=Path, help="a file that export-tenant wrote")
     bring_in.add_argument(
-        "--as", dest="rename", type=_tenant, help="what to call it here, instead of its own id"
+        "--as", dest="rename", type=_tenant, help="id of the tenant here, instead of its own"
     )
     bring_in.set_defaults(run=_import_tenant)
 
     reembed = commands.add_parser(
         "reembed",
-        help="embed all stored faces by another model, then search by that",
+        help="embed all stored faces by another model, then search by it",
         description="Embeds the faces of all stored images by another model while the service "
-        "runs, then changes the database over in one moment. Run again, it goes on where it was.",
+        "runs, then activates that model in one transaction. After an interruption, run it again: "
+        "it continues where it stopped.",
     )
     reembed.add_argument(
         "--model",
@@ -124,11 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     reembed.add_argument(
         "--leave-lost-faces",
         action="store_true",
-        help="change over although some faces have no usable image: they stay in their clusters, "
-        "and no new face is matched with them",
+        help="activate the model although some faces have no usable image: these stay in their "
+        "clusters, and no new face is matched with them",
     )
     reembed.add_argument(
-        "--keep-old", action="store_true", help="keep the former model's vectors, to go back to"
+        "--keep-old",
+        action="store_true",
+        help="keep the vectors of the former model, so that you can go back to it",
     )
     reembed.add_argument("--json", action="store_true", help="print progress as JSON lines")
     reembed.set_defaults(run=_reembed)
@@ -139,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(arguments: Sequence[str]) -> int:
     try:
-        # Serving needs no exporter, so it is not a dependency of the service.
+        # The exporter is no dependency of the service.
         from export.__main__ import main as export_main
     except ImportError:
         print("facette: the export program is not part of this installation", file=sys.stderr)
@@ -152,7 +155,7 @@ def _init(options: argparse.Namespace) -> int:
     path: Path = options.config
     text = render_example(secrets.token_urlsafe(32))
     try:
-        # Created for its owner only, from the first moment: it holds the token.
+        # Created with mode 0600, since it holds the token.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         print(f"{path} is there already; nothing was changed")
@@ -206,14 +209,14 @@ def _import_tenant(options: argparse.Namespace) -> int:
 
 
 def _tenant(text: str) -> TenantId:
-    """A tenant's id, which the API would take, too."""
+    """A tenant id that the API accepts as well."""
     if not is_name(text):
         raise argparse.ArgumentTypeError(f"an id must have {NAME_RULE}")
     return TenantId(text)
 
 
 def _quiet_config(options: argparse.Namespace) -> Config:
-    """For commands that say themselves what happens: only what is wrong is logged."""
+    """The configuration of a command that prints its results: the log has errors alone."""
     config = load_config(options.config)
     configure_logging("error", as_json=config.server.log_json)
     return config
@@ -262,7 +265,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _serve_process(options: argparse.Namespace) -> int:
-    """One of several processes; the supervisor has migrated, and tells what it should know."""
+    """Run one of several processes; the supervisor has migrated the schema."""
     load = partial(load_config, options.config)
     config = load()
     configure_logging(config.server.log_level, as_json=config.server.log_json)
@@ -295,8 +298,8 @@ def _server(
 
 
 def _run(server: Server, listener: socket.socket) -> int:
-    # A worker that ends a model call needs Python's lock, and the event loop gives it up only after
-    # this interval: with the default of 5 ms a core is often idle meanwhile.
+    # A worker that ends a model call needs the GIL, which the event loop releases only after this
+    # interval. With the default of 5 ms a core is often idle in between.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     try:
         server.run(sockets=[listener])
@@ -306,7 +309,7 @@ def _run(server: Server, listener: socket.socket) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port first: everything else takes seconds and would be for nothing."""
+    """Bind the port before the service starts, which takes seconds: a used port fails at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

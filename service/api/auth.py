@@ -1,4 +1,4 @@
-"""Who may call: one token, compared in constant time."""
+"""Authentication by one token, compared in constant time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from service.domain.errors import MissingTokenError, WrongTokenError
 
 
 class TokenGuard:
-    """Checks the token of a request's head, before any of its body is read."""
+    """Checks the token in the head of a request, before its body is read."""
 
     def __init__(self, token: str) -> None:
         self._token = token.encode()
 
     def check(self, headers: Headers) -> None:
-        """Return when the request carries the token.
+        """Return when the request has the right token.
 
         Raises:
-            MissingTokenError: it carries none.
-            WrongTokenError: it carries another.
+            MissingTokenError: the request has no token.
+            WrongTokenError: the request has another token.
         """
         sent = _token_of(headers)
         if not sent:

@@ -1,4 +1,4 @@
-"""What surrounds every route: request id, body limit, permit, errors, metrics and one log line."""
+"""The middleware around every route: request id, body limit, errors, metrics and log line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _UNMATCHED = "(none)"
 _MAX_PLAIN_BODY_BYTES = 1 << 20
 _LINGER_S = 2.0
 _MAX_THROWN_AWAY_BYTES = 1 << 20
-# Not sent, only counted and logged: the caller hung up before its answer.
+# Counted and logged, never sent: the client disconnected before its answer.
 _CLIENT_GONE = 499
 # Answers a second to requests without a valid token, each well below a millisecond of work.
 _UNAUTHORISED_PER_S = 250
@@ -49,7 +49,13 @@ _UNAUTHORISED = (AccessError, MethodNotAllowedError, RouteNotFoundError)
 
 
 class Boundary:
-    """ASGI middleware around the router."""
+    """ASGI middleware around the router.
+
+    Args:
+        app: the router.
+        lifespan: creates the context in which the service runs; it logs why it cannot start.
+        max_body_bytes: limit on a body that may be an image; other bodies have a lower limit.
+    """
 
     def __init__(
         self,
@@ -78,7 +84,7 @@ class Boundary:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
-        scope["app"] = self  # tells the router to raise what it cannot route
+        scope["app"] = self  # makes the router raise where no route matches
         exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         headers = Headers(scope=scope)
         with self._tracing.request(scope["method"], scope["path"], headers) as span:
@@ -97,7 +103,7 @@ class Boundary:
         except ClientDisconnect:
             self._metrics.clients_gone.inc()
             exchange.note(_CLIENT_GONE, WithdrawnError.code)
-        except asyncio.CancelledError:  # only a shutdown whose time is over does that
+        except asyncio.CancelledError:  # by a shutdown whose timeout has passed
             await self._answer_error(exchange, StoppingError("The service is shutting down."))
         except Exception as error:
             failure = FacetteError("unexpected")
@@ -151,7 +157,7 @@ class Boundary:
 
 
 class _Exchange:
-    """One request and its answer, with the body counted as it comes."""
+    """One request and its answer; counts the body as it arrives."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
         self.started = time.perf_counter()
@@ -169,7 +175,7 @@ class _Exchange:
         self._answered = 0.0
 
     def _limit(self, max_body_bytes: int) -> int:
-        """Images may be large; every other form is small."""
+        """The limit of this request: an image may be large, any other body is small."""
         content_type = self._headers.get("content-type", "")
         if content_type.lower().startswith("multipart/form-data") or is_image(content_type):
             return max_body_bytes
@@ -180,10 +186,10 @@ class _Exchange:
         self.status, self.code = status, code
 
     def check_announced_length(self) -> None:
-        """Refuse by Content-Length before a byte of the body is read.
+        """Check Content-Length before the body is read.
 
         Raises:
-            BodyTooLargeError: more than the limit is announced.
+            BodyTooLargeError: the announced length is above the limit.
         """
         announced = self._headers.get("content-length")
         if announced is not None:
@@ -195,7 +201,11 @@ class _Exchange:
             raise BodyTooLargeError(self._max_body_bytes)
 
     async def receive(self) -> Message:
-        """The next message, refused once the body is longer than the limit."""
+        """The next message.
+
+        Raises:
+            BodyTooLargeError: the body is longer than the limit.
+        """
         message = await self._receive()
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
@@ -205,25 +215,25 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, with the request's id in the head."""
+        """Send a message; the head of the answer gets the request id."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
         await self._send(message)
 
     async def answer(self, response: Response, *, stays: bool) -> None:
-        """Send an error answer, unless one has begun.
+        """Send an error answer, unless an answer has begun.
 
-        A refused body is not read to its end. A caller who is to come back later (`stays`) keeps
-        the connection where little of the body is left, which the server throws away. Else it is
-        closed, but not at once, which would reset it and lose the answer: after the whole answer
-        has gone out, what comes in is thrown away for a moment, and only then is it closed.
+        The rest of a refused body is not used. With `stays`, the connection stays open where
+        little of the body is left, which the server discards: the client will retry. Otherwise the
+        connection is closed some seconds after the answer, and input is discarded until then.
+        Closing at once would reset the connection, and the client would lose the answer.
         """
         if self.status:
             return
         left = self._announced - self._received
-        # Who waits for leave to send the body (Expect: 100-continue) may never send it, and what
-        # came next would be taken for it.
+        # A client that sent Expect: 100-continue may never send the body. Its next request would be
+        # taken for the body.
         stays = stays and left <= _MAX_THROWN_AWAY_BYTES and "expect" not in self._headers
         if self.body_complete or stays:
             await response(self._scope, self._receive, self.send)
@@ -237,7 +247,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def elapsed(self) -> float:
-        """Seconds until the answer had gone out, or until now."""
+        """Seconds from the head of the request to the end of its answer, or to now."""
         return (self._answered or time.perf_counter()) - self.started
 
     async def _send_but_do_not_end(self, message: Message) -> None:

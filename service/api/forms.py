@@ -1,8 +1,7 @@
-"""A request's query string and form, read strictly: all text is UTF-8, and each name stands once.
+"""The query string and the form of a request, read strictly: UTF-8, and each name once.
 
-Text that does not decode is refused and never replaced: with U+FFFD in the place of what is no
-UTF-8, two names become one. Of two values none is chosen: a gateway that authorises by one of them
-would let the other through.
+Text that is not UTF-8 is refused. Replacing it by U+FFFD would make two names equal. A name with
+two values is refused as well: a gateway might authorise one value, and the service use the other.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _Field = TypeVar("_Field", bound=Field)
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 64 * 1024
 _CHARSETS = (b"utf-8", b"utf8")
-# Of a part: what many clients write, whatever the text is. ASCII is the same in all of them.
+# Charsets of a part that many clients name for any text. ASCII is the same in all of them.
 _LIKE_ASCII = (b"us-ascii", b"iso-8859-1", b"windows-1252")
 _UNCHANGED = (b"7bit", b"8bit", b"binary")
 # RFC 7578, section 4.6: a field that says how the text of all others is encoded.
@@ -37,7 +36,7 @@ _PARAMETER = rb";[ \t]*%s[ \t]*(?:\*[^=;]*)?="
 _NAME = re.compile(_PARAMETER % rb"name", re.IGNORECASE)
 _BOUNDARY = re.compile(_PARAMETER % rb"boundary", re.IGNORECASE)
 _CHARSET = re.compile(_PARAMETER % rb"charset", re.IGNORECASE)
-# So much of a name is repeated in a message.
+# Error messages repeat at most this many characters of a name.
 _SHOWN = 64
 
 
@@ -48,10 +47,10 @@ class MalformedBodyError(InputError):
 
 
 def parse_query(query: bytes) -> dict[str, str]:
-    """The parameters of a query string, as it came.
+    """The parameters of an undecoded query string.
 
     Raises:
-        ParameterError: it is no UTF-8, or a parameter stands in it twice.
+        ParameterError: the query string is not UTF-8, or has a parameter twice.
     """
     try:
         return once(map(_pair, _fields(query)))
@@ -60,12 +59,12 @@ def parse_query(query: bytes) -> dict[str, str]:
 
 
 async def read_form(request: Request) -> FormData:
-    """The fields of the form in a request's body, in their order; none where it has another type.
+    """The fields of the form in a request body, in order; empty for a body of another type.
 
-    Whoever gets it closes it, which removes uploaded files.
+    The caller closes the form, which removes uploaded files.
 
     Raises:
-        MalformedBodyError: it does not parse, or its text is no UTF-8.
+        MalformedBodyError: the form cannot be parsed, or its text is not UTF-8.
     """
     head = request.headers.get("content-type", "").encode("latin-1")
     content_type, options = parse_options_header(head)
@@ -84,10 +83,10 @@ async def read_form(request: Request) -> FormData:
 
 
 def once(fields: Iterable[tuple[str, _Field]]) -> dict[str, _Field]:
-    """Fields by their names.
+    """The fields by name.
 
     Raises:
-        ParameterError: a name stands twice.
+        ParameterError: a name occurs twice.
     """
     found: dict[str, _Field] = {}
     for name, value in fields:
@@ -98,10 +97,10 @@ def once(fields: Iterable[tuple[str, _Field]]) -> dict[str, _Field]:
 
 
 def merge(query: Mapping[str, str], form: Mapping[str, Field]) -> dict[str, Field]:
-    """The parameters of both places.
+    """The parameters of the query string and the form.
 
     Raises:
-        ParameterError: a name has one value here and another there.
+        ParameterError: a name has different values in them.
     """
     for name, value in form.items():
         if query.get(name, value) != value:
@@ -130,7 +129,7 @@ async def _multipart(request: Request, options: Mapping[bytes, bytes]) -> FormDa
         raise _unparsable()
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
         raise MalformedBodyError("The text in the request body must be UTF-8.")
-    # Starlette guesses where text does not decode. As Latin-1 all bytes do, and can be had back.
+    # Starlette replaces bytes that it cannot decode. Latin-1 decodes every byte, reversibly.
     head = b'multipart/form-data; charset=latin-1; boundary="' + boundary + b'"'
     async with aclosing(request.stream()) as stream:
         form = await _PlainParts(
@@ -191,7 +190,7 @@ def _again(value: Field) -> Field:
 
 
 def _utf_8(text: str) -> str:
-    """What was read as Latin-1, read as UTF-8."""
+    """Decode text as UTF-8 that was decoded as Latin-1."""
     return text.encode("latin-1").decode()
 
 

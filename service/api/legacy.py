@@ -1,4 +1,8 @@
-"""The thirteen endpoints of the proof of concept: parse, call one use case, render."""
+"""The legacy API: each handler parses, calls one use case, and renders.
+
+Its routes, parameters and response fields are compatible with those of the service that Facette
+replaces, so that clients of that service need no change. Facette adds response fields to them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ _NEW_CLUSTER = "new"
 
 
 async def insert_image(api: ApiServices, given: Parameters) -> Response:
-    """POST /insert-image: a photo comes in, its faces come out in clusters."""
+    """POST /insert-image: store a photo; answers with its faces and their clusters."""
     tenant_id = given.tenant_id()
     photo = given.file("image")
     clock = StageClock(api.metrics)
@@ -46,7 +50,7 @@ async def insert_image(api: ApiServices, given: Parameters) -> Response:
 
 
 async def get_image(api: ApiServices, given: Parameters) -> Response:
-    """GET /image."""
+    """GET /image: the faces and clusters of an image, and its perceptual hash."""
     image = await api.curate.image(given.tenant_id(), ImageId(given.text("image_id")))
     return Json(
         {"face_ids": image.face_ids, "cluster_ids": image.cluster_ids, "phash": image.phash}
@@ -54,20 +58,20 @@ async def get_image(api: ApiServices, given: Parameters) -> Response:
 
 
 async def delete_image(api: ApiServices, given: Parameters) -> Response:
-    """DELETE /image: the image, its faces, its file."""
+    """DELETE /image: delete an image, its faces and its file."""
     return _deleted(
         await api.curate.delete_image(given.tenant_id(), ImageId(given.text("image_id")))
     )
 
 
 async def get_face(api: ApiServices, given: Parameters) -> Response:
-    """GET /face."""
+    """GET /face: one face."""
     face = await api.curate.face(given.tenant_id(), FaceId(given.text("face_id")))
     return Json(_face(face))
 
 
 async def delete_face(api: ApiServices, given: Parameters) -> Response:
-    """DELETE /face."""
+    """DELETE /face: delete one face; its image stays."""
     face_id = FaceId(given.text("face_id"))
     return _deleted(await api.curate.delete_face(given.tenant_id(), face_id))
 
@@ -81,7 +85,7 @@ async def get_faces(api: ApiServices, given: Parameters) -> Response:
 
 
 async def get_cluster(api: ApiServices, given: Parameters) -> Response:
-    """GET /cluster."""
+    """GET /cluster: the number of faces and images of a cluster."""
     size = await api.curate.cluster_size(given.tenant_id(), ClusterId(given.text("cluster_id")))
     return Json(
         {"number_of_faces": size.number_of_faces, "number_of_images": size.number_of_images}
@@ -89,36 +93,36 @@ async def get_cluster(api: ApiServices, given: Parameters) -> Response:
 
 
 async def delete_cluster(api: ApiServices, given: Parameters) -> Response:
-    """DELETE /cluster: its faces, and the images that show nobody else."""
+    """DELETE /cluster: delete a cluster, its faces, and images with no other faces."""
     return _deleted(
         await api.curate.delete_cluster(given.tenant_id(), ClusterId(given.text("cluster_id")))
     )
 
 
 async def delete_tenant(api: ApiServices, given: Parameters) -> Response:
-    """DELETE /tenant: everything of the tenant."""
+    """DELETE /tenant: delete all data of a tenant."""
     return _deleted(await api.curate.delete_tenant(given.tenant_id()))
 
 
 async def get_review(api: ApiServices, given: Parameters) -> Response:
-    """GET /review-pending."""
+    """GET /review-pending: one pending review."""
     review = await api.curate.review(given.tenant_id(), _review_id(given))
     return Json(_review(review))
 
 
 async def list_reviews(api: ApiServices, given: Parameters) -> Response:
-    """GET /review-pending-list: oldest first, page by page."""
+    """GET /review-pending-list: pending reviews, oldest first, page by page."""
     reviews = await api.curate.reviews(given.tenant_id(), *_page(given))
     return Json([_review(review) for review in reviews])
 
 
 async def delete_review(api: ApiServices, given: Parameters) -> Response:
-    """DELETE /review-pending."""
+    """DELETE /review-pending: remove a review from the list."""
     return _deleted(await api.curate.delete_review(given.tenant_id(), _review_id(given)))
 
 
 async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
-    """POST /update-face-cluster: a face moves to another cluster, or with `new` to a new one."""
+    """POST /update-face-cluster: move a face to another cluster; `new` makes a new cluster."""
     tenant_id, face_id = given.tenant_id(), FaceId(given.text("face_id"))
     target = given.text("to_cluster_id")
     cluster_id = None if target == _NEW_CLUSTER else ClusterId(target)

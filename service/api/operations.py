@@ -1,4 +1,4 @@
-"""What operators and their tools ask: alive, ready, metrics. None of it needs a token."""
+"""The routes for operators and their tools: liveness, readiness, metrics. None needs a token."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from service.api.services import ApiServices
 
 
 async def healthz(api: ApiServices) -> Response:
-    """GET /healthz: the process answers."""
+    """GET /healthz: answers while the process runs."""
     return Json({"status": "alive"})
 
 
 async def readyz(api: ApiServices) -> Response:
-    """GET /readyz: the models are warm (or nothing is served yet) and the database answers."""
+    """GET /readyz: the service can serve requests.
+
+    The models are warm, the database answers, no background task is dead, and the service does not
+    stop.
+    """
     await api.ready()
     return Json({"status": "ready"})
 
 
 async def metrics(api: ApiServices) -> Response:
-    """GET /metrics: Prometheus's text format."""
+    """GET /metrics: all metrics in the text format of Prometheus."""
     return Response(await api.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Parameters of a request, from its query string and its form, checked."""
+"""The checked parameters of a request, from its query string, form and head."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 class UploadTimeoutError(InputError):
-    """The body did not come in time."""
+    """The body did not arrive within the timeout."""
 
     code = "upload_timeout"
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedImage:
-    """An image file as it was sent, to be read when its turn comes."""
+    """An uploaded image file, which is read when a worker is free for it."""
 
     read: PhotoSource
     size_bytes: int
@@ -59,8 +59,9 @@ class Parameters:
     """The parameters of one request.
 
     Args:
-        values: those of query string and form.
-        image: the body, if it is one.
+        call: facts of the head.
+        values: parameters of the query string and the form.
+        image: the body of a request whose body is an image.
         accept: value of the Accept header; empty where there is none.
     """
 
@@ -73,10 +74,10 @@ class Parameters:
         self._accept = accept
 
     def text(self, name: str) -> str:
-        """A required id or word, as `NAME_RULE` has it.
+        """A required id or word that satisfies `NAME_RULE`.
 
         Raises:
-            ParameterError: it is missing or malformed.
+            ParameterError: the parameter is missing or malformed.
         """
         value = self._get(name)
         if value is None or value == "":
@@ -86,18 +87,18 @@ class Parameters:
         return value
 
     def optional(self, name: str) -> str | None:
-        """The same word where it may be left out.
+        """An optional id or word; None where it is missing.
 
         Raises:
-            ParameterError: it is malformed.
+            ParameterError: the parameter is malformed.
         """
         return self.text(name) if self._get(name) else None
 
     def choice(self, name: str, words: Sequence[str]) -> str:
-        """One of some words; the first when none was sent.
+        """One of `words`; the first where the parameter is missing.
 
         Raises:
-            ParameterError: it is another word.
+            ParameterError: the parameter is another word.
         """
         value = self._get(name) or words[0]
         if value in words:
@@ -110,16 +111,16 @@ class Parameters:
         return preferred(self._accept, offers)
 
     def tenant_id(self) -> TenantId:
-        """The tenant, which every route needs."""
+        """The tenant id, a required parameter."""
         return TenantId(self.text("tenant_id"))
 
     def integer(
         self, name: str, *, default: int | None = None, low: int = 0, high: int = _MAX_INT64
     ) -> int:
-        """A whole number from `low` to `high`; required when there is no default.
+        """A whole number from `low` to `high`; required where there is no default.
 
         Raises:
-            ParameterError: it is missing or malformed.
+            ParameterError: the parameter is missing or malformed.
         """
         value = self._get(name)
         if value is None or value == "":
@@ -133,10 +134,10 @@ class Parameters:
         )
 
     def file(self, name: str) -> UploadedImage:
-        """An uploaded file: the field of a form, or the whole body.
+        """An uploaded file: a field of the form, or the whole body.
 
         Raises:
-            ParameterError: it is missing, not a file, or empty.
+            ParameterError: the file is missing or empty, or the parameter is no file.
         """
         value = self._values.get(name)
         if self._image is not None:
@@ -169,7 +170,7 @@ class Parameters:
 
 
 def is_image(content_type: str) -> bool:
-    """Whether a body of this type is the image itself."""
+    """Whether a body of this content type is an image, and not a form."""
     return content_type.lower().startswith(("image/", "application/octet-stream"))
 
 
@@ -185,12 +186,12 @@ def _in_memory(name: str, image: bytes) -> UploadedImage:
 
 @asynccontextmanager
 async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIterator[Parameters]:
-    """Parse a request's body; uploaded files go when the block ends.
+    """Read the parameters of a request; uploaded files are removed when the block ends.
 
     Raises:
-        MalformedBodyError: the form does not parse.
-        ParameterError: a parameter was given twice in the form, or another value in the query.
-        UploadTimeoutError: the body did not come within `timeout_s`.
+        MalformedBodyError: the form cannot be parsed.
+        ParameterError: a parameter occurs twice in the form, or has another value in the query.
+        UploadTimeoutError: the body did not arrive within `timeout_s`.
     """
     headers = request.headers
     if len(headers.getlist("content-type")) > 1:
@@ -204,8 +205,8 @@ async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIte
                 form = await read_form(request)
     except TimeoutError:
         raise UploadTimeoutError("The request body took too long to arrive.") from None
-    except OSError as error:  # larger uploads wait in a temporary file
-        _logger.error("upload not taken: %s", error)
+    except OSError as error:  # larger uploads are written to a temporary file
+        _logger.error("an upload could not be stored: %s", error)
         raise UnavailableError("The service cannot take uploads at the moment.") from error
     try:
         values = merge(call.query, once(form.multi_items()))
@@ -222,13 +223,13 @@ _MAX_DIGITS = 20
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The facts of one request's head.
+    """Facts of the head of one request.
 
-    query: the parameters of the query string.
-    tenant: as the query string names it; None where only a form can.
-    deadline: `time.monotonic()` by which it must be answered.
-    body_bytes: announced length; None when it is not known.
-    receive: tells what comes on the connection after the body.
+    query: parameters of the query string.
+    tenant: tenant id of the query string; None where the form may have it.
+    deadline: `time.monotonic()` by which the request must be answered.
+    body_bytes: announced length of the body; None where it is unknown.
+    receive: ASGI messages of the connection.
     """
 
     query: Mapping[str, str]
@@ -240,11 +241,11 @@ class Call:
 
     @classmethod
     def of(cls, request: Request, default_timeout_s: float) -> Call:
-        """Read the head.
+        """Read the head of a request.
 
         Raises:
-            ParameterError: a header that says nothing usable, or a query string that is no UTF-8
-                or has a parameter twice.
+            ParameterError: a header is malformed, or the query string is not UTF-8 or has a
+                parameter twice.
         """
         headers = request.headers
         announced = headers.get("content-length")

@@ -1,4 +1,4 @@
-"""Answers: JSON, and embeddings in the form a caller asked for."""
+"""The bodies of answers: JSON, and embeddings in the format of the request."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Json(Response):
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
-        """Serialise."""
+        """Serialise the content."""
         return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def embedding_bytes(embeddings: Sequence[Embedding], dimension: int) -> Response:
-    """Nothing but the vectors: float32, little-endian, one row a face."""
+    """The embeddings alone: float32, little-endian, one row for each face."""
     rows = np.asarray(embeddings, dtype="<f4").reshape(-1, dimension)
     return Response(
         rows.tobytes(),
@@ -40,11 +40,11 @@ EMBEDDING_FORMATS: Mapping[str, Callable[[Embedding], object]] = {
     "base64": lambda embedding: _base64(embedding, "<f4"),
     "base64_float16": lambda embedding: _base64(embedding, "<f2"),
 }
-"""How a vector, float32 [dimension], can stand in a JSON body, by the name a caller gives."""
+"""The encodings of an embedding, float32 [dimension], in JSON, by the name of the parameter."""
 
 
 def detection(face: Detection) -> dict[str, Any]:
-    """A face's place and how sure it is."""
+    """The box, landmarks and confidence of a face."""
     box = face.box
     return {
         "box": {"x1": box.x1, "y1": box.y1, "x2": box.x2, "y2": box.y2},
@@ -54,7 +54,7 @@ def detection(face: Detection) -> dict[str, Any]:
 
 
 def quality(found: FaceQuality | None) -> dict[str, Any] | None:
-    """How well a face can be compared; None for a face of before that was stored."""
+    """The quality of a face; None for a face that was stored before qualities were."""
     if found is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""The one visible list of routes, and what every authenticated route has in common."""
+"""The list of all routes, and the steps that authenticated routes have in common."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ OpenHandler = Callable[[ApiServices], Awaitable[Response]]
 
 
 def build_routes(lease: Lease) -> list[Route]:
-    """Every route; each request takes a lease of the services, which may be exchanged meanwhile."""
+    """All routes; each request leases the services, which a reload may replace meanwhile."""
     return [*caller_routes(lease), *operations_routes(lease)]
 
 
 def caller_routes(lease: Lease) -> list[Route]:
-    """Those that ask for the token."""
+    """The routes that need the token."""
 
     def guarded(path: str, **handlers: Handler) -> Route:
         return Route(path, _Endpoint(partial(_guarded, lease, handlers)), methods=list(handlers))
 
-    # The router asks them in this order.
+    # The router tries them in this order.
     return [
         guarded("/v1/embed", POST=v1.embed),
         guarded("/v1/detect", POST=v1.detect),
@@ -52,7 +52,7 @@ def caller_routes(lease: Lease) -> list[Route]:
 
 
 def operations_routes(lease: Lease) -> list[Route]:
-    """Those that ask for none."""
+    """The routes that need no token."""
 
     pace = Pace(per_s=_OPEN_PER_S, burst=_OPEN_PER_S)
 
@@ -67,9 +67,9 @@ def operations_routes(lease: Lease) -> list[Route]:
 
 
 class _Endpoint:
-    """A route's ASGI application.
+    """The ASGI application of a route.
 
-    Starlette would put a layer for exceptions around a function; the boundary has one already.
+    Starlette would wrap a function in a layer that handles exceptions, which the boundary does.
     """
 
     def __init__(self, respond: Callable[[Request], Awaitable[Response]]) -> None:

@@ -1,4 +1,4 @@
-"""What the handlers of requests reach, and how they take hold of it."""
+"""The services that request handlers use, and the lease on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.usecases.recognize import Recognize
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """What handlers reach."""
+    """The services of one generation."""
 
     ingest: IngestPhoto
     recognize: Recognize
@@ -33,4 +33,4 @@ class ApiServices:
 
 
 Lease = Callable[[], AbstractContextManager[ApiServices]]
-"""Gives the services of the moment, which stay usable for as long as they are held."""
+"""Leases the current services, which stay usable until the block ends."""

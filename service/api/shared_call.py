@@ -1,4 +1,4 @@
-"""An action that is run once for all who ask for it at the same time."""
+"""An action that concurrent callers share: one run gives the result to all of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PAUSE_OF_A_RUN = 4
 
 
 class SharedCall(Generic[R]):
-    """Gives every caller the result of a run that began after it asked.
+    """Gives each caller the result of a run that began after the call.
 
-    Whoever asks while a run is under way gets the next one's. Between two runs there is a pause of
-    a tenth of a second, or four times what the run took: so many callers, who may ask as often as
-    they please, cost one run, and none of them is answered faster than that.
+    A call during a run gets the result of the next run. Between two runs is a pause of a tenth of a
+    second, or of four times the duration of the last run if that is longer. So the cost is bounded
+    however many callers there are.
 
     Args:
-        act: what is run; an error of it is raised to all who asked.
+        act: the action; its error is raised to all callers of the run.
     """
 
     def __init__(self, act: Callable[[], Awaitable[R]]) -> None:
@@ -31,17 +31,17 @@ class SharedCall(Generic[R]):
         self._rests_until = 0.0
 
     async def __call__(self) -> R:
-        """The result of the next run."""
+        """Return the result of the next run."""
         if self._next is None:
             self._next = asyncio.create_task(self._run())
             self._next.add_done_callback(_note_error)
-        # The others want the result even when this caller goes.
+        # Other callers need the result even if this one is cancelled.
         return await asyncio.shield(self._next)
 
     async def _run(self) -> R:
         async with self._one_at_a_time:
             await asyncio.sleep(max(0.0, self._rests_until - time.monotonic()))
-            self._next = None  # whoever asks from now on is not answered by this run
+            self._next = None  # later callers get the result of the next run
             began = time.monotonic()
             try:
                 return await self._act()
@@ -52,6 +52,6 @@ class SharedCall(Generic[R]):
 
 
 def _note_error(run: asyncio.Task[R]) -> None:
-    """Take note of an error that nobody is left to be told of."""
+    """Retrieve an error that no caller is left to receive, so that asyncio does not log it."""
     if not run.cancelled():
         run.exception()

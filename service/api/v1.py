@@ -1,4 +1,4 @@
-"""Routes beyond the thirteen of the proof of concept: parse, call one use case, render."""
+"""The routes under /v1, which the legacy API lacks: parse, call one use case, render."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from service.telemetry import StageClock
 
 _INPUTS = ("photo", "crop")
 _EMBEDDING_TYPES = (Json.media_type, BINARY_TYPE)
-# Callers that name no tenant share a lane.
+# Requests without a tenant share one queue.
 _NOBODY = ""
 
 
 async def detect(api: ApiServices, given: Parameters) -> Response:
-    """POST /v1/detect: where the faces of a photo are."""
+    """POST /v1/detect: find the faces of a photo."""
     photo, clock = given.file("image"), StageClock(api.metrics)
     tenant = given.optional("tenant_id") or _NOBODY
     async with ticket_for(api, given, CostClass.PHOTO, tenant, photo.size_bytes) as ticket:
@@ -49,7 +49,7 @@ async def detect(api: ApiServices, given: Parameters) -> Response:
 
 
 async def embed(api: ApiServices, given: Parameters) -> Response:
-    """POST /v1/embed: the embeddings of a photo's faces, or of one face crop."""
+    """POST /v1/embed: embed the faces of a photo, or one face crop."""
     recognize = api.recognize
     as_crop = given.choice("input", _INPUTS) == "crop"
     encode = EMBEDDING_FORMATS[given.choice("embedding_format", tuple(EMBEDDING_FORMATS))]
@@ -82,7 +82,7 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
 
 
 async def merge_clusters(api: ApiServices, given: Parameters) -> Response:
-    """POST /v1/merge-clusters: two clusters are one person."""
+    """POST /v1/merge-clusters: make one cluster of two clusters of the same person."""
     tenant_id = given.tenant_id()
     into_cluster = ClusterId(given.text("into_cluster_id"))
     size = await api.curate.merge_clusters(

@@ -1,1 +1,1 @@
-"""The composition root: configuration in, a running service out; what is exchanged meanwhile."""
+"""The composition root: makes a running service of a configuration, and reloads it."""

@@ -1,4 +1,4 @@
-"""The models that photos are analysed by, those that the database is searched by: warm, shared."""
+"""The models in use: loaded, warmed up, and shared by the generations that use them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
-    """An analyzer and what belongs to it; `made_of` tells whether another would be the same."""
+    """An analyzer, and the fair share of its workers.
+
+    made_of: settings, hash of the manifest, and space. An engine made of equal values is the same.
+    """
 
     analyzer: Analyzer
     fair: FairShare
@@ -42,22 +45,22 @@ class Engine:
 
     @property
     def space(self) -> ModelSpace:
-        """Of the embeddings."""
+        """The space of the embeddings."""
         return ModelSpace(self.analyzer.embedding.space)
 
 
 def check_models(models: Path) -> None:
-    """See that there are models in a directory, and something that runs them.
+    """Check that a directory has models, and that a runtime for them is installed.
 
     Raises:
-        ModelError: there are not.
+        ModelError: either is missing.
     """
     model_sets(models)
     available_providers()
 
 
 class Engines:
-    """Opens engines; each is held for the caller, and closed when nobody holds it any more."""
+    """Opens engines. The caller holds each one; it is closed when its last holder releases it."""
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database
@@ -65,10 +68,12 @@ class Engines:
         self._has_closed_one = False
 
     async def first(self, config: Config) -> Shared[Engine]:
-        """The engine to start with: the database's, which takes the default models at first.
+        """The engine to start with. It has the models of the active space of the database.
+
+        A new database gets the configured model as its active one.
 
         Raises:
-            ConfigError: the models of the database are not there.
+            ConfigError: the models of the active space are missing.
             ModelError: models or a manifest cannot be used.
             StoreUnavailableError: the database does not answer.
         """
@@ -83,18 +88,18 @@ class Engines:
                 active = await adopt_model(connection, first, instead_of=active)
         if active.name != first_model(config):
             _logger.info(
-                "the database keeps the model that it has",
+                "the database keeps its active model; the configured one is for new databases",
                 extra={"fields": {"model": active.name, "a_new_one_has": first_model(config)}},
             )
         return await self._open(config, active.space, active.name)
 
     async def following(self, config: Config, running: Shared[Engine]) -> Shared[Engine]:
-        """The engine to go on with: the running one where it would be the same.
+        """The engine after a reload: the running one where the models and settings are the same.
 
-        While the database does not say which model it is searched by, that stays as it was.
+        The space stays the same while the database does not answer.
 
         Raises:
-            ConfigError: the models of the database are not there.
+            ConfigError: the models of the active space are missing.
             ModelError: models or a manifest cannot be used.
         """
         space, name = running.value.space, ""
@@ -103,14 +108,14 @@ class Engines:
                 if (active := await active_model(connection)) is not None:
                     space, name = active.space, active.name
         except StoreUnavailableError:
-            _logger.warning("the running model is kept: the database does not say which is active")
+            _logger.warning("the database does not answer: the running model is kept")
         return await self._open(config, space, name, running)
 
     def free_closed(self) -> None:
-        """Free the models of closed engines now.
+        """Free the memory of closed engines now.
 
-        They lie in reference cycles of few objects and many megabytes: left to itself, the
-        collector would see no reason to look.
+        They are part of reference cycles with few objects and many megabytes, which the garbage
+        collector would find late: it counts objects, not bytes.
         """
         if self._has_closed_one:
             self._has_closed_one = False
@@ -154,10 +159,10 @@ def _free_unused() -> None:
 
 
 def _manifest_sha256(models: Path) -> str:
-    """Identifies the models: the manifest has the hash of every file. Empty when it is missing."""
+    """The hash of the manifest, which holds the hash of each model; empty where it is missing."""
     try:
         return file_sha256(models / MANIFEST_NAME)
-    except OSError:  # the analyzer says it better
+    except OSError:  # the analyzer raises an error with a better message
         return ""
 
 
@@ -167,12 +172,13 @@ _INTERVAL_S = 5.0
 
 
 class ModelWatch:
-    """Has the database's model loaded, soon after another process made it the active one.
+    """Loads the models of the active space after another process has changed it.
 
     Args:
-        active: the space that the database is searched by; None before one was chosen.
+        active: the active space of the database; None before there is one.
         running: the space of the running models.
-        follow: loads the models of the active space; returns whether it could.
+        follow: loads the models of the active space; returns whether that succeeded.
+        interval_s: time between two checks, and after a failed attempt.
     """
 
     def __init__(
@@ -190,26 +196,26 @@ class ModelWatch:
         self._called = asyncio.Event()
 
     def look(self) -> None:
-        """Look now: an insert was refused, because the model is another."""
+        """Check now, since the store refused an insert because of its space."""
         self._called.set()
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Check periodically, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s):
                     await self._called.wait()
             if not await self._is_right() and not await self._follow():
-                # Refused inserts go on calling: models that cannot be loaded are not tried again
-                # for each of them.
+                # Each refused insert calls `look`: models that cannot be loaded are not tried again
+                # for every call.
                 await asyncio.sleep(self._interval_s)
             self._called.clear()
 
     async def _is_right(self) -> bool:
         try:
             return await self._active() in (None, self._running())
-        except StoreUnavailableError:  # it is said elsewhere
+        except StoreUnavailableError:  # logged by the database
             return True
-        except Exception:  # inserts under a replaced model are refused all the same
-            _logger.exception("the database's model is not known for a moment")
+        except Exception:  # the store refuses inserts of another space without this check
+            _logger.exception("the active model of the database could not be read")
             return True

@@ -1,4 +1,4 @@
-"""What serves now, and what served before it until its last request has ended."""
+"""Generations of services: the current one, and former ones until their last request ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Shared(Generic[R]):
-    """A resource that several generations may hold; it is closed when the last one lets go."""
+    """A resource with several holders, closed when the last one releases it."""
 
     def __init__(self, value: R, close: Callable[[], Awaitable[None]]) -> None:
         self.value = value
@@ -20,28 +20,28 @@ class Shared(Generic[R]):
         self._holders = 0
 
     def hold(self) -> Shared[R]:
-        """Count one holder more."""
+        """Add a holder."""
         self._holders += 1
         return self
 
     async def release(self) -> None:
-        """Count one holder less, and close when it was the last."""
+        """Remove a holder; close the resource when it was the last."""
         self._holders -= 1
         if not self._holders:
             await self._close()
 
 
 class Kept(Generic[R]):
-    """A part that the next generation has in common with the last, while its settings are equal.
+    """A part that the next generation takes over while its settings are equal.
 
-    What it has counted and learned goes on.
+    The part keeps its state, such as counts and learned durations.
     """
 
     def __init__(self) -> None:
         self._made: tuple[object, R] | None = None
 
     def of(self, settings: object, make: Callable[[], R]) -> R:
-        """The part made of these settings, made now unless the last one was."""
+        """The last part where its settings are equal to these, else a new one."""
         if self._made is None or self._made[0] != settings:
             self._made = (settings, make())
         return self._made[1]
@@ -73,12 +73,13 @@ class _Generation(Generic[S]):
 
 
 class Generations(Generic[S]):
-    """Hands each request the current services, and ends the former ones behind the last of theirs.
+    """Leases the current services to requests; ends former services after their last request.
 
-    Use it from one event loop only: a swap is one assignment, so no request sees half of it.
+    Use it from one event loop alone: a replacement is one assignment, so no request sees a part of
+    it.
 
     Args:
-        on_ended: called when a generation has ended and nothing here refers to it any more.
+        on_ended: called when a generation has ended, and no reference to it is left here.
     """
 
     def __init__(self, on_ended: Callable[[], None] = lambda: None) -> None:
@@ -91,21 +92,21 @@ class Generations(Generic[S]):
         """The current services, which stay usable until the block ends."""
         generation = self._current
         if generation is None:
-            raise RuntimeError("nothing serves yet, or no longer")
+            raise RuntimeError("the service has not started, or has stopped")
         with generation.lease() as services:
             yield services
 
     def replace(self, services: S, end: Callable[[], Awaitable[None]]) -> None:
-        """Serve requests from now on with `services`.
+        """Lease `services` to requests from now on.
 
         Args:
-            end: awaited once these services were replaced and no request holds them any more.
+            end: awaited after a replacement, once no request has a lease of these services.
         """
         self._retire_current()
         self._current = _Generation(services, end)
 
     async def aclose(self) -> None:
-        """Serve nothing any more, and return when every generation has ended."""
+        """Lease no more services, and return when all generations have ended."""
         self._retire_current()
         await asyncio.gather(*self._retiring)
 

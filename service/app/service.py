@@ -123,20 +123,25 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         """Start everything in order; the stack stops it in reverse order."""
-        async with AsyncExitStack() as stack:
-            try:
+        started = False
+        try:
+            async with AsyncExitStack() as stack:
                 await self._start(stack)
-            except FacetteError as error:
-                self.start_failed = True
-                _logger.error(error.message)
-                raise
-            except Exception:
-                self.start_failed = True
-                _logger.exception("the service could not start")
-                raise
-            _logger.info("ready")
-            yield
+                started = True
+                _logger.info("ready")
+                yield
+        except Exception as error:
+            if not started:  # logged after the stack has unwound, so that the reason comes last
+                self._note_failed_start(error)
+            raise
         _logger.info("stopped")
+
+    def _note_failed_start(self, error: Exception) -> None:
+        self.start_failed = True
+        if isinstance(error, FacetteError):
+            _logger.error(error.message)
+        else:
+            _logger.error("the service could not start", exc_info=error)
 
     async def _start(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(asyncio.to_thread, self._tracing.close)

@@ -1,4 +1,4 @@
-"""Settings of the parts, derived from the configuration, the machine and the other processes."""
+"""The settings of each part, made of the configuration, the machine and the process count."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from service.store.embedded.settings import EmbeddedSettings
 from service.store.face.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
 
-# A request needs one connection, and /readyz must not wait for it.
+# One for requests, and one so that /readyz does not wait behind them.
 _FEWEST_CONNECTIONS = 2
 _MIB = 1 << 20
 
 
 def analysis_settings(config: Config) -> AnalysisSettings:
-    """The analyzer's settings, with what is left to the machine filled in."""
+    """The settings of the analyzer; automatic ones get their values from the machine."""
     detection, inference = config.detection, config.inference
     workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
     stages = {
@@ -71,10 +71,10 @@ def analysis_settings(config: Config) -> AnalysisSettings:
 
 
 def rule_of(match: MatchConfig, facts: EmbeddingFacts) -> MatchRule:
-    """By which rule faces join clusters.
+    """The rule by which faces join clusters.
 
     Raises:
-        ModelError: a rate is asked for that the manifest does not know.
+        ModelError: the manifest has no threshold for a configured rate.
     """
     return match_rule(
         facts,
@@ -85,7 +85,7 @@ def rule_of(match: MatchConfig, facts: EmbeddingFacts) -> MatchRule:
 
 
 def first_model(config: Config) -> str:
-    """The name of the model set that a new database begins with."""
+    """The name of the model set of a new database."""
     if not config.detection.compatible:
         return config.inference.model
     if config.inference.model == DEFAULT_NAME:
@@ -166,7 +166,7 @@ def session_settings(config: Config) -> SessionSettings:
 
 
 def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSettings:
-    """When a tenant has an HNSW index, and how it is built."""
+    """The settings of the indexer: which tenants get an HNSW index, and how it is built."""
     return IndexSettings(
         exact_max_faces=match.exact_search_max_faces,
         max_waiting=index.max_waiting_faces,
@@ -205,5 +205,5 @@ def blob_place(config: Config) -> BlobPlace:
 
 
 def share(total: int, config: Config) -> int:
-    """What one of the service's processes gets of a number that is meant for all of them."""
+    """The part of a service-wide limit that one process gets; at least 1."""
     return max(1, total // config.server.processes)

@@ -1,1 +1,1 @@
-"""What an operator runs beside the service."""
+"""The commands that an operator runs beside the service."""

@@ -44,40 +44,40 @@ async def check_blobs(
     if audit.missing.count:
         report.wrong(
             "blobs",
-            f"{audit.missing.count} images have lost their photo: {_examples(audit.missing)}",
+            f"{audit.missing.count} images lack their photo: {_examples(audit.missing)}",
             "restore these from a backup of the blob store",
         )
     if audit.resized.count:
         report.wrong(
             "blobs",
-            f"{audit.resized.count} photos have another size than was stored: "
+            f"{audit.resized.count} photos differ in size from their rows: "
             f"{_examples(audit.resized)}",
             "restore these from a backup of the blob store",
         )
     if audit.strays.count:
         report.wrong(
             "blobs",
-            f"{audit.strays.count} images name a file that is not theirs in their tenant's folder: "
+            f"{audit.strays.count} images have a blob_key that is not theirs: "
             f"{_examples(audit.strays)}",
-            "such a file is neither read nor removed; as the owner of the tables, set blob_key to "
-            "NULL there",
+            "such a file is neither read nor removed; as the owner of the tables, set these "
+            "blob_key to NULL",
         )
     if audit.orphans.count and await is_importing(connection):
         report.note(
             "blobs",
-            f"{audit.orphans.count} blobs that no image names, while a tenant is being imported",
-            "look again once the import has ended",
+            f"{audit.orphans.count} blobs without an image, while a tenant is being imported",
+            "run the doctor again after the import",
         )
     elif audit.orphans.count:
         report.wrong(
             "blobs",
-            f"{audit.orphans.count} blobs older than {grace_s:g} s that no "
-            f"image names: {_examples(audit.orphans)}",
-            f"a running service sweeps them every {sweep_interval_s:g} s; its log says why not"
+            f"{audit.orphans.count} blobs older than {grace_s:g} s without "
+            f"an image: {_examples(audit.orphans)}",
+            f"a running service sweeps them every {sweep_interval_s:g} s; its log reports failures"
             if sweep_interval_s
             else "sweeps are off; set blobs.sweep_interval_s",
         )
-    text = f"{audit.blobs} blobs of {audit.size_bytes} bytes in all, as the rows say"
+    text = f"{audit.blobs} blobs with {audit.size_bytes} bytes in total match the rows"
     report.ok_unless_found("blobs", before, text)
     return audit.blobs
 
@@ -85,11 +85,13 @@ async def check_blobs(
 async def _check_owner(report: Report, connection: asyncpg.Connection, blobs: BlobStore) -> None:
     owner, own = await blobs.owner(), await database_id(connection)
     if owner is None:
-        report.note("owner", "the blob store has no mark yet; the next sweep writes it")
+        report.note("owner", "the blob store has no owner mark yet; the next sweep writes it")
     elif owner != own:
-        report.wrong("owner", ForeignBlobsError(owner, own).message, "until then nothing is swept")
+        report.wrong(
+            "owner", ForeignBlobsError(owner, own).message, "no sweep runs until this is corrected"
+        )
     else:
-        report.ok("owner", f"the blobs belong to this database, {own}")
+        report.ok("owner", f"this database owns the blobs ({own})")
 
 
 def _examples(found: Found) -> str:

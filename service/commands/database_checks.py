@@ -16,23 +16,23 @@ from service.store.database.role import SERVICE_ROLE
 from service.store.face import health
 from service.store.face.indexer import vector_indexes, vector_sets
 
-_RESTART = "start the service again, which puts it right"
+_RESTART = "restart the service, which repairs it"
 _DANGLING = {
-    "images_without_tenant": "images whose tenant is not there",
-    "clusters_without_tenant": "clusters whose tenant is not there",
-    "clusters_without_face": "clusters that no face belongs to",
-    "faces_without_image": "faces whose image is not there",
-    "faces_without_cluster": "faces whose cluster is not there",
-    "reviews_without_cluster": "reviews whose cluster is not there",
-    "vectors_without_face": "vectors whose face is not there",
-    "sums_without_cluster": "sums of vectors whose cluster is not there",
+    "images_without_tenant": "images whose tenant is missing",
+    "clusters_without_tenant": "clusters whose tenant is missing",
+    "clusters_without_face": "clusters without faces",
+    "faces_without_image": "faces whose image is missing",
+    "faces_without_cluster": "faces whose cluster is missing",
+    "reviews_without_cluster": "reviews whose cluster is missing",
+    "vectors_without_face": "vectors whose face is missing",
+    "sums_without_cluster": "sums of vectors whose cluster is missing",
 }
 _SUMS = {
     "missing": "clusters lack the sum of their vectors",
-    "of_nothing": "clusters have a sum of vectors that they do not have",
+    "of_nothing": "clusters have a sum for a model without vectors of it",
     "wrong": "clusters have another sum than that of their vectors",
-    "tenants": "tenants have another number of clusters than is written down for them",
-    "vectors": "vectors say otherwise than their faces whether others are matched against them",
+    "tenants": "tenants have a wrong count of clusters",
+    "vectors": "vectors differ from their faces in is_matchable",
 }
 
 
@@ -74,8 +74,8 @@ async def check_isolation(report: Report, connection: asyncpg.Connection) -> Non
     if found.role_bypasses:
         report.wrong(
             "isolation",
-            f"row-level security does not bind {SERVICE_ROLE}",
-            "take SUPERUSER, BYPASSRLS and the ownership of tables from it",
+            f"row-level security does not apply to {SERVICE_ROLE}",
+            "revoke SUPERUSER, BYPASSRLS and the ownership of tables from it",
         )
     for tables, says, advice in (
         (found.lacking, f"{SERVICE_ROLE} lacks privileges on", _RESTART),
@@ -86,7 +86,7 @@ async def check_isolation(report: Report, connection: asyncpg.Connection) -> Non
         ),
         (
             found.other_policies,
-            "the policies are not the migrations' for",
+            "the policies differ from the migrations for",
             "compare with docs/schema.sql, which has one policy own_tenant for each table",
         ),
         (
@@ -97,7 +97,7 @@ async def check_isolation(report: Report, connection: asyncpg.Connection) -> Non
     ):
         if tables:
             report.wrong("isolation", f"{says} {', '.join(tables)}", advice)
-    report.ok_unless_found("isolation", before, "tenants are kept apart by row-level security")
+    report.ok_unless_found("isolation", before, "row-level security separates the tenants")
 
 
 async def check_indexes(
@@ -116,7 +116,7 @@ async def check_indexes(
         check_interval_s: time between two rounds of the service's indexer.
     """
     before = len(report.findings)
-    looked_at = f"a running service looks at it every {check_interval_s:g} s"
+    checked = f"a running service checks it every {check_interval_s:g} s"
     sets = {each.index_name: each for each in await vector_sets(connection, largest_exact // 2)}
     indexes = {each.name: each for each in await vector_indexes(connection)}
     building = await health.indexes_being_built(connection)
@@ -131,19 +131,19 @@ async def check_indexes(
             f"tenant {vectors.tenant_id!r} has {vectors.indexed + vectors.waiting} faces of "
             f"{vectors.space} and no index: searches compare all of them"
         )
-        report.wrong("indexes", text, f"{looked_at}; its log says why it could not be built")
+        report.wrong("indexes", text, f"{checked}; its log has the reason why it is not built")
     for name, index in indexes.items():
         of = f"of tenant {sets[name].tenant_id!r} " if name in sets else ""
         if name in building:
-            report.note("indexes", f"{name} {of}is being built; searches are exact meanwhile")
+            report.note("indexes", f"{name} {of}is being built; searches are exact until then")
         elif not index.is_valid:
-            text = f"{name} {of}is broken, and nobody builds it"
-            report.wrong("indexes", text, f"{looked_at}, and builds it anew")
+            text = f"{name} {of}is invalid, and not being built"
+            report.wrong("indexes", text, f"{checked}, and rebuilds it")
         elif name not in sets:
-            text = f"{name} is left of a tenant that is gone or small"
-            report.wrong("indexes", text, f"{looked_at}, and drops it")
+            text = f"{name} belongs to a tenant that is deleted or small"
+            report.wrong("indexes", text, f"{checked}, and drops it")
     report.ok_unless_found(
-        "indexes", before, f"{len(indexes)} vector indexes, all valid and of use"
+        "indexes", before, f"{len(indexes)} vector indexes, all valid and needed"
     )
 
 
@@ -158,7 +158,7 @@ async def check_rows(
     if strange := await health.tenants_with_strange_ids(connection, tenant_id):
         report.wrong(
             "rows",
-            f"{len(strange)} tenants have ids that no caller can give: "
+            f"{len(strange)} tenants have ids that are not valid: "
             f"{', '.join(map(repr, strange[:3]))}",
             "as the owner of the tables: DELETE FROM tenant WHERE tenant_id = ...",
         )
@@ -182,7 +182,7 @@ async def check_rows(
             f"({space}), only of others: no photo will match them",
             f"facette reembed --model {model.name}",
         )
-    report.ok_unless_found("rows", before, "every row has what it belongs to")
+    report.ok_unless_found("rows", before, "every row has its parent, and every face its vector")
 
 
 async def check_sums(
@@ -190,7 +190,7 @@ async def check_sums(
 ) -> None:
     """Check the sums and counts that faces are matched by against the vectors."""
     if any(each.check == "rows" and each.verdict is Verdict.WRONG for each in report.findings):
-        report.note("sums", "they were not looked at, since rows are missing")
+        report.note("sums", "not checked, since rows are missing")
         return
     before = len(report.findings)
     of_whom = await health.quoted(connection, tenant_id)
@@ -199,10 +199,10 @@ async def check_sums(
             report.wrong(
                 "sums",
                 f"{count} {_SUMS[kind]}",
-                f"as the owner of the tables: SELECT recount_clusters({of_whom}), which makes all "
-                "of them anew while inserts wait",
+                f"as the owner of the tables: SELECT recount_clusters({of_whom}), which "
+                "recomputes all of them while inserts wait",
             )
-    report.ok_unless_found("sums", before, "sums and counts are those of the vectors")
+    report.ok_unless_found("sums", before, "sums and counts equal those of the vectors")
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

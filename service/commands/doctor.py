@@ -73,7 +73,7 @@ async def examine(settings: DoctorSettings, tenant_id: TenantId | None = None) -
             owner_connection(address) as connection,
         ):
             if not await check_schema(report, connection):
-                report.note("database", "the rest was not looked at")
+                report.note("database", "the other checks were skipped")
             else:
                 if tenant_id is None:
                     await check_isolation(report, connection)
@@ -123,12 +123,12 @@ async def _examine_tenant(
         f"{count} {kind.replace('_', ' ')}" for kind, count in report.counts.items() if count
     )
     if exists:
-        report.ok("tenant", f"it has {left or 'nothing in it'}")
+        report.ok("tenant", f"it has {left or 'no data'}")
     elif left:
         report.wrong(
             "tenant",
-            f"it is not there, and {left} are left of it",
-            "a running service removes blobs and indexes in its rounds; look again later",
+            f"it is deleted, but {left} are left",
+            "a running service removes blobs and indexes periodically; run the doctor again later",
         )
     elif report.status != 2:
         report.ok("tenant", "nothing of this tenant is left")

@@ -1,4 +1,4 @@
-"""What the doctor found, in lines for a person and in JSON for a program."""
+"""The report of the doctor, as lines for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """How one thing is; a note is worth knowing and nothing wrong."""
+    """The result of one check; a note is information, no fault."""
 
     OK = "ok"
     NOTE = "note"
@@ -20,7 +20,7 @@ class Verdict(StrEnum):
 class Finding:
     """One line of the report.
 
-    check: what was looked at, a stable word. advice: what to do; empty where nothing is.
+    check: stable name of the check. advice: what the operator should do; may be empty.
     """
 
     check: str
@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """Findings in the order they were made, and counts of what there is of a tenant."""
+    """Findings in order, and the counts of a tenant's data."""
 
     findings: list[Finding] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -41,36 +41,36 @@ class Report:
         self.counts.update(counts)
 
     def ok(self, check: str, text: str) -> None:
-        """It is as it should be."""
+        """Add the finding that a check passed."""
         self.findings.append(Finding(check, Verdict.OK, text))
 
     def note(self, check: str, text: str, advice: str = "") -> None:
-        """It is worth knowing."""
+        """Add a note."""
         self.findings.append(Finding(check, Verdict.NOTE, text, advice))
 
     def wrong(self, check: str, text: str, advice: str) -> None:
-        """It is not as it should be."""
+        """Add a fault."""
         self.findings.append(Finding(check, Verdict.WRONG, text, advice))
 
     def unknown(self, check: str, text: str) -> None:
-        """It could not be looked at."""
+        """Add the finding that a check could not be made."""
         self.findings.append(Finding(check, Verdict.UNKNOWN, text))
 
     def ok_unless_found(self, check: str, before: int, text: str) -> None:
-        """It is as it should be, if nothing was said of it since there were `before` findings."""
+        """Add that a check passed, unless it has a finding after the first `before` findings."""
         if not any(finding.check == check for finding in self.findings[before:]):
             self.ok(check, text)
 
     @property
     def status(self) -> int:
-        """0 when all is well, 1 when something is wrong, 2 when something could not be seen."""
+        """Exit status: 0 healthy, 1 a fault, 2 a check that could not be made."""
         verdicts = {finding.verdict for finding in self.findings}
         if Verdict.UNKNOWN in verdicts:
             return 2
         return 1 if Verdict.WRONG in verdicts else 0
 
     def as_lines(self) -> str:
-        """A line for each finding, and one below it for what to do."""
+        """A line for each finding, and a line below it for its advice."""
         width = max(len(finding.check) for finding in self.findings)
         lines = []
         for each in self.findings:
@@ -80,7 +80,7 @@ class Report:
         return "\n".join(lines)
 
     def as_json(self) -> str:
-        """The same as one object."""
+        """The report as one JSON object."""
         return json.dumps(
             {
                 "healthy": self.status == 0,

@@ -1,1 +1,1 @@
-"""A serving process: connections, signals, its end; several of them under a supervisor."""
+"""Serving processes: connections, signals and shutdown, and their supervisor."""

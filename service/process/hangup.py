@@ -1,4 +1,4 @@
-"""What a SIGHUP means: read the configuration again, or that the terminal was closed."""
+"""The meaning of a SIGHUP: reload the configuration, or stop because the terminal closed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 
 
 class Hangup:
-    """Tells an operator's SIGHUP from the one of a closed terminal.
+    """Distinguishes a SIGHUP of an operator from that of a closed terminal.
 
-    A service that was started in a terminal ends with it, as any program does; one without a
-    terminal, or started under nohup, takes every SIGHUP for the wish to reload.
+    A service that was started in a terminal stops when the terminal closes. A service without a
+    terminal, or started with nohup, reloads on every SIGHUP.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Hangup:
         self._ends_with_terminal = not ignored and _has_terminal()
 
     def means_stop(self) -> bool:
-        """Whether the terminal that was there at the start is gone."""
+        """Whether the terminal of the start has closed."""
         return self._ends_with_terminal and not _has_terminal()
 
 

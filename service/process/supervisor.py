@@ -1,4 +1,4 @@
-"""Several serving processes on one port: started, watched, replaced, and stopped together."""
+"""The supervisor of several serving processes: starts, replaces, reloads and stops them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from service.telemetry import configure_logging, forget_process, shared_metrics_
 
 _logger = logging.getLogger(__name__)
 
-# A process that ends again within this time is replaced after a pause, each twice the former.
+# A process that ends within this time is replaced after a pause that doubles each time.
 _STEADY_S = 30.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-# What a process needs beyond its limits to close its models and its connections.
+# Time beyond the shutdown limits in which a process closes its models and connections.
 _CLOSING_S = 15.0
 _READY = b"+"
 
@@ -61,16 +61,16 @@ class _Inherited:
 class Supervisor:
     """Runs `server.processes` serving processes that share their listening sockets.
 
-    It starts the embedded database, if there is one, and migrates; the processes find its address
-    in their environment. It holds no model and answers no request itself.
+    It starts the embedded database, if one is configured, and migrates the schema. The processes
+    get the address in their environment. The supervisor loads no model and answers no request.
 
     Args:
         listeners: the listening socket, and that of the operations port, if there is one.
-        command: what starts one process; file descriptors are appended: the listening socket, a
-            pipe that closes when the supervisor dies, one to say "ready" through, and the other
-            listening socket.
+        command: command line of one process. Four file descriptors are appended: the listening
+            socket, a pipe that closes when the supervisor dies, a pipe to report readiness
+            through, and the socket of the operations port, if there is one.
         load: reads the configuration again.
-        on_ready: called once, when every process is ready.
+        on_ready: called once, when all processes are ready.
     """
 
     def __init__(
@@ -94,16 +94,17 @@ class Supervisor:
         self._failed = False
 
     async def run(self) -> int:
-        """Serve until a signal; returns the exit status.
+        """Serve until a signal stops it; returns the exit status.
 
         Raises:
-            ConfigError, ModelError: nothing can be served with this configuration.
+            ConfigError, ModelError: the configuration or the models cannot be used.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop_or_kill)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        load_manifest(self._config.paths.models_dir)  # said once here, not by every process
+        # An error is reported here once, and not by every process.
+        load_manifest(self._config.paths.models_dir)
         async with AsyncExitStack() as stack:
             settings = database_settings(self._config, stack)
             await (await Database.open(settings)).close()
@@ -138,7 +139,7 @@ class Supervisor:
         return 2 if self._failed else 0
 
     async def _keep(self, inherited: _Inherited) -> None:
-        """Keep one process running until all should stop."""
+        """Keep one process running until the supervisor stops."""
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
             ready_at: float | None = None
@@ -154,7 +155,7 @@ class Supervisor:
                 return
             if ready_at is None and not (self._announced and self._serving()):
                 _logger.error(
-                    "a process ended while it started: giving up", extra={"fields": fields}
+                    "a process ended before it was ready: giving up", extra={"fields": fields}
                 )
                 self._failed = True
                 self._stop.set()
@@ -171,7 +172,7 @@ class Supervisor:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _run_child(self, inherited: _Inherited) -> _Child:
-        """Start a process and return when it has ended."""
+        """Run one process, and return when it has ended."""
         told, tell = os.pipe()
         try:
             main, *others = (listener.fileno() for listener in self._listeners)
@@ -181,7 +182,7 @@ class Supervisor:
                 *map(str, descriptors),
                 pass_fds=descriptors,
                 env=inherited.environment,
-                # A terminal's Ctrl-C reaches the supervisor alone, which passes it on in order.
+                # Ctrl-C in a terminal reaches the supervisor alone, which stops the processes.
                 process_group=0,
             )
         except BaseException:
@@ -206,7 +207,8 @@ class Supervisor:
     def _note_ready(self, child: _Child) -> None:
         child.is_ready()
         _logger.info("process ready", extra={"fields": {"pid": child.process.pid}})
-        if self._reloaded_at > child.started_at:  # it may have read the configuration before
+        # The process may have read the configuration before it changed.
+        if self._reloaded_at > child.started_at:
             child.process.send_signal(signal.SIGHUP)
         if not self._announced and self._serving() == self._config.server.processes:
             self._announced = True
@@ -222,7 +224,7 @@ class Supervisor:
         try:
             read = self._load()
         except ConfigError:
-            pass  # each process reads it as well, says what is wrong and counts it
+            pass  # each process reads it too, logs the error and counts it
         else:
             self._config = self._config.model_copy(
                 update={
@@ -250,7 +252,7 @@ class Supervisor:
             child.process.kill()
 
     async def _stop_all(self, keepers: Sequence[asyncio.Task[None]]) -> None:
-        # Connections must not be taken for a socket that nobody accepts from any more.
+        # The kernel would accept connections to an open socket, and nobody would serve them.
         for listener in self._listeners:
             listener.close()
         for child in self._children:
@@ -274,13 +276,13 @@ def _environment(**settings: str) -> Mapping[str, str]:
 
 
 def say_ready(tell: int) -> None:
-    """Tell the supervisor, from a process that it started, that requests are answered."""
+    """Report to the supervisor, from a serving process, that requests are answered."""
     os.write(tell, _READY)
     os.close(tell)
 
 
 def child_command(config_path: Path) -> list[str]:
-    """What starts one serving process; the working folder's packages are not looked at."""
+    """The command line of a serving process; it imports no package of the working folder."""
     return [
         sys.executable,
         "-P",
@@ -300,7 +302,7 @@ def _status(process: asyncio.subprocess.Process) -> str:
 
 
 async def _read_byte(pipe: int) -> bytes:
-    """The next byte of a pipe; nothing when its last writer has gone."""
+    """The next byte of a pipe; empty when its last writer has closed it."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(pipe, readable.set)

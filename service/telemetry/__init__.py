@@ -1,4 +1,4 @@
-"""What the service tells of itself: metrics, stage times, log lines and traces."""
+"""The service's telemetry: metrics, stage times, log lines and traces."""
 
 from service.telemetry.clock import StageClock
 from service.telemetry.logs import LogFormatter, configure_logging

@@ -1,4 +1,4 @@
-"""The stage timer: every duration is taken once and shown as metric, header and span."""
+"""The stage timer: measures each duration once, for the metric, the header and the span."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.telemetry.tracing import current_request
 
 
 class StageClock:
-    """Times the stages of one request, each once."""
+    """Times the stages of one request."""
 
     def __init__(self, metrics: Metrics | None = None) -> None:
         self._metrics = metrics
@@ -19,7 +19,7 @@ class StageClock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block; a stage entered again adds up."""
+        """Time a block; the times of a stage that is entered again are added."""
         with current_request.get().stage(name):
             started = time.perf_counter()
             try:

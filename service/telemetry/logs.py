@@ -1,4 +1,4 @@
-"""Log lines: one a record, as text or JSON, on standard error."""
+"""Log lines on standard error, one for each record, as text or JSON."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CONTROL: Final = re.compile(
 
 
 class LogFormatter(logging.Formatter):
-    """One line a record: as `key=value` text, or as JSON. Extra fields ride in `record.fields`."""
+    """Formats a record as `key=value` text or as JSON; `record.fields` has additional fields."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render one record."""
+        """The line of one record."""
         fields: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
@@ -56,9 +56,9 @@ def _one_line(value: object) -> str:
 
 
 class _ExporterLines(logging.Filter):
-    """Makes what the exporter of traces says a warning without a traceback, once a minute.
+    """Turns records of the trace exporter into warnings without traceback, once a minute each.
 
-    A collector that is away harms no request, and must not fill the log.
+    A collector that does not answer harms no request, and must not fill the log.
     """
 
     def __init__(self) -> None:
@@ -84,12 +84,12 @@ def _add_trace_id(record: logging.LogRecord) -> bool:
 
 
 def configure_logging(level: str, *, as_json: bool) -> None:
-    """Send every logger's records to standard error, one line each."""
+    """Write the records of all loggers to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(as_json=as_json))
     handler.addFilter(_add_trace_id)
     handler.addFilter(_ExporterLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if level != "debug":
-        # It narrates every step; what goes wrong it says as warnings and errors.
+        # Uvicorn logs every step at level info; its problems are warnings and errors.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Every metric of the service: its name, labels and buckets, and how processes are added up."""
+"""The metrics of the service: names, labels, buckets, and aggregation over processes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from prometheus_client.process_collector import ProcessCollector
 from service import __version__
 from service.telemetry.shared_metrics import shared_metrics_dir
 
-# A crop is embedded in a few milliseconds, a large photo under load takes seconds, and a request
-# may be given a minute.
+# Embedding a crop takes a few milliseconds, a large photo under load seconds; a deadline may be a
+# minute.
 _REQUEST_BUCKETS_S: Final = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25,
     0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-# The stages of a photo, and the waiting and running of a batch.
+# For the stages of a photo, and the wait and run of a batch.
 _STAGE_BUCKETS_S: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 REFUSAL_REASONS: Final = ("requests", "bytes", "backlog", "tenant", "deadline")
-# Why a connection was turned away, closed, or its request refused before any part of it was served.
+# Reasons to refuse or close a connection, or to refuse a request before it is served.
 CONNECTION_REASONS: Final = (
     "address", "connections", "displaced", "silent", "head_timeout", "head_too_large", "pipeline",
     "malformed", "stopping", "unread",
@@ -39,12 +39,12 @@ CONNECTION_REASONS: Final = (
 BACKGROUND_TASKS: Final = ("indexer", "codes", "sweeps", "model_watch")
 _SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-# The moment a series began is of no use to Prometheus, and a quarter of the text.
+# Prometheus does not use the creation times of series, a quarter of the text.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """Every metric of one service, in a registry of its own.
+    """The metrics of one service, in a registry of their own.
 
     The processes of one service share their metrics in a folder, and each of them reports the
     totals: counters and histograms over all processes since the start, gauges over those that run.
@@ -61,7 +61,7 @@ class Metrics:
         self._count_outcomes()
         self._build = Gauge(
             "facette_build_info",
-            "1, with the version that runs.",
+            "1, labelled with the running version.",
             ("version",),
             registry=self.registry,
             multiprocess_mode="livemax",
@@ -71,15 +71,15 @@ class Metrics:
     def _count_connections(self) -> None:
         self.connections = Gauge(
             "facette_connections",
-            "Connections open now, those of the operations port apart.",
+            "Open connections, without those of the operations port.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
         self.connection_refusals = Counter(
             "facette_connection_refusals",
-            "Connections turned away or given up before a request of theirs was served: address or "
-            "connections (no room), displaced (for another), silent, head_timeout, head_too_large, "
-            "pipeline, malformed, stopping or unread (its answers were not taken).",
+            "Connections or requests refused, and connections closed, by reason: address or "
+            "connections (limit reached), displaced (by another), silent, head_timeout, "
+            "head_too_large, pipeline, malformed, stopping or unread (answers were not read).",
             ("reason",),
             registry=self.registry,
         )
@@ -88,20 +88,20 @@ class Metrics:
     def _count_requests(self) -> None:
         self.requests = Counter(
             "facette_http_requests",
-            "Requests answered, by route and status; 499 where the caller had gone.",
+            "Requests, by route and status; 499 where the client disconnected before the answer.",
             ("method", "route", "status"),
             registry=self.registry,
         )
         self.request_seconds = Histogram(
             "facette_http_request_seconds",
-            "Time from the request's head to the end of its answer.",
+            "Time from the head of a request to the end of its answer.",
             ("method", "route"),
             buckets=_REQUEST_BUCKETS_S,
             registry=self.registry,
         )
         self.errors = Counter(
             "facette_errors",
-            "Error answers, by stable code.",
+            "Error answers, by error code.",
             ("code",),
             registry=self.registry,
         )
@@ -113,7 +113,7 @@ class Metrics:
         )
         self.bytes_in_flight = Gauge(
             "facette_bytes_in_flight",
-            "Bytes of request bodies held now.",
+            "Bytes of the bodies of requests in flight.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
@@ -126,20 +126,20 @@ class Metrics:
         _begin_at_zero(self.refusals, REFUSAL_REASONS)
         self.backlog_seconds = Gauge(
             "facette_backlog_seconds",
-            "Predicted worker seconds of the work that was admitted and is not done.",
+            "Predicted worker seconds of admitted work that is not done yet.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
         self.clients_gone = Counter(
             "facette_clients_gone",
-            "Requests whose caller hung up before the answer.",
+            "Requests whose client disconnected before the answer.",
             registry=self.registry,
         )
 
     def _count_work(self) -> None:
         self.stage_seconds = Histogram(
             "facette_stage_seconds",
-            "Time a photo spent in each stage.",
+            "Time of a photo in each stage.",
             ("stage",),
             buckets=_STAGE_BUCKETS_S,
             registry=self.registry,
@@ -160,27 +160,27 @@ class Metrics:
         )
         self.batch_queue_seconds = Histogram(
             "facette_batch_queue_seconds",
-            "How long the oldest item of a batch waited for a worker.",
+            "Time that the oldest item of a batch waited for a worker.",
             ("stage",),
             buckets=_STAGE_BUCKETS_S,
             registry=self.registry,
         )
         self.batch_run_seconds = Histogram(
             "facette_batch_run_seconds",
-            "How long a batch ran.",
+            "Run time of a batch.",
             ("stage",),
             buckets=_STAGE_BUCKETS_S,
             registry=self.registry,
         )
         self.photos_in_work = Gauge(
             "facette_photos_in_work",
-            "Photos held decoded now.",
+            "Decoded photos in memory.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
         self.abandoned = Counter(
             "facette_abandoned_items",
-            "Items skipped before a worker took them: the caller had gone, or its deadline passed.",
+            "Items skipped before a worker took them: client gone, or deadline passed.",
             ("stage", "reason"),
             registry=self.registry,
         )
@@ -188,20 +188,20 @@ class Metrics:
     def _count_outcomes(self) -> None:
         self.faces = Counter(
             "facette_faces",
-            "Faces stored, by how they found their cluster.",
+            "Faces stored, by outcome: matched with a cluster, or new.",
             ("outcome",),
             registry=self.registry,
         )
         self.searches = Counter(
             "facette_searches",
-            "Searches for near faces, by path: exact, by binary codes, or through an HNSW index.",
+            "Searches for near faces, by path: exact, by binary codes, or by an HNSW index.",
             ("path",),
             registry=self.registry,
         )
         _begin_at_zero(self.searches, ("exact", "codes", "index"))
         self.code_bytes = Gauge(
             "facette_face_code_bytes",
-            "Memory that the binary codes of large tenants' faces take.",
+            "Memory of the binary codes of large tenants' faces.",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
@@ -214,34 +214,34 @@ class Metrics:
         _begin_at_zero(self.index_builds, ("ok", "failed"))
         self.indexed_vectors = Counter(
             "facette_indexed_vectors",
-            "New vectors taken into an HNSW index that was there.",
+            "Vectors added to an existing HNSW index.",
             registry=self.registry,
         )
         self.model = Gauge(
             "facette_model",
-            "1 for each model, with the execution provider and precision it runs in.",
+            "1 for each model, labelled with its execution provider and precision.",
             ("model", "provider", "precision"),
             registry=self.registry,
             multiprocess_mode="livemax",
         )
         self.orphan_blobs = Counter(
             "facette_orphan_blobs",
-            "Blobs that could not be removed after their row was gone.",
+            "Blobs that could not be removed after their row was deleted.",
             registry=self.registry,
         )
         self.swept_blobs = Counter(
             "facette_swept_blobs",
-            "Blobs and unfinished files that no row named, removed by a sweep.",
+            "Blobs without a row and unfinished files that a sweep removed.",
             registry=self.registry,
         )
         self.sweep_failures = Counter(
             "facette_sweep_failures",
-            "Sweeps for orphan blobs that ended early.",
+            "Sweeps for orphan blobs that failed.",
             registry=self.registry,
         )
         self.last_sweep = Gauge(
             "facette_last_sweep_timestamp_seconds",
-            "When a sweep for orphan blobs last came to its end, in Unix time; 0 for not yet.",
+            "Unix time of the end of the last complete sweep for orphan blobs; 0 before the first.",
             registry=self.registry,
             multiprocess_mode="max",
         )
@@ -261,7 +261,7 @@ class Metrics:
         _begin_at_zero(self.background_failures, BACKGROUND_TASKS)
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus's text format; of all processes, where there are several."""
+        """The metrics of all processes in the text format of Prometheus."""
         if self._shared_dir is None:
             return generate_latest(self.registry)
         everyone = CollectorRegistry()
@@ -270,6 +270,6 @@ class Metrics:
 
 
 def _begin_at_zero(counter: Counter, labels: Iterable[str]) -> None:
-    """Show every value from the start: Prometheus sees no increase in what first appears as 1."""
+    """Create each series with 0: Prometheus sees no increase in a series that begins with 1."""
     for label in labels:
         counter.labels(label)

@@ -1,4 +1,4 @@
-"""Opens the tracing that is configured."""
+"""The choice of tracing by the configuration."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from service.telemetry.tracing import Tracing
 
 
 def open_tracing(endpoint: str, sample_ratio: float) -> Tracing:
-    """Tracing to a collector that takes OTLP over HTTP; an empty endpoint for none.
+    """Tracing to a collector by OTLP over HTTP; an empty endpoint turns tracing off.
 
     Args:
         endpoint: URL, e.g. http://localhost:4318/v1/traces.
-        sample_ratio: share of the traces begun here that is kept, 0 to 1; in a trace begun
-            elsewhere the caller's decision holds.
+        sample_ratio: share of the traces begun here that is kept, 0 to 1. For a trace that the
+            client began, its decision holds.
 
     Raises:
         ConfigError: the extra facette[tracing] is not installed.
@@ -20,7 +20,7 @@ def open_tracing(endpoint: str, sample_ratio: float) -> Tracing:
     if not endpoint:
         return Tracing.off()
     try:
-        # The SDK is large, and of no use to a service without a collector.
+        # Imported on demand: the SDK is large, and optional.
         from service.telemetry.otlp import OtlpTracing
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("opentelemetry"):

@@ -1,7 +1,7 @@
-"""Spans by way of the OpenTelemetry SDK; imported only where tracing is configured.
+"""Spans by the OpenTelemetry SDK; imported where tracing is configured.
 
-Nothing personal is recorded: no tenant, no id of an image, face or cluster, no path and no query,
-which are the caller's words, and no message of an exception.
+No personal data is recorded: no tenant, no id of an image, face or cluster, no path, no query, and
+no message of an exception.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from opentelemetry.trace.status import StatusCode
 from service import __version__
 from service.telemetry.tracing import RequestSpan, Tracing, current_request
 
-# Asked every few seconds by machines: their spans would bury the others.
+# Polled every few seconds: their spans would outnumber all others.
 _UNTRACED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-# Any other is the caller's own word (HTTP semantic conventions).
+# Other methods are recorded as _OTHER, as the HTTP semantic conventions ask.
 _METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 )
@@ -33,7 +33,7 @@ _EXPORT_TIMEOUT_S: Final = 5.0
 
 
 class OtlpTracing(Tracing):
-    """Sends spans to a collector, in batches, from a thread of its own."""
+    """Sends spans to a collector in batches, from a background thread."""
 
     def __init__(self, endpoint: str, sample_ratio: float) -> None:
         self._exporter = _ImpatientExporter(
@@ -50,7 +50,7 @@ class OtlpTracing(Tracing):
 
     @contextmanager
     def request(self, method: str, path: str, headers: Mapping[str, str]) -> Iterator[RequestSpan]:
-        """A context in which one request is served, with its span as the current one."""
+        """A context for serving one request, with its span as the current one."""
         if path in _UNTRACED:
             yield RequestSpan()
             return
@@ -70,13 +70,13 @@ class OtlpTracing(Tracing):
             span.end()
 
     def close(self) -> None:
-        """Send what is left, for some ten seconds at most where nobody takes it. It blocks."""
+        """Send the remaining spans; blocks for ten seconds at most where the collector is away."""
         self._exporter.hurry()
         self._provider.shutdown()
 
 
 class _RecordedRequest(RequestSpan):
-    """One request's span, until its context ends."""
+    """The span of one request."""
 
     def __init__(self, tracer: Tracer, span: Span, method: str) -> None:
         self._tracer = tracer
@@ -121,7 +121,7 @@ def _name(method: str) -> str:
 
 
 class _ImpatientExporter(SpanExporter):
-    """Passes spans on; once in a hurry, only as long as they are taken."""
+    """Exports spans; after `hurry`, it stops at the first failure."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -129,7 +129,7 @@ class _ImpatientExporter(SpanExporter):
         self._failed = False
 
     def hurry(self) -> None:
-        """The service ends: it must not wait for a collector that is not there."""
+        """Stop exporting once an export fails: the service stops, and must not wait."""
         self._hurried = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: a span for each request and one for each of its stages, when configured."""
+"""Traces: a span for each request, with a child for each of its stages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class RequestSpan:
-    """The span of one request. This one, of a request that is not traced, records nothing."""
+    """The span of one request. This class is the span of an untraced one, and records nothing."""
 
     @property
     def trace_id(self) -> str:
@@ -17,43 +17,43 @@ class RequestSpan:
         return ""
 
     def finish(self, route: str, status: int, code: str = "", request_id: str = "") -> None:
-        """Say what the request was, once that is known.
+        """Record the outcome of the request.
 
         Args:
-            route: the path's pattern; empty where no route took the request.
-            status: of the answer; 0 where there was none.
-            code: the error's stable code.
-            request_id: as told to the caller.
+            route: pattern of the path; empty where no route matched.
+            status: HTTP status; 0 where there was no answer.
+            code: error code; empty where there was no error.
+            request_id: value of X-Request-Id.
         """
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """Record a block as a child."""
+        """Record a block as a child span."""
         return _UNRECORDED
 
 
 _UNRECORDED: Final = nullcontext()
 _NO_REQUEST: Final = RequestSpan()
-# The span of the request that the running task works for.
+# The span of the request that the current task serves.
 current_request: ContextVar[RequestSpan] = ContextVar("current_request", default=_NO_REQUEST)
 
 
 class Tracing:
-    """Begins the spans of requests. This one is off: it costs a call."""
+    """Begins the spans of requests. This class records nothing."""
 
     @staticmethod
     def off() -> Tracing:
-        """No traces."""
+        """Tracing that records nothing."""
         return Tracing()
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str]
     ) -> AbstractContextManager[RequestSpan]:
-        """A context in which one request is served.
+        """A context for serving one request.
 
         Args:
-            headers: of the request, whatever their case; a W3C traceparent is continued.
+            headers: of the request, in any case. A W3C traceparent is continued.
         """
         return nullcontext(_NO_REQUEST)
 
     def close(self) -> None:
-        """Send what is left, for some ten seconds at most where nobody takes it. It blocks."""
+        """Send the remaining spans; blocks for ten seconds at most where the collector is away."""

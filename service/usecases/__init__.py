@@ -1,1 +1,1 @@
-"""What the product does, and the ports it needs for it."""
+"""The use cases of the product, and the ports that they need."""

@@ -1,4 +1,4 @@
-"""A person looks at what the machine did: read it, move it, delete it, review it."""
+"""Curation of stored photos: read, move, merge, delete, review."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from service.usecases.ports import BlobStore, FaceStore
 
 
 class Curate:
-    """Everything that is done to stored photos.
+    """The operations on stored photos.
 
     Every method raises NotFoundError for an id that the tenant does not have, and
     StoreUnavailableError when the database does not answer.
 
     Args:
-        on_orphans: told how many blobs could not be removed after their rows were gone.
+        on_orphans: called with the number of blobs that could not be removed after their rows.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class Curate:
             return await tenant.faces_of_image(image_id, skip, limit)
 
     async def image(self, tenant_id: TenantId, image_id: ImageId) -> StoredImage:
-        """One image with the ids of its faces and clusters."""
+        """One image, with the ids of its faces and clusters."""
         async with self._store.reading(tenant_id) as tenant:
             return await tenant.image(image_id)
 
     async def cluster_size(self, tenant_id: TenantId, cluster_id: ClusterId) -> ClusterSize:
-        """How many faces a cluster holds, on how many images."""
+        """The number of faces of a cluster, and of the images that show them."""
         async with self._store.reading(tenant_id) as tenant:
             return await tenant.cluster_size(cluster_id)
 
@@ -73,10 +73,10 @@ class Curate:
     async def move_face(
         self, tenant_id: TenantId, face_id: FaceId, cluster_id: ClusterId | None
     ) -> ClusterId:
-        """Put a face into a cluster, or with None into a new one; returns the cluster.
+        """Move a face to a cluster, or to a new one where it is None; returns the cluster.
 
-        A person may put two faces of one photo together (a mirror, a collage); only the machine
-        never does. A cluster left empty disappears with its reviews.
+        A user may put two faces of one photo into a cluster (a mirror, a collage), which matching
+        never does. An empty cluster is deleted with its reviews.
         """
         async with self._store.writing(tenant_id) as tenant:
             await tenant.face(face_id)
@@ -89,14 +89,13 @@ class Curate:
     async def merge_clusters(
         self, tenant_id: TenantId, from_cluster: ClusterId, into_cluster: ClusterId
     ) -> ClusterSize:
-        """Make two clusters of one person into one; returns the size of what they are now.
+        """Move all faces of `from_cluster` to `into_cluster`; returns the size of the result.
 
-        The faces that come along count as placed by a person, as in `move_face`: the machine never
-        measured them against `into_cluster`. Those that were there keep what is known of them.
-        `from_cluster` disappears with its reviews.
+        Moved faces count as placed by a user, as in `move_face`: they were never compared with
+        `into_cluster`. Its own faces do not change. `from_cluster` is deleted with its reviews.
 
         Raises:
-            ParameterError: both are the same cluster, which cannot disappear and stay.
+            ParameterError: both are the same cluster.
         """
         async with self._store.writing(tenant_id) as tenant:
             await tenant.merge_clusters(from_cluster, into_cluster)
@@ -109,7 +108,7 @@ class Curate:
         return await self._discard(erasure)
 
     async def delete_review(self, tenant_id: TenantId, review_id: ReviewId) -> Receipt:
-        """Take a review off the list; its cluster stays."""
+        """Remove a review from the list; its cluster stays."""
         async with self._store.writing(tenant_id) as tenant:
             erasure = await tenant.delete_review(review_id)
         return await self._discard(erasure)
@@ -121,22 +120,22 @@ class Curate:
         return await self._discard(erasure)
 
     async def delete_cluster(self, tenant_id: TenantId, cluster_id: ClusterId) -> Receipt:
-        """Delete a cluster, its faces, and the images that show nobody else."""
+        """Delete a cluster, its faces, and the images without other faces."""
         async with self._store.writing(tenant_id) as tenant:
             erasure = await tenant.delete_cluster(cluster_id)
         return await self._discard(erasure)
 
     async def delete_tenant(self, tenant_id: TenantId) -> Receipt:
-        """Delete everything of a tenant, image bytes included."""
+        """Delete all data of a tenant, including the bytes of images."""
         async with self._store.writing(tenant_id) as tenant:
             erasure = await tenant.delete_tenant()
         return await self._discard(erasure)
 
     async def _discard(self, erasure: Erasure) -> Receipt:
-        """Remove bytes, only ever after their rows: no row may name a missing blob.
+        """Remove the blobs of deleted rows, after the commit: no row may name a missing blob.
 
-        Those that cannot be removed now, or are not because the process dies here, stay as orphans
-        until the next sweep (SweepBlobs) finds them.
+        Blobs that are not removed here, by an error or because the process dies, are orphans until
+        the next sweep (SweepBlobs).
         """
         blobs = erasure.blob_keys
         failed = await self._blobs.delete(blobs) if blobs else []

@@ -1,4 +1,4 @@
-"""A photo comes in: find its faces, match each, store all of it or nothing."""
+"""Ingestion of a photo: find its faces, match them, and store all of it or nothing."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ class _Blob:
 
 
 class IngestPhoto:
-    """Takes photos in.
+    """Ingests photos.
 
     Args:
-        blobs: where their bytes go; None to keep none.
-        space: identifies the weights that made the embeddings; only equal spaces are compared.
-        rule: how far a face is from a cluster, and how far it may be to join it.
-        min_quality: no other face is matched against a face with a lower score, and one
-            that is not much better is to be nearer to a cluster itself.
-        retry_s: how long storing is tried again while the database does not answer; inference is
-            not repeated. 0 for once.
-        orphan_grace_s: age, in seconds, at which a sweep may remove a blob that no row names.
-        on_face: told of each stored face whether it was matched.
+        blobs: receives the bytes of photos; None where they are not kept.
+        space: identifies the weights of the embeddings; only equal spaces are compared.
+        rule: the distance of a face to a cluster, and its limit for joining.
+        min_quality: a face with a lower score is not matchable: no other face is matched against
+            it. A face with a score just above needs a smaller distance to join a cluster.
+        retry_s: time for which storing is retried while the database does not answer; 0 for one
+            attempt. Inference is not repeated.
+        orphan_grace_s: age, in seconds, from which a sweep may remove a blob without a row.
+        on_face: called for each stored face with whether it was matched.
     """
 
     def __init__(
@@ -100,14 +100,13 @@ class IngestPhoto:
     ) -> IngestedPhoto:
         """Store a photo with its faces, each in the cluster it matches or in a new one.
 
-        The bytes are durable before the row that names them is visible, and both are there
-        before this returns. Once storing has begun it is finished, whether or not the ticket still
-        holds.
+        The blob is durable before its row is visible, and both are stored when this returns. Once
+        storing has begun, it is completed even if the ticket fails.
 
         Raises:
             InputError: the bytes are no usable photo.
             WithdrawnError, DeadlineError: the ticket failed before storing began.
-            UnavailableError: nothing was stored, or the commit's outcome is not known.
+            UnavailableError: nothing was stored, or the outcome of the commit is unknown.
         """
         photo = await self._analyzer.analyze(read, clock, ticket)
         ticket.check()
@@ -132,9 +131,8 @@ class IngestPhoto:
         try:
             faces = await self._insert_once(tenant_id, image, blob, ticket)
         except Exception as error:
-            # Where the commit may have taken effect, a row may name the blob, and garbage is the
-            # lesser evil; the same goes for a cancellation, which passes by here. The next sweep
-            # finds it.
+            # If the outcome of the commit is unknown, a row may name the blob, which must stay. A
+            # cancellation passes by here for the same reason. The next sweep removes orphans.
             outcome_unknown = isinstance(error, StoreUnavailableError) and error.outcome_unknown
             if self._blobs is not None and blob is not None and not outcome_unknown:
                 await self._blobs.delete([blob.key])
@@ -144,10 +142,10 @@ class IngestPhoto:
     async def _insert_once(
         self, tenant_id: TenantId, image: NewImage, blob: _Blob | None, ticket: Ticket
     ) -> tuple[NewFace, ...]:
-        """Store an image, again while the database does not answer, but not twice.
+        """Store an image once, with retries while the database does not answer.
 
-        Every further try looks for the image before it stores it. The tenant's lock makes sure
-        that the transaction before has ended by then, one way or the other.
+        A retry looks for the image first. The lock of the tenant ensures that the former
+        transaction has ended by then, committed or not.
         """
         photo = image.photo.faces
         query = ClusterQuery(
@@ -180,12 +178,12 @@ class IngestPhoto:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _put_again_if_old(self, blob: _Blob | None) -> None:
-        """Replace a blob that a sweep may have taken for an orphan while this waited.
+        """Put a blob again that a sweep may have removed as an orphan during the wait.
 
-        To be called with the tenant's lock: a sweep holds it while it removes blobs. One that had
-        it before may have removed what was older than the grace, so that is put again; one that
-        gets it afterwards finds the row. Half the grace leaves room for two clocks, this one and
-        the blob store's, that do not run alike.
+        Call it while holding the lock of the tenant, which a sweep holds while it removes blobs. A
+        sweep that held the lock before may have removed blobs older than the grace; a sweep that
+        gets it afterwards sees the row. Half the grace allows for a difference between this clock
+        and that of the blob store.
         """
         if self._blobs is None or blob is None:
             return

@@ -1,4 +1,4 @@
-"""What the use cases need from the outside, as narrow protocols."""
+"""The ports of the use cases: narrow protocols for analysis and stores."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PhotoAnalyzer(Protocol):
 
 
 class TenantReads(Protocol):
-    """Reads of one tenant; each raises NotFoundError for what the tenant does not have."""
+    """Reads of one tenant; each raises NotFoundError for an id that the tenant does not have."""
 
     async def face(self, face_id: FaceId) -> StoredFace: ...
 
@@ -67,7 +67,7 @@ class TenantReads(Protocol):
 
 
 class TenantWrites(TenantReads, Protocol):
-    """Changes to one tenant, in a transaction that no other writer of the tenant overlaps."""
+    """Writes to one tenant, in a transaction that excludes other writers of the tenant."""
 
     async def has_image(self, image_id: ImageId) -> bool: ...
 
@@ -97,7 +97,7 @@ class TenantWrites(TenantReads, Protocol):
 
 
 class FaceStore(Protocol):
-    """Opens readers and writers."""
+    """Opens transactions on one tenant."""
 
     def reading(self, tenant_id: TenantId) -> AbstractAsyncContextManager[TenantReads]: ...
 
@@ -109,7 +109,7 @@ class FaceStore(Protocol):
 
 
 class BlobStore(Protocol):
-    """Keeps image bytes; each method but `key` and `delete` raises StoreUnavailableError."""
+    """Stores image bytes; all methods but `key` and `delete` raise StoreUnavailableError."""
 
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str: ...
 
@@ -126,25 +126,25 @@ class BlobStore(Protocol):
     async def now(self) -> datetime: ...
 
     async def owner(self) -> str | None:
-        """The id of the database that the blobs belong to; None where no mark says it."""
+        """The id of the database that owns the blobs; None where the store has no mark."""
 
     async def claim(self, database_id: str) -> None:
-        """Mark the store as a database's, unless there is a mark already."""
+        """Mark the store as owned by a database, unless it has a mark."""
 
 
 class BlobIndex(Protocol):
-    """Knows which blobs rows name, over all tenants."""
+    """Finds the blobs that rows name, over all tenants."""
 
     async def database_id(self) -> str: ...
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]: ...
 
     def unnamed_for_good(self, keys: Sequence[str]) -> AbstractAsyncContextManager[list[str]]:
-        """Those of one folder's keys that no row names, nor will before the block ends."""
+        """The keys, of one folder, that no row names and no insert can name in the block."""
 
 
 class SweepTurns(Protocol):
-    """Lets one process at a time sweep."""
+    """Gives the sweep to one process at a time."""
 
     def take(self) -> AbstractAsyncContextManager[BlobIndex | None]:
-        """The index for the block; None while another process has the turn."""
+        """The index for the block; None while another process sweeps."""

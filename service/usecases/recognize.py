@@ -1,4 +1,4 @@
-"""Look at a photo and store nothing: where its faces are, and their embeddings."""
+"""Recognition without storage: the faces of a photo, and their embeddings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from service.usecases.ports import PhotoAnalyzer
 
 
 class Recognize:
-    """Finds and embeds faces for a caller who keeps the results.
+    """Finds and embeds faces, and stores nothing.
 
     Every method raises InputError when the bytes are no usable image, and WithdrawnError or
     DeadlineError once the ticket fails.
 
     Args:
-        space: identifies the weights that make the embeddings; only equal spaces are compared.
-        dimension: of the embeddings.
+        space: identifies the weights of the embeddings; only equal spaces are compared.
+        dimension: number of components of an embedding.
     """
 
     def __init__(self, analyzer: PhotoAnalyzer, *, space: ModelSpace, dimension: int) -> None:
@@ -31,9 +31,9 @@ class Recognize:
     async def embed_photo(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket
     ) -> AnalyzedPhoto:
-        """The faces of a photo with their embeddings, largest first; its hash is left empty."""
+        """The faces of a photo with their embeddings, largest first; without perceptual hash."""
         return await self._analyzer.analyze(read, clock, ticket, hashed=False)
 
     async def embed_crop(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> Embedding:
-        """The embedding of an image that shows one face and nothing else."""
+        """The embedding of a face crop."""
         return await self._analyzer.embed_crop(read, clock, ticket)

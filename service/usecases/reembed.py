@@ -1,4 +1,4 @@
-"""Stored faces get vectors of another model, and then all of them are searched by these at once."""
+"""Re-embedding: gives stored faces vectors of another model, then searches by that model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Crop = NDArray[np.uint8]
 
-# What a killed process loses at most, and what is held in memory as crops.
+# Work that a killed process loses at most, and crops in memory at once.
 _BATCH_FACES = 64
-# So many files are read ahead while the photo before them is decoded.
+# Files that are read ahead while a photo is decoded.
 _READ_AHEAD = 4
-# A round that found no more than this is the last one before the change, and no more may have come
-# since: inserts wait, each with a connection, while those are embedded.
+# A round with at most this many faces is the last one before the activation. Inserts wait, each
+# with a connection, while the faces that came since are embedded: the same limit holds for them.
 _FEW_FACES = 32
 _PAUSE_S = 2.0
-# Seconds of rest for each second that a worker waited for a core, which somebody else had.
+# Seconds of pause for each second that a worker waited for a core in use by others.
 _REST_PER_WAIT = 4.0
 _MOST_LOGGED = 20
 
@@ -40,9 +40,10 @@ Phase = Literal["embedding", "indexing", "changing over", "deleting", "done"]
 
 @dataclass(frozen=True, slots=True)
 class LackingFace:
-    """A stored face without a vector of the new model; `number` is its place in the order.
+    """A stored face without a vector of the new model.
 
-    turned: degrees clockwise by which its image has to be turned for upright faces.
+    number: its position in the order of all faces. turned: degrees clockwise by which its image
+    must be rotated for upright faces.
     """
 
     tenant_id: TenantId
@@ -56,10 +57,10 @@ class LackingFace:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the work has come.
+    """The progress of a run.
 
-    faces: stored by now. embedded: those with a vector of the new model. lost: those that cannot
-    get one. deleted: vectors of other models that went. added: vectors made by this run.
+    faces: stored faces. embedded: faces with a vector of the new model. lost: faces that cannot get
+    one. deleted: deleted vectors of other models. added: vectors added by this run.
     """
 
     phase: Phase
@@ -74,40 +75,40 @@ class FaceVectors(Protocol):
     """The vectors of stored faces; each method raises StoreUnavailableError."""
 
     async def counts(self) -> tuple[int, int]:
-        """How many faces there are, and how many have a vector of the new model."""
+        """The number of faces, and of faces with a vector of the new model."""
 
     async def without_bytes(self) -> int:
-        """How many faces lack a vector, on images whose bytes were not kept."""
+        """The number of faces without a vector whose image bytes were not kept."""
 
     async def last_number(self) -> int:
-        """All faces up to this number are there by now, or never will be."""
+        """A number such that no face with a lower or equal number is still to be committed."""
 
     async def lacking(
         self, after: LackingFace | None, since: int, until: int | None, limit: int
     ) -> list[LackingFace]:
-        """Faces without a vector behind `after`, with numbers above `since` and up to `until`."""
+        """Faces without a vector after `after`, with numbers above `since` and up to `until`."""
 
     async def add(self, vectors: Sequence[tuple[LackingFace, Embedding]]) -> None:
-        """Store vectors of those faces that are still there."""
+        """Store the vectors of the faces that still exist."""
 
     async def still_there(self, faces: Sequence[LackingFace]) -> int:
-        """How many of the faces are."""
+        """The number of these faces that still exist."""
 
     async def analyze(self) -> None:
-        """Have the statistics of the vectors taken anew."""
+        """Update the planner statistics of the vectors."""
 
     def changing(self) -> AbstractAsyncContextManager[bool]:
-        """Keep inserts out for the block, which all else belongs to; False where that fails."""
+        """A transaction that excludes inserts; False where the locks are not available in time."""
 
     async def activate(self) -> None:
-        """Let the new model be the one that searches use."""
+        """Make the new model the active one."""
 
     def delete_replaced(self) -> AsyncIterator[int]:
-        """Delete vectors of other models where there is a new one; gives each batch's number."""
+        """Delete vectors of other models of embedded faces; yields the size of each batch."""
 
 
 class FaceEmbedder(Protocol):
-    """Cuts faces out of photos and embeds them; its methods take a core for a while."""
+    """Cuts faces out of photos and embeds them; its methods are CPU-bound."""
 
     def cut(self, data: bytes, places: Sequence[FacePlace], turned: int) -> list[Crop | None]:
         """The crops of a photo; None for a face outside it. Raises InputError."""
@@ -117,17 +118,16 @@ class FaceEmbedder(Protocol):
 
 
 class Reembed:
-    """Gives every stored face a vector of another model, then changes the database over to it.
+    """Gives every stored face a vector of another model, then activates that model.
 
-    Searches use the old vectors until one commit. Whatever ends it, it goes on where it was: what
-    is left to do is what the database lacks.
+    Searches use the old vectors until the activation, which is one commit. After an interruption,
+    the next run embeds the faces that still lack a vector.
 
     Args:
-        build_indexes: brings the vector indexes up to date; returns False while somebody else is
-            at it.
-        leave_lost: change over although faces without a usable image stay without a vector.
-        keep_old: leave the vectors of other models where they are.
-        on_progress: told after every step.
+        build_indexes: updates the vector indexes; returns False while another process does.
+        leave_lost: activate the model even if some faces have no usable image, and so no vector.
+        keep_old: keep the vectors of other models.
+        on_progress: called after each step.
     """
 
     def __init__(
@@ -155,8 +155,8 @@ class Reembed:
         """Work until the new model is active and the old vectors are gone.
 
         Raises:
-            LostFacesError: faces cannot be embedded, and are not to be left. Nothing was changed
-                over; vectors of the new model are kept.
+            LostFacesError: some faces cannot be embedded, and `leave_lost` is off. The active model
+                stays; vectors of the new model are kept.
             StoreUnavailableError: the database or the blob store does not answer.
         """
         self._check(await self._vectors.without_bytes(), "their images were not kept")
@@ -175,7 +175,7 @@ class Reembed:
         return self._tell("done")
 
     async def _round(self, since: int, until: int) -> int:
-        """Embed what lacks a vector between two numbers; returns how many faces there were."""
+        """Embed the faces without a vector between two numbers; returns their count."""
         self._faces, self._embedded = await self._vectors.counts()
         self._tell("embedding")
         found, after = 0, None
@@ -190,7 +190,7 @@ class Reembed:
         return found
 
     async def _change_over(self, since: int) -> bool:
-        """Embed the last faces and activate the model, while nobody inserts any."""
+        """Embed the last faces and activate the model, while inserts are excluded."""
         self._tell("changing over")
         async with self._vectors.changing() as alone:
             if alone:
@@ -200,7 +200,7 @@ class Reembed:
                     self._check(self._lost, "their images are missing or cannot be read")
                     await self._vectors.activate()
                     return True
-        await asyncio.sleep(_PAUSE_S)  # for those who waited meanwhile
+        await asyncio.sleep(_PAUSE_S)  # lets the waiting inserts through
         return False
 
     async def _finish_indexes(self) -> None:
@@ -227,7 +227,7 @@ class Reembed:
         )
         self._added += len(crops)
         self._embedded += len(crops)
-        # An image that was deleted since it was listed is no loss.
+        # A face that was deleted since it was listed is not lost.
         self._lost += await self._vectors.still_there(lost) if lost else 0
 
     async def _cut(self, photo: Sequence[LackingFace], data: bytes | None) -> list[Crop | None]:
@@ -247,7 +247,7 @@ class Reembed:
     async def _photos(
         self, faces: Sequence[LackingFace]
     ) -> AsyncGenerator[tuple[list[LackingFace], bytes | None]]:
-        """The faces image by image, with the image's bytes; some are read ahead."""
+        """The faces grouped by image, with the bytes of the image; some files are read ahead."""
         photos = [list(group) for _, group in groupby(faces, lambda f: (f.tenant_id, f.image_id))]
         reading: list[asyncio.Task[bytes | None]] = []
         try:
@@ -269,7 +269,7 @@ class Reembed:
             return None
 
     async def _work(self, work: Callable[[], T]) -> T:
-        """Run in a thread, and note how long it had to wait for a core."""
+        """Run CPU-bound work in a thread, and add up the time that it waited for a core."""
 
         def timed() -> T:
             began, ran = time.perf_counter(), time.thread_time()
@@ -284,9 +284,9 @@ class Reembed:
     def _check(self, lost: int, why: str) -> None:
         if lost and not self._leave_lost:
             raise LostFacesError(
-                f"{lost} faces cannot be embedded by the new model, since {why}: nothing was "
-                "changed over. With --leave-lost-faces they stay in their clusters, and no new "
-                "face is matched with them"
+                f"{lost} faces cannot be embedded by the new model, since {why}: the active model "
+                "stays. With --leave-lost-faces the new model is activated all the same; these "
+                "faces stay in their clusters, and no new face is matched with them"
             )
 
     def _say_lost(self, face: LackingFace, why: str) -> None:

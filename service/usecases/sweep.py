@@ -1,4 +1,4 @@
-"""Blobs that no row names are removed: what a killed process or a failed deletion left behind."""
+"""The sweep: removes orphan blobs, which a killed process or a failed deletion left behind."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from service.usecases.ports import BlobIndex, BlobStore, SweepTurns
 
 _logger = logging.getLogger(__name__)
 
-# Keys held and looked up at once, however many there are.
+# Keys in memory and in one query at once.
 _BATCH = 1000
-# Keys removed while the inserts of their tenant wait: a slow store holds them up for no longer.
+# Keys removed under one lock: inserts of the tenant wait no longer, even if the store is slow.
 _REMOVED_AT_ONCE = 100
 
 
 class SweepBlobs:
-    """Removes blobs and unfinished files that no row names and nobody is about to name.
+    """Removes blobs and unfinished files that no row names and no insert is about to name.
 
-    A blob is put before the row that names it, so one without a row may be on its way. It is left
-    alone until it is `grace_s` old by the store's own clock; then it is looked for in the database
-    and, while its tenant's inserts wait, once more just before it goes (BlobIndex). An insert that
-    has had to wait for more than half of that time puts its blob again once inserts have to wait
-    for it in their turn (IngestPhoto): whichever comes first, the row has its blob.
+    A blob is put before its row, so that a blob without a row may belong to an insert under way. It
+    is kept until it is `grace_s` old by the clock of the store. Then its row is looked up, and once
+    more under the tenant's lock, just before the removal (BlobIndex). An insert whose blob is older
+    than half the grace puts it again under the same lock (IngestPhoto). In either order, a
+    committed row has its blob.
 
     Args:
-        grace_s: seconds; the same as IngestPhoto's in every process of the service.
+        grace_s: seconds; equal to that of IngestPhoto in all processes of the service.
     """
 
     def __init__(self, blobs: BlobStore, turns: SweepTurns, *, grace_s: float) -> None:
@@ -39,12 +39,12 @@ class SweepBlobs:
         self._grace = timedelta(seconds=grace_s)
 
     async def __call__(self) -> Swept | None:
-        """Sweep once; None where another process is at it.
+        """Sweep once; None while another process sweeps.
 
         Raises:
-            ForeignBlobsError: the blobs belong to another database; none was looked at.
-            StoreUnavailableError: the database or the blob store does not answer. What was removed
-                until then is gone.
+            ForeignBlobsError: another database owns the blobs; nothing was removed.
+            StoreUnavailableError: the database or the blob store does not answer. Blobs that were
+                removed before stay removed.
         """
         async with self._turns.take() as index:
             if index is None:
@@ -62,10 +62,10 @@ class SweepBlobs:
         return Swept(removed, left)
 
     async def claim(self) -> None:
-        """Mark the blob store as the database's own, as a sweep does, and remove nothing.
+        """Mark the blob store as owned by the database, as a sweep does, and remove nothing.
 
         Raises:
-            ForeignBlobsError: the blobs belong to another database.
+            ForeignBlobsError: another database owns the blobs.
             StoreUnavailableError: the database or the blob store does not answer.
         """
         async with self._turns.take() as index:
@@ -73,7 +73,7 @@ class SweepBlobs:
                 await claim_blobs(self._blobs, await index.database_id())
 
     async def _old_blobs(self) -> AsyncIterator[list[str]]:
-        """Keys of blobs past the grace, in batches."""
+        """Keys of blobs older than the grace, in batches."""
         newest = await self._blobs.now() - self._grace
         keys = []
         async for blob in self._blobs.listing():
@@ -86,7 +86,7 @@ class SweepBlobs:
             yield keys
 
     async def _sweep(self, index: BlobIndex, keys: Sequence[str]) -> tuple[int, int]:
-        """How many of the keys no row names, and how many of those are gone now."""
+        """Remove orphans among the keys; returns the number of orphans, and of removed ones."""
         named = await index.named_blobs(keys)
         orphans = sorted(key for key in keys if key not in named)
         gone = 0
@@ -97,35 +97,35 @@ class SweepBlobs:
                 async with index.unnamed_for_good(some) as unnamed:
                     gone += len(unnamed) - len(await self._blobs.delete(unnamed))
                 if not unnamed:
-                    break  # the tenant is locked for long: wait once, not for each hundred
+                    break  # the tenant stays locked: the rest waits for the next sweep
         return len(orphans), gone
 
 
 async def claim_blobs(blobs: BlobStore, database_id: str) -> None:
-    """Make sure that a blob store belongs to a database; one without a mark comes to.
+    """Check that a database owns a blob store; mark the store where it has no owner.
 
-    Without that, a service on another database would take every photo there for an orphan.
+    Without the mark, a service on another database would take every photo for an orphan.
 
     Raises:
-        ForeignBlobsError: it belongs to another one.
-        StoreUnavailableError: it does not answer.
+        ForeignBlobsError: another database owns the blob store.
+        StoreUnavailableError: the blob store does not answer.
     """
     owner = await blobs.owner()
     if owner is None:
         await blobs.claim(database_id)
-        owner = await blobs.owner()  # two databases may have come at the same moment
+        owner = await blobs.owner()  # another database may have claimed at the same time
     if owner != database_id:
         raise ForeignBlobsError(owner or "?", database_id)
 
 
 class SweepSchedule:
-    """Sweeps at once and then every so many seconds, until its task is cancelled.
+    """Sweeps at once, and then periodically, until its task is cancelled.
 
-    Where sweeps are off, the blob store is still marked: another database must not come to own it.
+    Where sweeps are off, the blob store is still marked, so that no other database claims it.
 
     Args:
-        on_swept: told of each sweep that came to its end.
-        on_failure: told of each that did not; the next one comes in its time.
+        on_swept: called after each complete sweep.
+        on_failure: called after each failed sweep.
     """
 
     def __init__(
@@ -138,12 +138,12 @@ class SweepSchedule:
         self._changed = asyncio.Event()
 
     def follow(self, sweep: SweepBlobs, interval_s: float) -> None:
-        """Go on with another sweep, after the one under way; 0 seconds for none."""
+        """Use another sweep after the current one; an interval of 0 turns sweeps off."""
         self._sweep, self._interval_s = sweep, interval_s
         self._changed.set()
 
     async def run(self) -> None:
-        """Sweep for as long as the service lives."""
+        """Sweep periodically, until cancelled."""
         while True:
             self._changed.clear()
             interval_s = self._interval_s
@@ -164,7 +164,7 @@ class SweepSchedule:
         except FacetteError as error:
             _logger.warning("the sweep for orphan blobs failed: %s", error.message)
             self._on_failure()
-        except Exception:  # whatever it is, photos are served as before
+        except Exception:  # a failed sweep must not end the schedule
             _logger.exception("the sweep for orphan blobs failed")
             self._on_failure()
         else:

@@ -141,9 +141,9 @@ async def test_examination_changes_nothing(patient: Patient) -> None:
     [
         ("ALTER TABLE face DISABLE ROW LEVEL SECURITY", "row-level security is off for face"),
         ("ALTER TABLE face_vector_03 DISABLE ROW LEVEL SECURITY", "off for face_vector_03"),
-        ("DROP POLICY own_tenant ON image", "not the migrations' for image"),
-        ("CREATE POLICY more ON face_vector_03 USING (true)", "migrations' for face_vector_03"),
-        ("CREATE POLICY more ON review USING (true)", "not the migrations' for review"),
+        ("DROP POLICY own_tenant ON image", "differ from the migrations for image"),
+        ("CREATE POLICY more ON face_vector_03 USING (true)", "migrations for face_vector_03"),
+        ("CREATE POLICY more ON review USING (true)", "differ from the migrations for review"),
         ("ALTER POLICY own_tenant ON cluster USING (true)", "sees rows of cluster"),
         ("REVOKE INSERT ON face FROM facette_service", "lacks privileges on face"),
     ],
@@ -201,7 +201,7 @@ async def test_broken_index_is_found(patient: Patient) -> None:
     )
     for tenant_id in (None, LARGE):
         ((check, text),) = await patient.wrong(tenant_id)
-        assert (check, name in text, "broken" in text) == ("indexes", True, True)
+        assert (check, name in text, "invalid" in text) == ("indexes", True, True)
 
 
 async def test_index_that_is_being_built_is_told_and_not_wrong(
@@ -234,7 +234,7 @@ async def test_index_of_a_tenant_that_is_gone_is_found(patient: Patient) -> None
     await patient.owner.execute("DELETE FROM tenant WHERE tenant_id = $1", LARGE)
     ((check, text),) = await patient.wrong()
     assert check == "indexes"
-    assert "gone or small" in text
+    assert "deleted or small" in text
     report = await examine(DoctorSettings.of(patient.config), LARGE)
     assert report.counts["vector_indexes"] == 1
     assert report.status == 1
@@ -250,7 +250,7 @@ async def test_index_of_a_tenant_that_is_gone_is_found(patient: Patient) -> None
         ("DELETE FROM tenant WHERE tenant_id = 'small'", "clusters whose tenant"),
         (
             "INSERT INTO cluster (tenant_id, cluster_id) VALUES ('small', gen_random_uuid())",
-            "1 clusters that no face",
+            "1 clusters without faces",
         ),
         (
             "INSERT INTO review (tenant_id, cluster_id) VALUES ('small', gen_random_uuid())",
@@ -291,13 +291,16 @@ async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
         ("DELETE FROM cluster_sum WHERE ctid IN (SELECT ctid FROM cluster_sum LIMIT 2)", "2 clust"),
         (
             "INSERT INTO cluster_sum SELECT tenant_id, cluster_id, '?', '{1,2}' FROM face LIMIT 1",
-            "1 clusters have a sum of vectors that they do not",
+            "1 clusters have a sum for a model without",
         ),
         # The smallest step of a half.
         ("UPDATE cluster_sum SET total[5] = total[5] + 2 ^ -24", "clusters have another sum"),
         ("UPDATE cluster_sum SET total[1] = total[1] + 1", "clusters have another sum"),
-        ("UPDATE tenant SET people = people + 1 WHERE tenant_id = 'small'", "1 tenants have anoth"),
-        ("UPDATE face_vector SET is_matchable = false WHERE tenant_id = 'small'", "20 vectors say"),
+        ("UPDATE tenant SET people = people + 1 WHERE tenant_id = 'small'", "1 tenants have a wro"),
+        (
+            "UPDATE face_vector SET is_matchable = false WHERE tenant_id = 'small'",
+            "20 vectors dif",
+        ),
     ],
 )
 async def test_sums_that_are_not_those_of_the_vectors_are_found_and_mended_as_it_says(
@@ -338,7 +341,7 @@ async def test_image_that_lost_its_photo_is_found(patient: Patient) -> None:
     for tenant_id in (None, SMALL):
         ((check, text),) = await patient.wrong(tenant_id)
         assert check == "blobs"
-        assert f"1 images have lost their photo: {key}" in text
+        assert f"1 images lack their photo: {key}" in text
     assert await patient.wrong(LARGE) == []
 
 
@@ -390,7 +393,7 @@ async def test_photo_of_another_size_is_found(patient: Patient) -> None:
     for tenant_id in (None, SMALL):
         ((check, text),) = await patient.wrong(tenant_id)
         assert check == "blobs"
-        assert f"1 photos have another size than was stored: {key}" in text
+        assert f"1 photos differ in size from their rows: {key}" in text
 
 
 async def test_old_blob_without_a_row_is_found_and_a_young_one_is_not(patient: Patient) -> None:
@@ -427,7 +430,7 @@ async def test_many_faults_are_counted_and_a_few_named(patient: Patient) -> None
     for number in range(1, 21):
         (patient.uploads / await patient.put(number)).unlink()
     ((_, text),) = await patient.wrong()
-    assert text.startswith("20 images have lost their photo: ")
+    assert text.startswith("20 images lack their photo: ")
     assert text.count(".jpg") == 3
     assert text.endswith(", ...")
 
@@ -476,7 +479,7 @@ async def test_tenant_whose_files_outlived_it_is_wrong_until_they_are_gone(
     await patient.owner.execute("DELETE FROM tenant WHERE tenant_id = $1", SMALL)
     ((check, text),) = await patient.wrong(SMALL)
     assert check == "tenant"
-    assert "5 blobs are left of it" in text
+    assert "5 blobs are left" in text
     assert await patient.blobs.delete([b.key async for b in patient.blobs.listing()]) == []
     report = await examine(DoctorSettings.of(patient.config), SMALL)
     assert report.findings[-1].text == "nothing of this tenant is left"

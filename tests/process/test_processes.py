@@ -127,5 +127,5 @@ def test_processes_that_cannot_start_end_the_service_with_a_message(
     own.configure('[paths]\nupload_dir = "/proc/nowhere"\n')
     assert own.launch().wait(60) == 2
     assert "paths.upload_dir" in own.log
-    assert "a process ended while it started: giving up" in own.log
+    assert "a process ended before it was ready: giving up" in own.log
     assert postgres_of(own) == []

@@ -1,1 +1,1 @@
-"""A tenant as one file: written, read with suspicion, imported."""
+"""Archives of tenants: export, strict reading, import."""

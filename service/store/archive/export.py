@@ -1,4 +1,4 @@
-"""Takes a tenant out: one moment of its rows, and its photos, into an archive."""
+"""The export of a tenant: a snapshot of its rows, and its photos, in an archive."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _PHOTO_BYTES_AT_ONCE = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What went into an archive.
+    """The content of an archive.
 
-    deleted_photos: of images that were deleted meanwhile. lost_photos: missing in the blob store,
-    or not what was stored. The archive has the rows of both, without a photo.
+    deleted_photos: photos of images that were deleted during the export. lost_photos: photos that
+    are missing in the blob store, or damaged. The archive has the rows of both, without the photo.
     """
 
     counts: Counts
@@ -56,11 +56,11 @@ async def export_tenant(
     tenant_id: TenantId,
     blobs: BlobStore | None,
 ) -> Exported:
-    """Write an archive of what a tenant has at this moment, while others change it.
+    """Write an archive with a snapshot of a tenant, while the service runs.
 
     Args:
-        connection: of the tables' owner.
-        blobs: where the photos are taken from; None leaves them out.
+        connection: of the owner of the tables.
+        blobs: source of the photos; None leaves them out.
 
     Raises:
         NotFoundError: there is no such tenant.
@@ -98,7 +98,7 @@ async def export_tenant(
 
 
 class _Pieces:
-    """Cuts what COPY gives into pieces at ends of rows; where depends on the rows alone."""
+    """Splits the output of COPY into pieces of whole rows; the splits depend on the rows alone."""
 
     def __init__(self, archive: ArchiveWriter, kind: str) -> None:
         self._archive = archive
@@ -130,7 +130,7 @@ class _Pieces:
 async def _export_photos(
     connection: asyncpg.Connection, archive: ArchiveWriter, tenant_id: TenantId, blobs: BlobStore
 ) -> tuple[int, list[UUID]]:
-    """Write the photos; returns how many there are, and the images whose photo is not there."""
+    """Write the photos; returns their number, and the images without a usable photo."""
     photos = 0
     missing: list[UUID] = []
     async for some in _batches(connection, tenant_id):
@@ -147,7 +147,7 @@ async def _export_photos(
 async def _batches(
     connection: asyncpg.Connection, tenant_id: TenantId
 ) -> AsyncIterator[list[asyncpg.Record]]:
-    """Images with photos, as many as may be held in memory at once."""
+    """Batches of images with photos; the photos of a batch fit in memory."""
     some: list[asyncpg.Record] = []
     size_bytes = 0
     async for row in connection.cursor(SQL["photos_for_archive"], tenant_id, prefetch=1000):
@@ -164,7 +164,7 @@ async def _batches(
 
 
 async def _photo(blobs: BlobStore, tenant_id: TenantId, row: asyncpg.Record) -> bytes | None:
-    """The bytes of a photo; None where they are gone, or not those that the tenant stored."""
+    """The bytes of a photo; None where they are missing, or differ from those that were stored."""
     if not belongs_to(row["blob_key"], tenant_id):
         return None
     try:

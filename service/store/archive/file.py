@@ -1,4 +1,4 @@
-"""The file of an archive: entries written and read one after the other, in bounded memory."""
+"""The file of an archive: entries are written and read in sequence, in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _COMPRESSION = 6
 _FILE_MODE = 0o600
 _BLOCK_BYTES = 512
 _READ_BYTES = 2**20
-# Behind the last entry: programs that write tar files fill up their last record with zeros.
+# Zeros after the last entry: programs that write tar files fill the last record.
 _LARGEST_PADDING = 2**20
 _NO_LIMIT = 2**63 - 1
 
-# Of a header, as POSIX.1-1988 and GNU tar lay it out.
+# Fields of a header, in POSIX.1-1988 and GNU tar.
 _NAME = slice(0, 100)
 _SIZE = slice(124, 136)
 _CHECKSUM = slice(148, 156)
@@ -35,7 +35,7 @@ _MAGIC = slice(257, 265)
 _NAME_PREFIX = slice(345, 500)
 _MAGICS = (b"ustar\x0000", b"ustar  \x00")
 _REGULAR = (b"0", b"\0")
-# Links, devices and folders; every other kind extends the header of the entry that follows.
+# Links, devices and folders. All other kinds extend the header of the next entry.
 _OF_NO_FILE = b"123456"
 _OCTAL = re.compile(rb" *([0-7]{1,11})[ \0]*")
 
@@ -108,7 +108,7 @@ def new_archive(path: Path) -> Iterator[ArchiveWriter]:
 
 def _refuse_to_overwrite(path: Path) -> None:
     if path.exists():
-        raise ArchiveError(f"{path} is there already; it was not touched")
+        raise ArchiveError(f"{path} is there already; it was not changed")
 
 
 @contextmanager
@@ -122,17 +122,17 @@ def _writing(path: Path) -> Iterator[None]:
 def read_archive(
     path: Path, largest: Callable[[str], int] = lambda name: _NO_LIMIT
 ) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the entries, in order; nothing is ever unpacked to the disk.
+    """Names and contents of the entries, in order; nothing is unpacked to disk.
 
-    Headers are read here and not by `tarfile`: that follows the extensions by which a header of a
-    few bytes, compressed, has a name or a list of properties of gigabytes. No archive has any.
+    Headers are read here, not by `tarfile`. It supports header extensions, by which a few
+    compressed bytes become a name or a list of properties of gigabytes. Archives have none.
 
     Args:
-        largest: how many bytes an entry of this name may have; it may raise an ArchiveError for a
-            name that does not belong into the archive. Both before the content is read.
+        largest: size limit, in bytes, of an entry with this name; raises an ArchiveError for a name
+            that is not allowed. It is called before the content is read.
 
     Raises:
-        ArchiveError: the file cannot be read, is damaged, or holds what is no regular file.
+        ArchiveError: the file cannot be read, is damaged, or has an entry that is no regular file.
     """
     try:
         with path.open("rb") as file:
@@ -142,7 +142,7 @@ def read_archive(
             while (header := _next_header(stream)) is not None:
                 name, size = header
                 if size > largest(name):
-                    raise ArchiveError(f"the archive holds {name!r}, which is too large")
+                    raise ArchiveError(f"the archive has {name!r}, which is too large")
                 yield name, _content(stream, name, size)
             _read_padding(stream)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -157,7 +157,7 @@ def _next_header(stream: IO[bytes] | gzip.GzipFile) -> tuple[str, int] | None:
     if not block or block == bytes(_BLOCK_BYTES):
         return None
     if len(block) < _BLOCK_BYTES or block[_MAGIC] not in _MAGICS:
-        raise _damaged("it has no header of a tar file where one should be")
+        raise _damaged("a header of a tar file is missing")
     blank = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
     if _number(block[_CHECKSUM]) != sum(blank):
         raise _damaged("the checksum of a header is wrong")
@@ -165,24 +165,24 @@ def _next_header(stream: IO[bytes] | gzip.GzipFile) -> tuple[str, int] | None:
     name = raw_name.decode("ascii", errors="backslashreplace")
     if block[_KIND] in _REGULAR:
         if any(block[_NAME_PREFIX]) or not raw_name.isascii():
-            raise ArchiveError("the archive holds an entry whose name is none of an archive's")
+            raise ArchiveError("the archive has an entry whose name no archive of a tenant has")
         return name, _number(block[_SIZE])
     if block[_KIND] in _OF_NO_FILE:
-        raise ArchiveError(f"the archive holds {name!r}, which is no regular file")
+        raise ArchiveError(f"the archive has {name!r}, which is no regular file")
     raise ArchiveError(
-        f"the archive holds {name!r} with an extended header, which no archive of a tenant has"
+        f"the archive has {name!r} with an extended header, which no archive of a tenant has"
     )
 
 
 def _number(field: bytes) -> int:
     match = _OCTAL.fullmatch(field)
     if match is None:
-        raise _damaged("a header has no number where one should be")
+        raise _damaged("a number in a header is malformed")
     return int(match[1], 8)
 
 
 def _content(stream: IO[bytes] | gzip.GzipFile, name: str, size: int) -> bytes:
-    """The bytes of an entry; the size that it claims is allocated only as its bytes come."""
+    """The bytes of an entry. Memory is allocated as they arrive, not by the size in the header."""
     data = io.BytesIO()
     while (left := size - data.tell()) > 0:
         some = stream.read(min(left, _READ_BYTES))
@@ -194,13 +194,13 @@ def _content(stream: IO[bytes] | gzip.GzipFile, name: str, size: int) -> bytes:
 
 
 def _read_padding(stream: IO[bytes] | gzip.GzipFile) -> None:
-    """Read to the end, by which gzip's own sum is checked."""
+    """Read to the end, which also checks the checksum of gzip."""
     size_bytes = 0
     while some := stream.read(_READ_BYTES):
         size_bytes += len(some)
         if size_bytes > _LARGEST_PADDING or any(some):
-            raise ArchiveError("the archive goes on after its end")
+            raise ArchiveError("the archive has data after its end")
 
 
 def _damaged(why: str) -> ArchiveError:
-    return ArchiveError(f"the archive is damaged, cut off or no archive: {why}")
+    return ArchiveError(f"the file is damaged, cut off, or no archive: {why}")

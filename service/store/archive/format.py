@@ -1,29 +1,29 @@
-"""What is in a tenant's archive: a tar file, gzipped or not, whose entries come in this order.
+"""The format of an archive of a tenant: a tar file, optionally gzipped, with entries in this order.
 
 archive.json
     The head: `format`, `version`, `schema` (the number of the newest migration), `tenant_id`, and
     `created_at` of the tenant.
 photos/<image_id>.<suffix>
-    The bytes of each photo, in the order of the images; none where they were left out.
+    The bytes of each photo, in the order of the images. An export without photos has none.
 rows/<kind>-<number>.tsv
-    The rows of each kind of `PARTS`, in that order, cut into pieces of some megabytes. They are in
-    PostgreSQL's COPY text format: a row a line, columns apart by tabs, `\\N` for null. Times are in
-    UTC. Faces stand in the order they were stored. A vector is its half-precision numbers, two
-    bytes each with the high one first, in base64; those of one model are as many. An image has a
-    `photo_suffix` where its photo is in the archive; the photo's SHA-256 and size are the image's.
-    Reviews are numbered by their order alone: each database gives them numbers of its own.
+    The rows of each kind in `PARTS`, in that order, in pieces of some megabytes. The format is
+    PostgreSQL's COPY text format: one row per line, columns separated by tabs, `\\N` for null.
+    Times are in UTC. Faces are in the order in which they were stored. A vector is the base64
+    encoding of its half-precision components, big-endian; vectors of one model have equal
+    dimensions. An image has a `photo_suffix` if the archive has its photo, whose SHA-256 and size
+    are in the same row. The numbers of reviews give their order alone: an import assigns new ones.
 manifest.json
-    The head again, how many there are of each kind, and the name, rows, size and SHA-256 of each
-    piece. An archive without it was cut off.
+    The head again, the count of each kind, and the name, rows, size and SHA-256 of each piece. An
+    archive without manifest was cut off.
 
-Headers of the tar file are plain: no extensions, no links, names of up to 100 characters. Each kind
-of entry has a size that it does not exceed, so that reading takes little memory whatever comes.
+Headers of the tar file have no extensions, no links, and names of at most 100 characters. Each kind
+of entry has a size limit, so that reading takes bounded memory.
 
-Nothing in it tells when, where or from which database it was made, so that the archive of a tenant
-that was imported is the one it came from, byte for byte.
+The archive has no trace of the time, place or database of the export. So the export of an imported
+tenant equals the archive that it came from, byte for byte.
 
-Version 1 is that of the release before: it lacks the columns of `SINCE_VERSION_2`, which get their
-defaults. Sums of vectors and numbers of people are in no archive: the database makes them.
+Version 1, of the former release, lacks the columns in `SINCE_VERSION_2`, which get their defaults.
+Sums of vectors and counts of clusters are not in the archive: the database computes them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VERSION: Final = 2
 HEAD: Final = "archive.json"
 MANIFEST: Final = "manifest.json"
 
-# Kinds of rows, each after what it refers to, and their columns.
+# Kinds of rows and their columns; a kind comes after the kinds that it refers to.
 PARTS: Final = {
     "images": (
         *("image_id", "photo_suffix", "format", "width", "height"),
@@ -59,12 +59,12 @@ PARTS: Final = {
 SINCE_VERSION_2: Final = frozenset({"turned", "quality", "quality_facts", "is_matchable"})
 PART_BYTES: Final = 4 * 2**20
 MOST_PARTS: Final = 32_000
-"""Of all kinds together: 125 GiB of rows."""
-# JavaScript's largest whole number; beyond it a number is no review's that was ever stored.
+"""Limit on the pieces of all kinds together: 125 GiB of rows."""
+# The largest exact integer of JavaScript; no stored review has a larger id.
 LARGEST_REVIEW_ID: Final = 2**53 - 1
 
 SUFFIX: Final = re.compile(rb"[a-z0-9]{1,16}")
-"""Of a photo's name, and the name of its format."""
+"""The suffix of a photo, and the name of its format."""
 
 _READ = (1, VERSION)
 _LARGEST_HEAD = 16 * 2**10
@@ -80,7 +80,7 @@ _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Whose archive it is; `created_at` is PostgreSQL's text for a time in UTC."""
+    """The head of an archive; `created_at` is a UTC time in the text format of PostgreSQL."""
 
     tenant_id: str
     created_at: str
@@ -96,7 +96,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of the rows, as the manifest lists it."""
+    """One piece of rows, as the manifest lists it."""
 
     name: str
     rows: int
@@ -106,7 +106,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many there are of each kind in an archive."""
+    """The count of each kind in an archive."""
 
     images: int
     photos: int
@@ -121,7 +121,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class PhotoName:
-    """What the name of a photo's entry says."""
+    """The parts of the name of a photo."""
 
     image_id: UUID
     suffix: str
@@ -129,40 +129,40 @@ class PhotoName:
 
 @dataclass(frozen=True, slots=True)
 class PartName:
-    """What the name of a piece of rows says; pieces of a kind count from 1."""
+    """The parts of the name of a piece of rows; pieces of a kind are numbered from 1."""
 
     kind: str
     number: int
 
 
 def photo_name(image_id: UUID, suffix: str) -> str:
-    """The entry of a photo."""
+    """The name of the entry of a photo."""
     return f"photos/{image_id}.{suffix}"
 
 
 def part_name(kind: str, number: int) -> str:
-    """The entry of a piece of rows."""
+    """The name of the entry of a piece of rows."""
     return f"rows/{kind}-{number:06}.tsv"
 
 
 def parse_name(name: str) -> PhotoName | PartName:
-    """What an entry between head and manifest is.
+    """The parts of the name of an entry between head and manifest.
 
     Raises:
-        ArchiveError: nothing that belongs into an archive.
+        ArchiveError: the name is none of the format.
     """
     if match := _PHOTO.fullmatch(name):
         return PhotoName(UUID(match[1]), match[2])
     if match := _PART.fullmatch(name):
         return PartName(match[1], int(match[2]))
-    raise ArchiveError(f"the archive holds {name!r}, which does not belong into one")
+    raise ArchiveError(f"the archive has {name!r}, which is not part of the format")
 
 
 def largest_entry(name: str, largest_photo_bytes: int) -> int:
-    """How many bytes an entry may have.
+    """The size limit of an entry, in bytes.
 
     Raises:
-        ArchiveError: nothing that belongs into an archive.
+        ArchiveError: the name is none of the format.
     """
     if name == HEAD:
         return _LARGEST_HEAD
@@ -172,12 +172,12 @@ def largest_entry(name: str, largest_photo_bytes: int) -> int:
 
 
 def render_head(head: Head) -> bytes:
-    """The first entry."""
+    """The content of the first entry."""
     return _render(_head_fields(head))
 
 
 def render_manifest(head: Head, counts: Counts, parts: list[Part]) -> bytes:
-    """The last entry."""
+    """The content of the last entry."""
     listed = [asdict(part) for part in parts]
     return _render({**_head_fields(head), "counts": asdict(counts), "parts": listed})
 
@@ -186,7 +186,7 @@ def parse_head(data: bytes, *, newest_schema: int) -> Head:
     """Read the first entry.
 
     Raises:
-        ArchiveError: it is no archive of a tenant, or one that only a newer release can read.
+        ArchiveError: the file is no archive of a tenant, or needs a newer release.
     """
     try:
         fields = json.loads(data)
@@ -208,10 +208,10 @@ def parse_head(data: bytes, *, newest_schema: int) -> Head:
         case _:
             raise ArchiveError("the head of the archive is damaged")
     if not _is_text(tenant_id) or not _is_text(created_at):
-        raise ArchiveError("the head of the archive is damaged: it holds what is no text")
+        raise ArchiveError("the head of the archive is damaged: a text in it is not valid Unicode")
     if schema > newest_schema:
         raise ArchiveError(
-            f"the archive comes from a newer release (its schema is not {newest_schema} or before)"
+            f"the archive comes from a newer release (its schema is newer than {newest_schema})"
         )
     return head
 
@@ -220,13 +220,13 @@ def unescape(column: bytes) -> str:
     """The text of a column in COPY's text format.
 
     Raises:
-        UnicodeDecodeError: it is no UTF-8.
+        UnicodeDecodeError: the column is not UTF-8.
     """
     return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]), column).decode()
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be written down: JSON may hold halves of surrogate pairs."""
+    """Whether a text can be encoded: JSON may have halves of surrogate pairs."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Brings a tenant in: everything that its archive holds, or nothing."""
+"""The import of a tenant: all of its archive, or nothing."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ async def import_tenant(
 ) -> tuple[TenantId, Counts]:
     """Store the tenant of an archive, in one transaction.
 
-    Its ids and times are kept. Faces and reviews are numbered anew in their order. Vectors are in
-    no index yet. Photos get new names, those of the tenant here.
+    Ids and times are kept. Faces and reviews get new numbers, in their order. The indexer adds the
+    vectors to an index later. Photos get the keys of the tenant here.
 
-    Sweeps wait meanwhile: for so long the photos are named by no row that others can see.
+    Sweeps are excluded during the import, since no committed row names the photos yet.
 
-    All of it is stored as the service's role, in a transaction of the one tenant: whatever is in
-    the archive, row-level security keeps it out of the others.
+    Rows are stored as the service's role, in a transaction of this tenant. So row-level security
+    protects other tenants, whatever the archive contains.
 
     Args:
-        connection: of the tables' owner, with the vector types registered.
-        rename: what the tenant is called here; None for its own name.
-        keep_photos: store the photos of the archive; else they are only checked.
-        largest_photo_bytes: what the service here takes.
+        connection: of the owner of the tables, with the vector types registered.
+        rename: id of the tenant here; None for its own id.
+        keep_photos: store the photos of the archive; otherwise they are only checked.
+        largest_photo_bytes: size limit of a photo in this service.
 
     Raises:
-        ArchiveError: the archive cannot be read, or is not whole; nothing was stored.
-        TenantExistsError: there is such a tenant.
+        ArchiveError: the archive cannot be read, is incomplete or damaged; nothing was stored.
+        TenantExistsError: the tenant exists.
         StoreUnavailableError: the database or the blob store does not answer.
     """
     entries = _entries(path, largest_photo_bytes)
@@ -77,7 +77,7 @@ async def import_tenant(
     tenant_id = rename or TenantId(head.tenant_id)
     if not is_name(tenant_id):
         raise ArchiveError(
-            f"the archive's tenant id must have {NAME_RULE}: import it under another with --as"
+            f"the archive's tenant id must have {NAME_RULE}: import it with another id by --as"
         )
     try:
         created_at = time(head.created_at.encode())
@@ -110,7 +110,7 @@ async def import_tenant(
 async def _take_in(
     entries: Iterator[tuple[str, bytes]], head: Head, photos: PhotosIn, rows: RowsIn
 ) -> Counts:
-    """Store entry by entry, and compare with the manifest at the end."""
+    """Store all entries, and compare them with the manifest at the end."""
     parts: list[Part] = []
     last = PartName("", 0)
     for name, data in entries:
@@ -120,13 +120,13 @@ async def _take_in(
             counts = Counts(photos=photo_count, **_rows_by_kind(parts))
             _check_manifest(data, head, counts, parts)
             if (extra := next(entries, None)) is not None:
-                raise ArchiveError(f"the archive goes on after its manifest, with {extra[0]!r}")
+                raise ArchiveError(f"the archive has {extra[0]!r} after its manifest")
             return counts
         entry = parse_name(name)
         with _refusals(name):
             if isinstance(entry, PhotoName):
                 if parts:
-                    raise ArchiveError(f"the archive holds {name!r} behind the rows")
+                    raise ArchiveError(f"the archive has {name!r} after the rows")
                 await photos.put(entry, data)
                 continue
             _check_order(last, entry)
@@ -135,7 +135,7 @@ async def _take_in(
                 raise ArchiveError(f"the archive has more than {MOST_PARTS} pieces of rows")
             count = await rows.copy(entry.kind, data)
         parts.append(Part(name, count, len(data), hashlib.sha256(data).hexdigest()))
-    raise ArchiveError("the archive has no manifest at its end: it was cut off")
+    raise ArchiveError("the archive was cut off: it has no manifest")
 
 
 def _entries(path: Path, largest_photo_bytes: int) -> Iterator[tuple[str, bytes]]:
@@ -153,22 +153,22 @@ def _check_order(last: PartName, found: PartName) -> None:
         not last.kind or _KINDS.index(found.kind) > _KINDS.index(last.kind)
     )
     if not (follows or begins):
-        raise ArchiveError("the pieces of the archive are not in their order, or one is missing")
+        raise ArchiveError("the pieces of the archive are out of order, or one is missing")
 
 
 def _check_manifest(data: bytes, head: Head, counts: Counts, parts: list[Part]) -> None:
-    """Byte for byte: to parse a manifest that anybody wrote could take gigabytes."""
+    """Compare bytes: parsing a hostile manifest could take gigabytes."""
     if data != render_manifest(head, counts, parts):
-        raise ArchiveError("the archive is damaged: it is not what its manifest says")
+        raise ArchiveError("the archive is damaged: it differs from its manifest")
 
 
 async def _check_counts(
     connection: asyncpg.Connection, tenant_id: TenantId, counts: Counts
 ) -> None:
-    """Compare with what the tenant sees of itself by now."""
+    """Compare the counts with the rows that the tenant sees."""
     stored = dict(await connection.fetchrow(SQL["rows_by_kind"], tenant_id))
     if {kind: stored[kind] for kind in _KINDS} != {kind: getattr(counts, kind) for kind in _KINDS}:
-        raise ArchiveError("not everything in the archive could be stored as the tenant's own")
+        raise ArchiveError("some rows of the archive could not be stored for the tenant")
 
 
 def _rows_by_kind(parts: list[Part]) -> dict[str, int]:
@@ -180,7 +180,7 @@ def _rows_by_kind(parts: list[Part]) -> dict[str, int]:
 
 @contextmanager
 def _refusals(name: str) -> Iterator[None]:
-    """What the database says of rows that do not fit is the archive's fault."""
+    """Turn errors of the database about invalid rows into ArchiveError."""
     try:
         yield
     except (

@@ -1,4 +1,4 @@
-"""The photos of an archive on their way into the blob store, and out again where that fails."""
+"""The import of photos: puts them into the blob store, and removes them if the import fails."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ID_BYTES = 16
 
 
 class PhotosIn:
-    """Puts photos while the block lasts; removes all of them where it fails.
+    """A context that puts photos into the blob store, and removes them if the block raises.
 
-    The transaction around it holds the tenant's row: by then nobody else can have named them. Where
-    the connection broke, that is not sure any more, and they are left to the next sweep.
+    The transaction around it locks the tenant, so that no other transaction names the photos. After
+    the connection broke, this is not certain, and the photos are left to the next sweep.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PhotosIn:
         self._waiting: list[tuple[PhotoName, bytes]] = []
         self._waiting_bytes = 0
         self._count = 0
-        # Ids of images by suffix, end to end: of a million photos they are 16 MB.
+        # Concatenated ids of images, by suffix: 16 MB for a million photos.
         self._put: defaultdict[str, bytearray] = defaultdict(bytearray)
 
     async def __aenter__(self) -> Self:
@@ -59,12 +59,12 @@ class PhotosIn:
             await self._remove_all()
 
     async def put(self, name: PhotoName, data: bytes) -> None:
-        """Store a photo now or soon.
+        """Store a photo, at once or with the next batch.
 
         Raises:
-            ArchiveError: it is empty.
-            asyncpg.IntegrityConstraintViolationError: there was one of the same image already.
-            StoreUnavailableError: the blob store does not take one.
+            ArchiveError: the photo is empty.
+            asyncpg.IntegrityConstraintViolationError: an image has two photos.
+            StoreUnavailableError: the blob store does not answer.
         """
         if not data:
             raise ArchiveError(f"the archive has an empty photo of the image {name.image_id}")
@@ -74,20 +74,20 @@ class PhotosIn:
             await self._put_waiting()
 
     async def finish(self) -> int:
-        """Store what waits; returns how many photos there were.
+        """Store the last batch; returns the number of all photos.
 
         Raises:
-            asyncpg.IntegrityConstraintViolationError: there are two of an image.
-            StoreUnavailableError: the blob store does not take one.
+            asyncpg.IntegrityConstraintViolationError: an image has two photos.
+            StoreUnavailableError: the blob store does not answer.
         """
         await self._put_waiting()
         return self._count
 
     async def check(self) -> None:
-        """Compare the photos with the images, once these are stored.
+        """Compare the photos with the rows of the images, which are stored by now.
 
         Raises:
-            ArchiveError: one is missing, or is not what its image says.
+            ArchiveError: a photo is missing, or differs from its row.
         """
         image_id = await self._connection.fetchval(
             SQL["images_that_differ_from_photos"], self._tenant_id
@@ -105,7 +105,7 @@ class PhotosIn:
             *(self._store(name, data) for name, data in some), return_exceptions=True
         )
         records = []
-        for row in stored:  # by now none is under way any more
+        for row in stored:  # all puts have ended
             if isinstance(row, BaseException):
                 raise row
             records.append(row)

@@ -1,4 +1,4 @@
-"""The rows of an archive on their way into the tables, under the tenant they get here."""
+"""The import of rows: reads them strictly, and stores them for the tenant here."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _ROOMS = {
     "vectors": "face_vector_of_archive",
     "reviews": "review_of_archive",
 }
-# What rows lack that are of before it, as the tables' own defaults.
+# Values of the columns that version 1 lacks, as the defaults of the tables.
 _DEFAULTS = {"turned": 0, "quality": None, "quality_facts": None, "is_matchable": True}
 assert _DEFAULTS.keys() == SINCE_VERSION_2
 _ROWS_AT_ONCE = 2000
-# Each is looked for among the vectors of all tenants.
+# For each space, the vectors of all tenants are searched.
 _MOST_SPACES = 16
 
 Row = dict[str, Any]
 
 
 class RowsIn:
-    """Stores pieces of rows; identity columns number them anew.
+    """Stores pieces of rows; identity columns get new numbers.
 
-    Each row is read strictly, goes by binary COPY into a table of the transaction's own, and from
-    there into the tenant's: as the service's role, so that it can land in no other tenant.
+    Each row is read strictly, and goes by binary COPY into a temporary table. From there it is
+    inserted as the service's role, so that row-level security keeps it in the tenant.
 
     Args:
-        connection: in a transaction of the service's role that names the tenant.
+        connection: in a transaction as the service's role, with the tenant set.
         head: of the archive; it says which columns there are.
-        blob_key: the name of an image's photo in the blob store, by its id and suffix.
+        blob_key: makes the key of a photo of the id and suffix of its image.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class RowsIn:
         self._dimensions: dict[str, int] = {}
 
     async def copy(self, kind: str, data: bytes) -> int:
-        """Store a piece of rows; returns how many there are.
+        """Store a piece of rows; returns their number.
 
         Raises:
-            ArchiveError: they are not in the format, or hold what the service does not store.
-            asyncpg.DataError, asyncpg.IntegrityConstraintViolationError: the tables refuse them.
+            ArchiveError: a row is malformed, or has a value that the service does not store.
+            asyncpg.DataError, asyncpg.IntegrityConstraintViolationError: the tables refuse a row.
         """
         if not data.endswith(b"\n"):
             raise ArchiveError(f"the archive is damaged: a row of its {kind} was cut off")
@@ -83,16 +83,16 @@ class RowsIn:
             raise ArchiveError(f"the archive is damaged in its {kind}: {error}") from error
         status = await self._connection.execute(SQL[f"store_{kind}_of_archive"], self._tenant_id)
         if status != f"INSERT 0 {count}":
-            raise ArchiveError(f"of {count} {kind} not all could be stored: {status}")
+            raise ArchiveError(f"not all of {count} {kind} could be stored: {status}")
         await self._connection.execute(SQL["empty_room_for_archive"])
         return count
 
     async def finish(self) -> None:
-        """Let vectors say what their faces do."""
+        """Copy `is_matchable` from faces to their vectors."""
         await self._connection.execute(SQL["mark_unmatchable_vectors"], self._tenant_id)
 
     def _rows(self, kind: str, data: bytes) -> Iterator[Row]:
-        """Row by row, since a piece may be megabytes of ends of lines."""
+        """The rows, one at a time: a piece may be megabytes of line ends."""
         readers = [(name, READERS[kind][name]) for name in self._head.columns(kind)]
         defaults = {
             name: default
@@ -103,7 +103,7 @@ class RowsIn:
         while (end := data.find(b"\n", start)) >= 0:
             columns = data[start:end].split(b"\t", len(readers))
             if len(columns) != len(readers):
-                raise ValueError(f"a row has not {len(readers)} columns")
+                raise ValueError(f"a row does not have {len(readers)} columns")
             row = {
                 name: read(column) for (name, read), column in zip(readers, columns, strict=True)
             }
@@ -111,7 +111,7 @@ class RowsIn:
             start = end + 1
 
     async def _prepare(self, kind: str, rows: list[Row], count: int) -> None:
-        """Make of a row of the archive one of a table; count: how many went before."""
+        """Turn rows of the archive into rows of a table; `count` rows came before them."""
         for nth, row in enumerate(rows, start=count):
             if kind == "images":
                 suffix = row.pop("photo_suffix")
@@ -121,16 +121,16 @@ class RowsIn:
             elif kind == "reviews":
                 number = row.pop("review_id")
                 if number <= self._last_review:
-                    raise ValueError("they are not in their order")
+                    raise ValueError("they are out of order")
                 self._last_review = number
             if kind in ("faces", "reviews"):
                 row["nth"] = nth
 
     async def _check_dimension(self, space: str, embedding: HalfVector) -> None:
-        """Vectors of a model have as many numbers as those that are here, or the first to come."""
+        """Check that a vector has the dimension of its space, here or in the archive so far."""
         if space not in self._dimensions:
             if len(self._dimensions) == _MOST_SPACES:
-                raise ValueError(f"they are of more than {_MOST_SPACES} models")
+                raise ValueError(f"they have more than {_MOST_SPACES} models")
             self._dimensions[space] = await self._dimension(space) or embedding.dimensions()
         if embedding.dimensions() != self._dimensions[space]:
             raise ArchiveError(
@@ -138,7 +138,7 @@ class RowsIn:
             )
 
     async def _dimension(self, space: str) -> int | None:
-        """As the login, who alone sees the vectors of other tenants."""
+        """The dimension of a space here, read as the login: the role sees one tenant alone."""
         await self._connection.execute(SQL["become_login"])
         found = await self._connection.fetchval(SQL["dimension_of_space"], space)
         await self._connection.execute(SQL["become_service_role"])

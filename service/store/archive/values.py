@@ -1,7 +1,7 @@
-"""Columns of an archive's rows, read strictly: nothing that the service would not have stored.
+"""The readers of columns in an archive, which accept only values that the service stores.
 
-Columns are those of PostgreSQL's COPY text format. A reader takes one as it stands in the archive
-and gives the value that the driver sends on; it raises a ValueError where there is none.
+A column is in PostgreSQL's COPY text format. Its reader returns the value for the database driver,
+and raises a ValueError for an invalid column.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from service.store.archive.format import LARGEST_REVIEW_ID, SUFFIX, unescape
 Reader = Callable[[bytes], Any]
 
 MOST_DIMENSIONS: Final = 16_000
-"""pgvector's limit for vectors of half precision."""
+"""The limit of pgvector for half-precision vectors."""
 
 _NULL = b"\\N"
 _UUID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -38,34 +38,34 @@ _FIRST_YEAR, _YEAR_AFTER_LAST = 1970, 2200
 _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_BIGINT = 2**63 - 1
 _LARGEST_REAL = 1e9
-"""Of a coordinate in pixels, and of whatever else is measured."""
+"""Limit on coordinates, in pixels, and on other measurements."""
 _LONGEST_FACTS = 4096
 _LONGEST_SPACE = 200
 _MOST_REASONS = 16
 _FACTS = frozenset(each.name for each in fields(FaceQuality)) - {"score"}
 _BYTES_PER_NUMBER = 2
 _LONGEST_VECTOR = 4 * math.ceil(MOST_DIMENSIONS * _BYTES_PER_NUMBER / 3)
-# How pgvector sends a vector: how many numbers, and two bytes that mean nothing.
+# pgvector sends the dimension of a vector, and two unused bytes before its components.
 _UNUSED = bytes(2)
 
 
 def time(column: bytes) -> datetime:
-    """A moment in UTC, from 1970 until 2200."""
+    """A UTC time from 1970 to 2199."""
     match = _TIME.fullmatch(column)
     if match is None:
-        raise ValueError("a time is none")
+        raise ValueError("a time is malformed")
     *whole, fraction = match.groups(default=b"")
     year, month, day, hour, minute, second = map(int, whole)
     microsecond = int(fraction.ljust(6, b"0"))
     found = datetime(year, month, day, hour, minute, second, microsecond, UTC)
     if not _FIRST_YEAR <= found.year < _YEAR_AFTER_LAST:
-        raise ValueError("a time is centuries away")
+        raise ValueError("a time is not between 1970 and 2199")
     return found
 
 
 def _uuid(column: bytes) -> UUID:
     if not _UUID.fullmatch(column):
-        raise ValueError("an id is none")
+        raise ValueError("an id is no UUID")
     return UUID(column.decode("ascii"))
 
 
@@ -76,7 +76,7 @@ def _or_null(read: Reader) -> Reader:
 def _whole(low: int, high: int) -> Reader:
     def read(column: bytes) -> int:
         if not _WHOLE.fullmatch(column) or not low <= int(column) <= high:
-            raise ValueError(f"a number is none from {low} to {high}")
+            raise ValueError(f"a number is malformed, or not between {low} and {high}")
         return int(column)
 
     return read
@@ -84,15 +84,15 @@ def _whole(low: int, high: int) -> Reader:
 
 def _turned(column: bytes) -> int:
     if column not in (b"0", b"90", b"180", b"270"):
-        raise ValueError("a photo is turned by something else than quarters")
+        raise ValueError("an angle is none of 0, 90, 180, 270")
     return int(column)
 
 
 def _real(low: float, high: float) -> Reader:
     def read(column: bytes) -> float:
-        # Neither NaN nor infinity is written so, nor lies between the two.
+        # The pattern and the bounds both exclude NaN and infinity.
         if not _REAL.fullmatch(column) or not low <= float(column) <= high:
-            raise ValueError(f"a number is none from {low:g} to {high:g}")
+            raise ValueError(f"a number is malformed, or not between {low:g} and {high:g}")
         return float(column)
 
     return read
@@ -101,11 +101,11 @@ def _real(low: float, high: float) -> Reader:
 def _array(count: int, read: Reader) -> Reader:
     def read_all(column: bytes) -> list[Any]:
         if not (column.startswith(b"{") and column.endswith(b"}")):
-            raise ValueError("a list is none")
-        # No more parts than are wanted and one: a column may be megabytes of commas.
+            raise ValueError("a list is malformed")
+        # A bounded split: a column may be megabytes of commas.
         parts = column[1:-1].split(b",", count)
         if len(parts) != count:
-            raise ValueError(f"a list has not {count} numbers")
+            raise ValueError(f"a list does not have {count} numbers")
         return [read(part) for part in parts]
 
     return read_all
@@ -120,14 +120,14 @@ def _area(column: bytes) -> list[int]:
 
 def _boolean(column: bytes) -> bool:
     if column not in (b"t", b"f"):
-        raise ValueError("a yes or no is neither")
+        raise ValueError("a boolean is neither t nor f")
     return column == b"t"
 
 
 def _hex(digits: int) -> Reader:
     def read(column: bytes) -> str:
         if len(column) != digits or not _HEX.fullmatch(column):
-            raise ValueError(f"a hash has not {digits} digits")
+            raise ValueError(f"a hash does not have {digits} hexadecimal digits")
         return column.decode("ascii")
 
     return read
@@ -135,42 +135,42 @@ def _hex(digits: int) -> Reader:
 
 def _suffix(column: bytes) -> str:
     if not SUFFIX.fullmatch(column):
-        raise ValueError("a format has no plain name")
+        raise ValueError("the name of a format is malformed")
     return column.decode("ascii")
 
 
 def _space(column: bytes) -> str:
-    if len(column) > 2 * 4 * _LONGEST_SPACE:  # all escaped, of four bytes each
+    if len(column) > 2 * 4 * _LONGEST_SPACE:  # the longest encoding: each byte of four escaped
         raise ValueError("the name of a model is too long")
     text = unescape(column)
     if not 0 < len(text) <= _LONGEST_SPACE or "\0" in text:
-        raise ValueError("a model has no name, or one that is too long")
+        raise ValueError("the name of a model is empty or too long")
     return text
 
 
 def _facts(column: bytes) -> str:
-    """JSON of what `render_quality_facts` gives, and of nothing else."""
+    """JSON text with the fields of `render_quality_facts`, and no others."""
     if len(column) > _LONGEST_FACTS:
-        raise ValueError("the facts of a face are too long")
+        raise ValueError("the quality of a face is too long")
     text = unescape(column)
     try:
         found = json.loads(text)
     except RecursionError:
         found = None
     if not isinstance(found, dict) or found.keys() != _FACTS:
-        raise ValueError("the facts of a face are not those of its quality")
+        raise ValueError("the quality of a face has other fields")
     reasons = found.pop("reasons")
     if not (
         isinstance(reasons, list)
         and len(reasons) <= _MOST_REASONS
         and all(isinstance(each, str) and _REASON.fullmatch(each) for each in reasons)
     ):
-        raise ValueError("the reasons of a quality are no words")
+        raise ValueError("the reasons of a quality are not a list of words")
     for number in found.values():
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise ValueError("a fact of a face is no number")
-        if not abs(number) <= _LARGEST_REAL:  # nor is NaN
-            raise ValueError("a fact of a face is no number")
+            raise ValueError("a quality of a face is no number")
+        if not abs(number) <= _LARGEST_REAL:  # NaN fails the comparison, too
+            raise ValueError("a quality of a face is no number")
     return text
 
 
@@ -180,12 +180,12 @@ def _vector(column: bytes) -> HalfVector:
     data = base64.b64decode(column, validate=True)
     count = len(data) // _BYTES_PER_NUMBER
     if not 0 < count <= MOST_DIMENSIONS or len(data) != count * _BYTES_PER_NUMBER:
-        raise ValueError(f"a vector has not 1 to {MOST_DIMENSIONS} numbers")
+        raise ValueError(f"a vector does not have 1 to {MOST_DIMENSIONS} numbers")
     numbers = np.frombuffer(data, ">f2")
     if not np.isfinite(numbers).all():
-        raise ValueError("a vector has numbers that are none")
+        raise ValueError("a vector has NaN or infinity")
     if not numbers.any():
-        raise ValueError("a vector has no direction")
+        raise ValueError("a vector is zero")
     return HalfVector.from_binary(count.to_bytes(2, "big") + _UNUSED + data)
 
 
@@ -226,4 +226,4 @@ READERS: Final[dict[str, dict[str, Reader]]] = {
         "created_at": time,
     },
 }
-"""How each column of each kind of rows is read."""
+"""The reader of each column of each kind of rows."""

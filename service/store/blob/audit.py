@@ -1,4 +1,4 @@
-"""Compares the blobs that are there with those that rows name, in the memory of the database."""
+"""The audit of the blob store: compares its listing with the rows, inside the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many there are of something, and the keys of a few, to be shown."""
+    """The number of blobs of a kind, and a few of their keys as examples."""
 
     count: int
     examples: tuple[str, ...]
@@ -28,11 +28,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class BlobAudit:
-    """What was found: all blobs, and those that differ from what the rows say.
+    """The totals of all blobs, and the differences between blobs and rows.
 
-    missing: named by a row, and not there. resized: of another size than their rows say.
-    orphans: named by no row, and older than the grace. strays: named by rows, and not the keys of
-    their images in their tenants' folders.
+    missing: named by a row, and not stored. resized: stored with another size than that of the row.
+    orphans: named by no row, and older than the grace. strays: keys in rows that are not those of
+    their image in the folder of its tenant.
     """
 
     blobs: int
@@ -50,14 +50,16 @@ async def audit_blobs(
     grace_s: float,
     tenant_id: TenantId | None = None,
 ) -> BlobAudit:
-    """Compare all blobs, or one tenant's, with the rows, while others insert and delete.
+    """Compare all blobs, or those of one tenant, with the rows, while the service runs.
 
-    The listing lies in a temporary table, so that neither side has to fit into memory. A row that
-    is there after the listing and was made before it should have its blob in it. What seems wrong
-    is looked at once more, since a blob may have come or gone during the listing.
+    The listing goes to a temporary table, so that neither side must fit in memory. The listing must
+    have the blob of each row that was created before the listing and still exists after it.
+    Each difference is checked again, since blobs may change during the listing.
 
     Args:
-        connection: of the tables' owner; once only, for the temporary table stays.
+        connection: of the owner of the tables; for one audit, since the temporary table stays.
+        grace_s: age from which a blob without a row is an orphan.
+        tenant_id: the tenant to audit; None for all.
 
     Raises:
         StoreUnavailableError: the blob store does not answer.
@@ -131,5 +133,5 @@ async def _confirmed(
 
 
 def _shown(key: str) -> str:
-    """A key that is no blob's may hold anything, and be of any length."""
+    """A key for a report; one that is not a blob's is quoted and cut."""
     return key if is_ours(key) else repr(key[:_LONGEST_SHOWN])

@@ -1,7 +1,8 @@
-"""Image bytes in a folder: written durably, named by tenant and image.
+"""The blob store in a folder: durable files, named by tenant and image.
 
-A key may come from a row that somebody else wrote. So each is looked at before it becomes a path,
-and no link is followed: what does not lie in a folder of a tenant's is neither read nor removed.
+Keys come from rows, which may be damaged or forged. So each key is checked before it becomes a
+path, and symbolic links are not followed. Files outside the folders of tenants are neither read nor
+removed.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from service.store.blob.names import (
 
 _logger = logging.getLogger(__name__)
 
-# Files looked at in one visit to a thread.
+# Files that are listed in one call to a thread.
 _LISTED_AT_ONCE = 1000
-# How often a folder may vanish between its making and the first file in it.
+# Attempts to create a file in a folder that a deletion may remove again.
 _TRIES = 5
 
 
 class FolderBlobStore:
-    """Blobs as files below one folder: `<tenant's folder>/<image>.<format>`.
+    """Blobs as files below one folder: `<folder of the tenant>/<image>.<format>`.
 
-    A key that is no blob's names nothing: there is no such blob, and it is not removed. A tenant's
-    folder that is a link is a folder that cannot be used.
+    An invalid key is a missing blob for reads, and cannot be removed. A symbolic link in place of a
+    tenant's folder is an error.
     """
 
     def __init__(self, root: Path) -> None:
@@ -53,14 +54,14 @@ class FolderBlobStore:
         _close(root)
 
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
-        """Where the bytes of an image lie; the suffix is that of its format."""
+        """The key of an image; `suffix` is that of its format."""
         return image_key(tenant_id, image_id, suffix)
 
     async def put(self, key: str, data: bytes) -> str:
-        """Write a blob so that it survives a crash once this returns its SHA-256 in hex.
+        """Write a blob durably; returns its SHA-256 in hex.
 
         Raises:
-            ValueError: the key is no blob's.
+            ValueError: the key is invalid.
             StoreUnavailableError: the folder cannot be written, or the disk is full.
         """
         check_key(key)
@@ -71,7 +72,7 @@ class FolderBlobStore:
         """Read a blob.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the blob is missing.
             StoreUnavailableError: the folder cannot be read.
         """
         if not is_ours(key):
@@ -83,11 +84,11 @@ class FolderBlobStore:
             raise NotFoundError("image") from None
 
     async def delete(self, keys: Iterable[str]) -> list[str]:
-        """Remove blobs; returns the keys that could not be removed (a missing one is gone)."""
+        """Remove blobs; returns the keys that could not be removed. A missing blob is no error."""
         return await asyncio.to_thread(self._remove, list(keys))
 
     async def find(self, key: str) -> StoredBlob | None:
-        """What is known of a blob; None where there is none.
+        """Size and time of a blob; None where it is missing.
 
         Raises:
             StoreUnavailableError: the folder cannot be read.
@@ -102,10 +103,10 @@ class FolderBlobStore:
         return StoredBlob(key, _time(facts.st_mtime), facts.st_size)
 
     async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
-        """Every blob and every unfinished file, in no order; never a file of somebody else.
+        """All blobs and unfinished files, in no order; other files are skipped.
 
         Args:
-            folder: a tenant's, for those of this tenant alone.
+            folder: folder of a tenant; None for all tenants.
 
         Raises:
             StoreUnavailableError: the folder cannot be read.
@@ -117,7 +118,7 @@ class FolderBlobStore:
                     yield blob
 
     async def now(self) -> datetime:
-        """The time by the clock that stamps the files: a file server has one of its own.
+        """The time of the clock that stamps the files, which may be that of a file server.
 
         Raises:
             StoreUnavailableError: the folder cannot be written.
@@ -126,7 +127,7 @@ class FolderBlobStore:
             return await asyncio.to_thread(self._stamp)
 
     async def owner(self) -> str | None:
-        """The id of the database that the blobs belong to; None where no mark says it.
+        """The id of the database that owns the blobs; None where there is no mark.
 
         Raises:
             StoreUnavailableError: the folder cannot be read.
@@ -139,7 +140,7 @@ class FolderBlobStore:
         return marked_owner(mark)
 
     async def claim(self, database_id: str) -> None:
-        """Mark the folder as a database's, unless there is a mark already.
+        """Mark the folder as owned by a database, unless it has a mark.
 
         Raises:
             StoreUnavailableError: the folder cannot be written, or the disk is full.
@@ -158,10 +159,10 @@ class FolderBlobStore:
         _sync_folder(self._root)
 
     def _path(self, key: str) -> Path:
-        """The path of a key that was checked.
+        """The path of a valid key.
 
         Raises:
-            OSError: its folder is a link, or a file.
+            OSError: the folder of the tenant is a link or a file.
         """
         path = self._root / key
         if path.parent != self._root:
@@ -171,10 +172,10 @@ class FolderBlobStore:
         return path
 
     def _facts(self, key: str) -> os.stat_result:
-        """Of a blob; a link or a folder in its place is none."""
+        """The status of the file of a blob; a link or a folder counts as missing."""
         facts = self._path(key).lstat()
         if not stat.S_ISREG(facts.st_mode):
-            raise FileNotFoundError(errno.ENOENT, "what is there is no file")
+            raise FileNotFoundError(errno.ENOENT, "not a regular file")
         return facts
 
     def _read(self, key: str) -> bytes:
@@ -198,16 +199,16 @@ class FolderBlobStore:
         return hashlib.sha256(data).hexdigest()
 
     def _unfinished(self, folder: Path) -> tuple[int, str]:
-        """A new file in a folder, which is made if need be.
+        """A new file in a folder, which is created if it is missing.
 
-        The folder is missing for a tenant's first image, and again once its last one went: that
-        may happen between making it and using it.
+        The folder of a tenant is created for its first image, and removed with its last one. The
+        removal may come between the creation of the folder and that of the file.
         """
         for _ in range(_TRIES):
             try:
                 return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
             except FileNotFoundError:
-                with suppress(FileExistsError):  # there, and gone before mkdir looked what it is
+                with suppress(FileExistsError):  # removed before mkdir checked its type
                     folder.mkdir(parents=True, exist_ok=True)
                 _sync_folder(folder.parent)
         return tempfile.mkstemp(dir=folder, prefix=UNFINISHED)
@@ -226,7 +227,7 @@ class FolderBlobStore:
                 failed.append(key)
         for folder in folders - {self._root}:
             try:
-                folder.rmdir()  # only an empty one goes
+                folder.rmdir()  # fails where it is not empty
             except OSError:
                 continue
         return failed
@@ -242,10 +243,10 @@ class FolderBlobStore:
     def _files_of(self, folder: str) -> Iterator[StoredBlob]:
         try:
             if not stat.S_ISDIR((self._root / folder).lstat().st_mode):
-                return  # a link to somebody else's
+                return  # a link, which may lead anywhere
             entries = os.scandir(self._root / folder)
         except FileNotFoundError:
-            return  # it went with its last file
+            return  # removed with its last file
         with entries:
             for entry in entries:
                 if (blob := _blob(entry, f"{folder}/{entry.name}")) is not None:
@@ -261,7 +262,7 @@ class FolderBlobStore:
 
 
 def _blob(entry: os.DirEntry[str], key: str) -> StoredBlob | None:
-    """The blob that a file is; None for somebody else's, and for one that has just gone."""
+    """The blob of a file; None where the file is no blob, or was just removed."""
     if not is_ours(key):
         return None
     try:
@@ -278,7 +279,7 @@ def _time(seconds: float) -> datetime:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable."""
+    """Make the entries of a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -300,7 +301,7 @@ def _translated(done: str, *but: type[OSError]) -> Iterator[None]:
 
 
 def _close(root: Path) -> None:
-    """Keep other accounts out of a folder of photos that is this process's own."""
+    """Remove the rights of other accounts on a folder that this account owns."""
     facts = root.stat()
     if facts.st_uid == os.geteuid() and facts.st_mode & 0o077:
         root.chmod(0o700)

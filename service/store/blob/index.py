@@ -1,4 +1,4 @@
-"""Which blobs rows name, over all tenants: what the sweep must know before it removes any."""
+"""The index of blobs that rows name, over all tenants; the sweep asks it before removals."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from service.store.database.statements import SQL
 
 # Any constant that no other advisory lock of the service uses: "facettes" in hexadecimal.
 SWEEP_TURN_KEY = 0x6661636574746573
-# Writers of a tenant wait behind the sweep while it waits, so it gives up soon.
+# While the sweep waits for a lock, the writers of the tenant wait behind it.
 _LONGEST_WAIT_FOR_LOCKS = "2s"
 
 
 class DatabaseSweepTurns:
-    """Turns among all processes on one database."""
+    """Gives the sweep to one process at a time, among all processes on one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[DatabaseBlobIndex | None]:
-        """The index for the block, on a connection of its own; None while another has the turn.
+        """The index for the block, on its own connection; None while another process sweeps.
 
         Raises:
-            StoreUnavailableError: the database does not answer, also later in the block.
+            StoreUnavailableError: the database does not answer, now or later in the block.
         """
         async with self._database.maintenance() as connection:
             is_ours = await connection.fetchval(SQL["take_sweep_turn"], SWEEP_TURN_KEY)
@@ -37,20 +37,20 @@ class DatabaseSweepTurns:
 
 
 class DatabaseBlobIndex:
-    """Looks keys up by the primary keys of their images."""
+    """Looks up keys by the primary keys of their images."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        # Keys come folder by folder. A tenant's folder never changes; where the tenant has gone,
-        # no row is found.
+        # Tenants by folder, for the folders of the last keys. The folder of a tenant never changes;
+        # a deleted tenant has no rows.
         self._tenants: dict[str, str] = {}
 
     async def database_id(self) -> str:
-        """The identity of the database, which its blob store is marked with."""
+        """The id of the database, as in the mark of its blob store."""
         return await database_id(self._connection)
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that a row names now."""
+        """The keys that a row names now."""
         names = [name for key in keys if (name := image_name(key)) is not None]
         await self._find_tenants({name.folder for name in names})
         wanted = [name for name in names if name.folder in self._tenants]
@@ -63,18 +63,18 @@ class DatabaseBlobIndex:
 
     @asynccontextmanager
     async def unnamed_for_good(self, keys: Sequence[str]) -> AsyncIterator[list[str]]:
-        """Those of one folder's keys that no row names, nor will before the block ends.
+        """The keys, of one folder, that no row names and no insert can name in the block.
 
-        None where somebody keeps the tenant locked for long: the next sweep will see. None either
-        of a tenant with an id that is not allowed any more, whose row can only be deleted.
+        Empty where the tenant stays locked: the next sweep tries again. Empty also for a tenant
+        with an id that is no longer valid, whose row can only be deleted.
 
-        Whoever inserts an image holds the tenant's lock from before it looks at the age of its
-        blob until its commit. The sweep holds the same lock from before it looks for rows until
-        the blobs are gone. So an insert that came first has ended, and its row is seen here; one
-        that comes later finds its blob too old to rely on, and puts it again (IngestPhoto).
+        An insert holds the lock of the tenant from before it checks the age of its blob until its
+        commit. The sweep holds the same lock from before it looks for rows until the blobs are
+        removed. So an earlier insert has ended, and its row is visible here. A later insert finds
+        its blob too old, and puts it again (IngestPhoto).
         """
         if not any(map(image_name, keys)):
-            yield list(keys)  # unfinished files, which no row can come to name
+            yield list(keys)  # unfinished files, which no row names
             return
         transaction = self._connection.transaction()
         await transaction.start()
@@ -82,7 +82,7 @@ class DatabaseBlobIndex:
             try:
                 await self._exclude_inserts(keys)
             except (asyncpg.LockNotAvailableError, asyncpg.CheckViolationError):
-                # The latter of a tenant that no caller can name: `facette doctor` tells of it.
+                # CheckViolationError: the id of the tenant is invalid; `facette doctor` reports it.
                 unnamed = []
             else:
                 named = await self.named_blobs(keys)
@@ -90,10 +90,10 @@ class DatabaseBlobIndex:
             yield unnamed
         finally:
             if not self._connection.is_closed():
-                await transaction.rollback()  # it changed nothing
+                await transaction.rollback()  # releases the locks; nothing was changed
 
     async def _exclude_inserts(self, keys: Sequence[str]) -> None:
-        """Let nobody store an image of this folder's tenant until the transaction ends."""
+        """Exclude inserts of the tenant of these keys until the transaction ends."""
         folders = {name.folder for key in keys if (name := image_name(key)) is not None}
         (folder,) = folders
         await self._connection.execute(SQL["limit_wait_for_locks"], _LONGEST_WAIT_FOR_LOCKS)
@@ -102,8 +102,8 @@ class DatabaseBlobIndex:
             SQL["lock_known_tenant"], tenant_id
         ):
             return
-        # The tenant is gone or not there yet, so there is no row to lock. For the moment that
-        # removing a batch takes, nobody inserts.
+        # The tenant does not exist, so that it has no row to lock. All inserts are excluded while a
+        # batch is removed.
         await self._connection.execute(SQL["exclude_inserts"])
 
     async def _find_tenants(self, folders: set[str]) -> None:
@@ -115,5 +115,5 @@ class DatabaseBlobIndex:
 
 
 async def database_id(connection: asyncpg.Connection) -> str:
-    """The identity of the database, which its blob store is marked with."""
+    """The id of the database, as in the mark of its blob store."""
     return str(await connection.fetchval(SQL["database_id"]))

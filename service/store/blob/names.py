@@ -1,4 +1,4 @@
-"""Names in the blob store: its place, keys `<tenant's folder>/<image>.<format>`, the mark."""
+"""Names in the blob store: keys `<folder of the tenant>/<image>.<format>`, and the owner mark."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 from service.domain.types import ImageId, TenantId
 
-# Begins the name of what is being written, or was when the process died.
+# Prefix of unfinished files: a write is under way, or its process died.
 UNFINISHED: Final = ".part-"
 
-# The object that says which database's photos these are; it lies beside the tenants' folders.
+# The object with the id of the owning database, beside the folders of the tenants.
 OWNER_MARK: Final = "facette-database.txt"
 
 _FOLDER = re.compile("[0-9a-f]{32}")
@@ -23,10 +23,10 @@ _UNFINISHED_KEY = re.compile(rf"(?:{_FOLDER.pattern}/)?{re.escape(UNFINISHED)}\w
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
-    """How to reach a bucket.
+    """The settings of a bucket.
 
     url: s3://bucket or s3://bucket/prefix. endpoint: http(s)://host[:port]; empty for AWS.
-    access_key_id, secret_access_key: empty for what the environment or the machine's role gives.
+    access_key_id, secret_access_key: empty for the credentials of the environment or the machine.
     """
 
     url: str
@@ -40,14 +40,14 @@ class S3Settings:
 
 
 class ImageName(NamedTuple):
-    """What a key says of its image: the folder of its tenant, and its id."""
+    """The parts of a key: the folder of the tenant, and the id of the image."""
 
     folder: str
     image_id: ImageId
 
 
 def folder_of(tenant_id: TenantId) -> str:
-    """The folder of a tenant: a hash, since a tenant's id may hold any character.
+    """The folder of a tenant: a hash, since a tenant id may have any character.
 
     `tenants_of_folders` in sql/sweep.sql computes the same.
     """
@@ -55,44 +55,44 @@ def folder_of(tenant_id: TenantId) -> str:
 
 
 def image_key(tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
-    """Where the bytes of an image lie; the suffix is that of its format."""
+    """The key of an image; `suffix` is that of its format."""
     return f"{folder_of(tenant_id)}/{image_id}.{suffix}"
 
 
 def image_name(key: str) -> ImageName | None:
-    """What a key says of its image; None where it is not the key of one."""
+    """The parts of a key; None where it is no key of an image."""
     match = _IMAGE.fullmatch(key)
     return ImageName(match[1], ImageId(match[2])) if match else None
 
 
 def belongs_to(key: str, tenant_id: TenantId) -> bool:
-    """Whether a key is that of an image of this tenant, in the tenant's own folder."""
+    """Whether a key is that of an image in the folder of this tenant."""
     name = image_name(key)
     return name is not None and name.folder == folder_of(tenant_id)
 
 
 def is_ours(key: str) -> bool:
-    """Whether a blob store gives such names: nothing else in its place is ever touched."""
+    """Whether a key is valid: that of a blob or an unfinished file. Others are never touched."""
     return bool(_IMAGE.fullmatch(key) or _UNFINISHED_KEY.fullmatch(key))
 
 
 def check_key(key: str) -> None:
-    """Let nothing pass that `is_ours` does not know.
+    """Return when a key is valid.
 
     Raises:
-        ValueError: the key is no blob's.
+        ValueError: the key is invalid.
     """
     if not is_ours(key):
-        raise ValueError("the key is no blob's")
+        raise ValueError("the key is not valid in a blob store")
 
 
 def is_folder(name: str) -> bool:
-    """Whether a folder may be a tenant's."""
+    """Whether a name may be that of a tenant's folder."""
     return _FOLDER.fullmatch(name) is not None
 
 
 def owner_mark(database_id: str) -> bytes:
-    """What the mark says: the id of the database in the first line, and why it is there."""
+    """The content of a mark: the id of the database, then an explanation for people."""
     return (
         f"{database_id}\n"
         "The photos here belong to the Facette database with this id. A service on another\n"

@@ -1,4 +1,4 @@
-"""The blob store that is configured: a folder, or a bucket of an S3-compatible store."""
+"""The choice of the blob store: a folder, or a bucket of an S3-compatible store."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from service.usecases.ports import BlobStore
 
 
 async def open_blob_store(where: Path | S3Settings) -> BlobStore:
-    """The store in a folder, which is made if need be, or in a bucket, which must be there.
+    """The store in a folder, which is created if it is missing, or in an existing bucket.
 
     Raises:
-        ConfigError: it cannot be used; the message names the setting.
+        ConfigError: the store cannot be used; the message names the setting.
     """
     if isinstance(where, S3Settings):
         try:
-            # A large library that a folder can do without, both on disk and in memory.
+            # Imported on demand: obstore is large, and optional.
             from service.store.blob.s3 import S3BlobStore
         except ModuleNotFoundError as error:
             if not (error.name or "").startswith("obstore"):

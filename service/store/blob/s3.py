@@ -1,4 +1,4 @@
-"""Image bytes in a bucket of an S3-compatible store, named as in a folder."""
+"""The blob store in a bucket of an S3-compatible store, with the names of the folder store."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# What one request of S3's can list or delete.
+# Keys that one S3 request can list or delete.
 _AT_ONCE = 1000
-# A refused or dropped connection is tried again at once; what lasts is the caller's to repeat.
+# The client retries a refused or dropped connection; longer outages are left to the caller.
 _RETRIES = 3
 _LONGEST_PAUSE_S = 1.0
 # The client reports a missing object or bucket as FileNotFoundError, and a bad value as ValueError.
@@ -50,11 +50,11 @@ _FAILURES = (BaseError, OSError, ValueError)
 
 
 class S3BlobStore:
-    """Blobs as objects: `<prefix>/<tenant's folder>/<image>.<format>`.
+    """Blobs as objects: `<prefix>/<folder of the tenant>/<image>.<format>`.
 
-    An object is there as a whole or not at all, and durable once its writing was answered. The
-    client works in threads of its own; the event loop only waits. A key may come from a row that
-    somebody else wrote: one that is no blob's names nothing, and is not removed.
+    Writes of an object are atomic, and durable once they are answered. The client has its own
+    threads, and does not block the event loop. Keys come from rows, which may be damaged or forged:
+    an invalid key is a missing blob for reads, and is not removed.
     """
 
     def __init__(self, client: S3Store) -> None:
@@ -62,10 +62,10 @@ class S3BlobStore:
 
     @classmethod
     async def open(cls, settings: S3Settings) -> S3BlobStore:
-        """Write, look at and remove one small object, to see that the settings are right.
+        """Open the store, and check the settings by writing and removing a small object.
 
         Raises:
-            ConfigError: they are not, or the store does not answer; it names the setting.
+            ConfigError: a setting is wrong, or the store does not answer.
         """
         store = cls(_client(settings))
         try:
@@ -74,8 +74,8 @@ class S3BlobStore:
             raise ConfigError(f"blobs.url: there is no bucket {_bucket(settings)[0]}") from None
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise ConfigError(
-                "blobs.access_key_id, blobs.secret_access_key: they do not open "
-                f"{settings.url} for reading, writing and deleting: {_brief(error)}"
+                "blobs.access_key_id, blobs.secret_access_key: they do not allow reading, writing "
+                f"and deleting in {settings.url}: {_brief(error)}"
             ) from None
         except _FAILURES as error:
             raise ConfigError(
@@ -84,15 +84,15 @@ class S3BlobStore:
         return store
 
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
-        """Where the bytes of an image lie; the suffix is that of its format."""
+        """The key of an image; `suffix` is that of its format."""
         return image_key(tenant_id, image_id, suffix)
 
     async def put(self, key: str, data: bytes) -> str:
-        """Write a blob so that it is durable once this returns its SHA-256 in hex.
+        """Write a blob durably; returns its SHA-256 in hex.
 
         Raises:
-            ValueError: the key is no blob's.
-            StoreUnavailableError: the store does not take it. It may be there all the same.
+            ValueError: the key is invalid.
+            StoreUnavailableError: the store does not confirm the write, which may have happened.
         """
         check_key(key)
         with _translated("written"):
@@ -103,7 +103,7 @@ class S3BlobStore:
         """Read a blob.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: the blob is missing.
             StoreUnavailableError: the store does not answer.
         """
         if not is_ours(key):
@@ -111,16 +111,16 @@ class S3BlobStore:
         return await self._read(key)
 
     async def delete(self, keys: Iterable[str]) -> list[str]:
-        """Remove blobs; returns the keys that may not be removed (a missing one is gone).
+        """Remove blobs; returns the keys that may not be removed. A missing blob is no error.
 
-        Where some of a request's keys fail, all of them count: which went is not known.
+        When a request fails for some keys, all its keys are returned.
         """
         failed: list[str] = []
         wanted: list[str] = []
         for key in keys:
             (wanted if is_ours(key) else failed).append(key)
         if failed:
-            _logger.error("%d keys are no blobs', the first is %r", len(failed), failed[0])
+            _logger.error("%d invalid keys not removed, the first is %r", len(failed), failed[0])
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             try:
@@ -131,7 +131,7 @@ class S3BlobStore:
         return failed
 
     async def find(self, key: str) -> StoredBlob | None:
-        """What is known of a blob; None where there is none.
+        """Size and time of a blob; None where it is missing.
 
         Raises:
             StoreUnavailableError: the store does not answer.
@@ -145,10 +145,10 @@ class S3BlobStore:
             return None
 
     async def listing(self, folder: str | None = None) -> AsyncIterator[StoredBlob]:
-        """Every blob and everything unfinished, in no order; never an object of somebody else.
+        """All blobs and unfinished objects, in no order; other objects are skipped.
 
         Args:
-            folder: a tenant's, for those of this tenant alone.
+            folder: folder of a tenant; None for all tenants.
 
         Raises:
             StoreUnavailableError: the store does not answer.
@@ -160,7 +160,7 @@ class S3BlobStore:
                         yield _blob(each)
 
     async def now(self) -> datetime:
-        """The time by the store's clock, which stamps the objects.
+        """The time of the clock of the store, which stamps the objects.
 
         Raises:
             StoreUnavailableError: the store does not answer.
@@ -169,7 +169,7 @@ class S3BlobStore:
             return await self._stamp()
 
     async def owner(self) -> str | None:
-        """The id of the database that the blobs belong to; None where no mark says it.
+        """The id of the database that owns the blobs; None where there is no mark.
 
         Raises:
             StoreUnavailableError: the store does not answer.
@@ -180,10 +180,10 @@ class S3BlobStore:
             return None
 
     async def claim(self, database_id: str) -> None:
-        """Mark the prefix as a database's, unless there is a mark already.
+        """Mark the prefix as owned by a database, unless it has a mark.
 
         Raises:
-            StoreUnavailableError: the store does not take it.
+            StoreUnavailableError: the store does not answer.
         """
         mark = owner_mark(database_id)
         with _translated("written"):
@@ -191,7 +191,7 @@ class S3BlobStore:
                 await self._client.put_async(OWNER_MARK, mark, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return
-            except NotSupportedError:  # a store that knows no conditions
+            except NotSupportedError:  # the store has no conditional writes
                 if await self.owner() is None:
                     await self._client.put_async(OWNER_MARK, mark, use_multipart=False)
 
@@ -226,7 +226,7 @@ def _client(settings: S3Settings) -> S3Store:
             )
     if bool(settings.access_key_id) != bool(settings.secret_access_key):
         raise ConfigError("blobs.access_key_id, blobs.secret_access_key: set both or none")
-    # What is left out here, the client takes from the AWS_ variables of the environment.
+    # The client takes missing values from the AWS_ variables of the environment.
     given: S3Config = {}
     if settings.endpoint:
         given["endpoint"] = settings.endpoint
@@ -266,7 +266,7 @@ def _bucket(settings: S3Settings) -> tuple[str, str]:
 
 
 def _brief(error: Exception) -> str:
-    """The client's own sentence, without the pages of what it was made of."""
+    """The first line of a client error, which is followed by pages of causes."""
     text = str(error).partition("\n")[0].strip()
     return text[:300] or type(error).__name__
 

@@ -1,1 +1,1 @@
-"""The PostgreSQL that the service brings along."""
+"""The embedded PostgreSQL, which runs where no database is configured."""

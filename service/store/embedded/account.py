@@ -1,7 +1,7 @@
-"""The account that the embedded PostgreSQL runs as, and the folders that it alone may enter.
+"""The account that the embedded PostgreSQL runs as, and its access to folders.
 
-PostgreSQL refuses to run as root. So as root it runs as an account of its own, with that account's
-group and no other. What it needs of folders is given to it alone, never to everybody.
+PostgreSQL refuses to run as root. For a service that runs as root, it has an account of its own,
+with the group of that account and no other. Access to folders is given to that account alone.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from service.domain.errors import ConfigError
 _logger = logging.getLogger(__name__)
 
 _NAME = "pgserver"
-# What fits into the address of a unix socket, as short as it is anywhere (macOS), and its name.
+# Limit on the path of a unix socket (that of macOS, the lowest), and the name of the socket.
 _LONGEST_ADDRESS = 103
 _SOCKET = ".s.PGSQL.65535"
 _PREFIX = "facette-"
 _PRIVATE = 0o700
-# Of the environment; besides those that begin with LC_.
+# Variables of the environment that PostgreSQL gets, besides those that begin with LC_.
 _PASSED_ON = {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "TZDIR"}
-# An access control list of Linux, as its extended attribute holds it: a version, then tag,
-# permissions and account of each entry (linux/posix_acl_xattr.h).
+# The extended attribute of an access control list in Linux: a version, then tag, permissions and
+# account of each entry (linux/posix_acl_xattr.h).
 _LIST = "system.posix_acl_access"
 _VERSION = struct.pack("<I", 2)
 _ENTRY = struct.Struct("<HHI")
@@ -43,7 +43,7 @@ _SEARCH = 1
 
 @dataclass(frozen=True, slots=True)
 class ServerAccount:
-    """An account of the system. is_own: whether it is this process's."""
+    """An account of the system. is_own: whether this process runs as the account."""
 
     name: str
     uid: int
@@ -52,10 +52,10 @@ class ServerAccount:
 
     @classmethod
     def choose(cls) -> ServerAccount:
-        """This process's; as root one that is made unless it is there.
+        """The account of this process; for root another one, which is created if it is missing.
 
         Raises:
-            ConfigError: there is none, and none can be made.
+            ConfigError: there is no account, and none can be created.
         """
         uid = os.geteuid()
         try:
@@ -68,9 +68,9 @@ class ServerAccount:
 
     @property
     def of_process(self) -> dict[str, Any]:
-        """Arguments of `subprocess` that make a process the account's, and its files private.
+        """Arguments of `subprocess` for a process of the account, with private files.
 
-        Of the environment, which holds the service's secrets, it gets what PostgreSQL heeds.
+        The environment holds the service's secrets: the process gets only what PostgreSQL reads.
         """
         mine: dict[str, Any] = {"umask": 0o077, "env": _passed_on(os.environ)}
         if not self.is_own:
@@ -78,7 +78,7 @@ class ServerAccount:
         return mine
 
     def reaches(self, path: Path | str, what: Literal["-e", "-x"] = "-e") -> bool:
-        """Whether the account can get at a path; with -x, also run it."""
+        """Whether the account can access a path; with -x, also execute it."""
         found = subprocess.run(  # noqa: S603
             ["test", what, path],  # noqa: S607
             check=False,
@@ -88,10 +88,10 @@ class ServerAccount:
         return found.returncode == 0
 
     def let_reach(self, path: Path) -> None:
-        """Let the account, and nobody else, go through the folders on the way to a path.
+        """Give the account, and no other, search permission on the parents of a path.
 
         Raises:
-            ConfigError: the file system cannot say so.
+            ConfigError: the file system does not support that.
         """
         for folder in reversed(path.parents):
             if self.is_own or self.reaches(f"{folder}/."):
@@ -100,18 +100,18 @@ class ServerAccount:
                 _let_search(folder, self.uid)
             except OSError as error:
                 raise ConfigError(
-                    f"the embedded PostgreSQL runs as {self.name}, who cannot be let through "
+                    f"the embedded PostgreSQL runs as {self.name}, which cannot get access to "
                     f"{folder}: {error.strerror}; set another paths.data_dir"
                 ) from error
-            _logger.info("the account %s may pass through %s from now on", self.name, folder)
+            _logger.info("the account %s got search permission on %s", self.name, folder)
         if not self.reaches(path):
             raise ConfigError(
-                f"the embedded PostgreSQL runs as {self.name}, who cannot reach {path}; "
+                f"the embedded PostgreSQL runs as {self.name}, which cannot access {path}; "
                 "set another paths.data_dir"
             )
 
     def is_private(self, folder: Path) -> bool:
-        """Whether a folder, and no link to one, is the account's and closed to all others."""
+        """Whether the account owns a folder, which is no link, and no other account has access."""
         try:
             found = folder.lstat()
         except OSError:
@@ -123,33 +123,33 @@ class ServerAccount:
         )
 
     def make_private(self, folder: Path) -> None:
-        """Make a folder that is the account's alone; one that is there must be so already.
+        """Create a private folder of the account; an existing one must be private.
 
         Raises:
-            ConfigError: what is there is another's, open to others, or no folder.
+            ConfigError: the path belongs to another account, is open to others, or is no folder.
         """
         try:
             folder.mkdir(mode=_PRIVATE)
         except FileExistsError:
             pass
         except OSError as error:
-            raise ConfigError(f"{folder} cannot be made: {error.strerror}") from error
+            raise ConfigError(f"{folder} cannot be created: {error.strerror}") from error
         else:
             if not self.is_own:
                 os.chown(folder, self.uid, self.gid, follow_symlinks=False)
         if not self.is_private(folder):
             raise ConfigError(
-                f"{folder} is not a folder of {self.name} alone (mode 0700): nothing is put into it"
+                f"{folder} is not a folder of {self.name} alone (mode 0700), and is not used"
             )
 
 
 def socket_folder(data_folder: Path, account: ServerAccount) -> Path:
-    """Where a server is to listen: its data folder, or a fresh one where that has a long name.
+    """The folder for the socket of a server: the data folder, or a new one if its path is too long.
 
-    The name of a fresh one is made up, and it is nobody else's from the first moment.
+    A new folder has a random name, and is private from its creation.
 
     Raises:
-        ConfigError: there is no place for one.
+        ConfigError: there is no safe place for a new folder.
     """
     if _fits(data_folder):
         return data_folder
@@ -163,13 +163,13 @@ def socket_folder(data_folder: Path, account: ServerAccount) -> Path:
                 os.chown(fresh, account.uid, account.gid, follow_symlinks=False)
             return fresh
     raise ConfigError(
-        f"{data_folder} is too long for the address of a socket, and there is no temporary folder "
-        "that only its owner can change; set a shorter paths.data_dir"
+        f"{data_folder} is too long for the path of a socket, and no temporary folder is safe from "
+        "other accounts; set a shorter paths.data_dir"
     )
 
 
 def remove_socket_folder(folder: Path, account: ServerAccount) -> None:
-    """Remove a fresh one that `socket_folder` made, with what a killed server left in it."""
+    """Remove a folder that `socket_folder` created, and the files of a killed server in it."""
     if not folder.name.startswith(_PREFIX) or not account.is_private(folder):
         return
     for file in folder.glob(".s.PGSQL.*"):
@@ -177,7 +177,7 @@ def remove_socket_folder(folder: Path, account: ServerAccount) -> None:
     try:
         folder.rmdir()
     except OSError as error:
-        _logger.warning("%s is left behind: %s", folder, error.strerror)
+        _logger.warning("%s could not be removed: %s", folder, error.strerror)
 
 
 def _fits(folder: Path) -> bool:
@@ -192,7 +192,7 @@ def _places(account: ServerAccount) -> Sequence[Path]:
 
 
 def _is_safe(place: Path) -> bool:
-    """Whether nobody but root and this process's account can replace a folder in a place."""
+    """Whether only root and the account of this process can replace a folder in a place."""
     try:
         found = place.stat()
     except OSError:
@@ -224,7 +224,7 @@ def _made(name: str) -> pwd.struct_passwd:
 
 
 def _let_search(folder: Path, uid: int) -> None:
-    """Add an entry to a folder's access control list that lets an account pass through it."""
+    """Add search permission for an account to the access control list of a folder."""
     try:
         text = os.getxattr(folder, _LIST)
         entries = list(_ENTRY.iter_unpack(text[len(_VERSION) :]))
@@ -237,7 +237,7 @@ def _let_search(folder: Path, uid: int) -> None:
             (_OWNING_GROUP, mode >> 3 & 7, _NOBODY),
             (_OTHERS, mode & 7, _NOBODY),
         ]
-    # What others have does not change: neither their entries, nor what the mask left of them.
+    # The effective rights of others stay the same: the mask is applied to their entries.
     before = next((permissions for tag, permissions, _ in entries if tag == _MASK), 7)
     masked = (_USER, _OWNING_GROUP, _GROUP)
     kept = [

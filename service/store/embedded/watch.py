@@ -1,4 +1,4 @@
-"""A thread that starts the embedded PostgreSQL again when it has crashed."""
+"""A thread that restarts the embedded PostgreSQL after a crash."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# While nothing runs, or where a process cannot be waited for.
+# Interval of checks while no server runs, or where the end of a process cannot be awaited.
 _LOOK_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-# So long an operator has to start it again after a stop without a last checkpoint (immediate).
+# Time for an operator to restart the server after an immediate stop, which writes no checkpoint.
 _ABANDONED_S = 10.0
 
 
 class Watch:
-    """Keeps a cluster's server running for as long as it is not stopped on purpose.
+    """Restarts the server of a cluster after a crash, but not after a clean stop.
 
-    Crashed is a server that left its pid file behind, and one that gave up without having written
-    everything down, as it does when its disk is full. One that an operator stopped in order is
-    the operator's to start; it is watched again once it runs.
+    A server has crashed if it left its pid file, or if it ended without a clean shutdown, as it
+    does when its disk is full. A server that an operator stopped is left to the operator; it is
+    watched again once it runs.
 
     Args:
-        cluster: its server runs.
+        cluster: a cluster with a running server.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -40,7 +40,7 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """End watching; when this returns, nothing is started any more."""
+        """Stop watching; no server is started after this returns."""
         self._stop.set()
         os.write(self._waker, b"\0")
         self._thread.join()
@@ -52,12 +52,14 @@ class Watch:
             try:
                 self._watch_one()
             except Exception:
-                # A fork that found no memory must not be the end of watching.
-                _logger.exception("the embedded database is not watched for a moment")
+                # A failed fork, for want of memory, must not end the thread.
+                _logger.exception(
+                    "watching the embedded database failed and is resumed after a pause"
+                )
                 self._stop.wait(_LONGEST_PAUSE_S)
 
     def _watch_one(self) -> None:
-        """From a server that runs to the next one that does."""
+        """Wait for the end of the running server, and restart it if it crashed."""
         if (running := self._cluster.postmaster()) is not None:
             self._wait_for_end(running.pid)
         if not self._stop.is_set() and self._should_run():
@@ -70,12 +72,12 @@ class Watch:
             process = os.pidfd_open(pid)
         except ProcessLookupError:
             return
-        except (AttributeError, OSError):  # not Linux, an old one, or a sandbox
+        except (AttributeError, OSError):  # no pidfd_open: not Linux, an old kernel, or a sandbox
             while self._is_running(pid) and not self._stop.wait(_LOOK_S):
                 pass
             return
         try:
-            if self._is_running(pid):  # the number still meant the same process
+            if self._is_running(pid):  # the pid was not reused
                 ended = select.poll()
                 ended.register(process, select.POLLIN)
                 ended.register(self._wake, select.POLLIN)
@@ -89,7 +91,7 @@ class Watch:
         return found is not None and found.pid == pid
 
     def _should_run(self) -> bool:
-        """Wait until the server that has gone runs again or crashed; whether it crashed."""
+        """Wait until the server runs again or counts as crashed; returns whether it crashed."""
         gone_at = time.monotonic()
         by_operator = False
         while not self._stop.is_set() and self._cluster.postmaster() is None:
@@ -103,11 +105,11 @@ class Watch:
         return False
 
     def _restart(self) -> None:
-        _logger.error("the embedded database crashed and is started again")
+        _logger.error("the embedded database crashed and is restarted")
         began = time.monotonic()
         pause_s = _LOOK_S
         while not self._cluster.start(self._stop):
-            if self._cluster.postmaster() is not None:  # somebody else was first
+            if self._cluster.postmaster() is not None:  # an operator started it
                 return
             _logger.error(
                 "the embedded database does not start; its log %s ends: %s",
@@ -120,4 +122,4 @@ class Watch:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         if not self._stop.is_set():
             took_s = round(time.monotonic() - began, 1)
-            _logger.info("the embedded database is back", extra={"fields": {"took_s": took_s}})
+            _logger.info("the embedded database runs again", extra={"fields": {"took_s": took_s}})

@@ -196,7 +196,7 @@ async def test_key_that_is_no_blobs_is_neither_read_nor_written_nor_removed(
     with pytest.raises(NotFoundError):
         await blobs.get(key)
     assert await blobs.find(key) is None
-    with pytest.raises(ValueError, match="no blob's"):
+    with pytest.raises(ValueError, match="not valid in a blob store"):
         await blobs.put(key, b"mine")
     assert await blobs.delete([key]) == [key]
     assert below(tmp_path) == before

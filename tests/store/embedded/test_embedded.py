@@ -356,7 +356,7 @@ def test_a_service_whose_database_was_killed_serves_again(
             server.send_signal(signal.SIGKILL)
             wait_until(lambda: insert(client, photo).status_code == 200)
             wait_until(lambda: client.get("/readyz").status_code == 200)
-        assert service.log.count("the embedded database crashed and is started again") == 1
+        assert service.log.count("the embedded database crashed and is restarted") == 1
         assert service.stop() == 0
         assert postgres_of(service) == []
     finally:
