@@ -186,11 +186,11 @@ def _brighter(pixels: Pixels, gain: float) -> Pixels:
 class HardPhotos:
     """Results on the shared photos.
 
-    pairs: as they are. cut: with one photo of each pair cut through its face by a side, by share.
-    cut_to_box, upside_down: how many of the reference's faces are found then. look_alikes: how far
-    they are beyond the limit of a tenant of one person, at least, over all sizes and brightnesses.
-    look_alikes_joined: in how many of `ORDERS` tenants, with some of these photos in any order, a
-    cluster has both.
+    pairs: unchanged photos. cut: one photo of each pair is cut through its face, by share.
+    cut_to_box, upside_down: numbers of reference faces that are found. look_alikes: the smallest
+    distance beyond the limit of a tenant of one person, over all sizes and brightnesses.
+    look_alikes_joined: the number of `ORDERS` tenants, with some of these photos in any order, in
+    which a cluster has both people.
     """
 
     pairs: SharedPairs

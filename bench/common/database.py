@@ -77,7 +77,7 @@ class Stored:
 def stop(service: ServiceProcess, mode: Mode) -> str:
     """Stop the database, and return the options that it ran with."""
     cluster = _cluster(service)
-    # The program, -D, the folder, and then what it was started with.
+    # The program, -D, the folder, and then the options of its start.
     options = shlex.split((cluster / "postmaster.opts").read_text(encoding="utf-8"))[3:]
     _pg_ctl("-w", "-D", str(cluster), "-m", mode, "stop")
     return shlex.join(options)

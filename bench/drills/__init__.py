@@ -26,16 +26,16 @@ _NOTES = (
         "come back (SIGTERM: stopping, overloaded; PostgreSQL: store_unavailable; reload: none) "
         "while nothing of it is stored."
     ),
-    "Every request carries a file of its own, so that what is stored is known by its sum.",
+    "Every request sends a file of its own, so that a stored file is identified by its hash.",
     (
         f"{CONNECTIONS} callers, each with one connection, in a closed loop; photos of "
         f"{_LONG_SIDE} px. The moment of each repetition is drawn; a database is away for up to "
         "1.5 s and the time that it takes to start."
     ),
     (
-        "disconnects: limits are raised so that all are let in. Left nothing: all gauges are at "
-        "zero, every request is recorded, no more photos were decoded after the last one had gone "
-        "than may be in work at once, and what was stored is whole."
+        "disconnects: limits are raised to admit all clients. Left nothing: all gauges are zero, "
+        "every request is recorded, at most as many photos as may be in work were decoded after "
+        "the last client had gone, and every stored image is complete."
     ),
 )
 

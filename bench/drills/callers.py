@@ -90,7 +90,7 @@ def marked(jpeg: bytes) -> bytes:
 
 
 def embeddings_of(answer: dict[str, Any]) -> NDArray[np.float64]:
-    """float64 [n, dimension] of what /v1/embed answered."""
+    """The embeddings in an answer of /v1/embed: float64 [n, dimension]."""
     return np.array([face["embedding"] for face in answer["faces"]], dtype=np.float64)
 
 

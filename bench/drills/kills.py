@@ -189,7 +189,7 @@ class _Drill:
         raise RuntimeError("\n".join(["it is not ready again:", *(text[-5000:] for text in texts)]))
 
     async def _look(self, right: Reference, kind: Kind, load: Load) -> None:
-        """Compare all so far with what is stored now; new faults count for the kind of kill."""
+        """Compare all requests with the stored content; new faults count for the kind of kill."""
         stored = await database.stored(self.service)
         kind.seen.add(survey(self._asked, stored, right), self._seen)
         kind.seen.unexpected += survey(load.asked, stored, right).unexpected
@@ -214,14 +214,14 @@ _LONG_SIDE = 320
 _PHOTOS = 8
 _NOTES = (
     (
-        "kept: of the acknowledged inserts and deletions, the share that is as it was "
-        "acknowledged: the image with every face and the file's bytes, or gone. whole: 1 when no "
-        "image is there in part, and no row or file is missing what it belongs to. swept: 1 when "
-        "the sweep removed every file without an image, and nothing else."
+        "kept: the share of acknowledged inserts and deletions whose image is stored with every "
+        "face and the file's bytes, or gone. whole: 1 if no image is stored in part, and no row or "
+        "file lacks its counterpart. swept: 1 if the sweep removed every file without an image, "
+        "and nothing else."
     ),
     (
-        "After each kill everything so far is compared; the service is started again by the drill, "
-        "PostgreSQL by the service."
+        "All data are compared after each kill. The drill starts the service again, the service "
+        "PostgreSQL."
     ),
 )
 

@@ -47,7 +47,7 @@ class Survey:
 
 
 def survey(asked: Iterable[Asked], stored: Stored, right: Reference) -> Survey:
-    """Compare requests with what is stored once all of them have ended.
+    """Compare requests with the stored content once all of them have ended.
 
     An image is deleted, or one of its faces, at most once, and only after its insert was
     acknowledged. What was not acknowledged may have happened or not, but only as a whole.

@@ -120,7 +120,7 @@ async def judge(
     right: Reference,
     allowed: Sequence[str],
 ) -> None:
-    """Count requests whose service stands still now.
+    """Count the requests of a service that is idle now.
 
     Args:
         allowed: codes of errors that are a right answer, as long as nothing is stored.

@@ -105,9 +105,9 @@ async def run(effort: Effort) -> Result:
                 "the cores; the analysis in process runs while the service has nothing to do."
             ),
             (
-                "Processor time is what the operating system counts for processes and threads; "
-                "that of the workers is divided among the stages as the time of their calls. "
-                "Latency is of the last round."
+                "Processor time is the operating system's count for processes and threads. That of "
+                "the workers is divided among the stages in proportion to the time of their calls. "
+                "Latency is that of the last round."
             ),
         ],
     )

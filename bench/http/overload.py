@@ -94,9 +94,9 @@ async def run(effort: Effort) -> Result:
                 f"Capacity is a closed loop over {CONNECTIONS} connections, before and after the "
                 "others: "
                 + ", ".join(f"{path} {value:.1f}/s" for path, value in capacities.items())
-                + ". Loads are shares of it, sent at the times of a Poisson process whatever "
-                "became of those before, and timed from the intended send; latencies are of the "
-                "accepted. Refusals are 429 and 503."
+                + ". Loads are shares of it, sent at the times of a Poisson process, independent "
+                "of earlier answers, and timed from the intended send. Latencies are those of "
+                "accepted requests; refusals are 429 and 503."
             ),
             (
                 f"Twice the capacity for {full_s:g} s, the others {seconds:g} s. "

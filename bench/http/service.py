@@ -138,7 +138,7 @@ def describe_service(service: ServiceProcess, settings: AnalysisSettings) -> dic
 
 
 def settings_of(service: ServiceProcess, settings: AnalysisSettings) -> AnalysisSettings:
-    """The settings with which sessions become what the service chose for FaceNet at its start."""
+    """Settings that open the sessions which the service chose for FaceNet at its start."""
     chosen = describe_service(service, settings)["models"]["embedder"]
     sessions = dataclasses.replace(
         settings.sessions,

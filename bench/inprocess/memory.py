@@ -44,7 +44,7 @@ def main() -> int:
     return 0
 
 
-# Each contestant is imported in its own process only: imports are part of what is measured.
+# Each contestant is imported in its own process only: imports count.
 def _facette(folder: Path) -> dict[str, int]:
     from bench.common.harness import by_callers, default_settings, running_analyzer
     from service.batching import free_ticket

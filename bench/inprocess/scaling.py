@@ -1,4 +1,4 @@
-"""How cost grows: with batch, threads and precision, image size and number of faces; memory."""
+"""Cost by batch, threads, precision, image size and number of faces; peak memory."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _threads() -> list[int]:
 async def _canvases(
     settings: AnalysisSettings, models: Sessions, effort: Effort
 ) -> tuple[dict[float, Pixels], dict[float, Pixels], dict[int, int]]:
-    """Photos by megapixels and by number of faces, and how many of the faces are found."""
+    """Photos by megapixels and by number of faces, and the numbers of faces found."""
     photos = 2 if effort.quick else 64
     originals = load(_FULL_SIZE, photos)
     largest = max(originals, key=lambda photo: photo.pixels.size).pixels

@@ -33,7 +33,7 @@ class Latencies:
         return str(self._histogram.encode().decode("ascii"))
 
     def record(self, seconds: float) -> None:
-        """Count one duration; what is below a microsecond counts as one."""
+        """Count one duration, of a microsecond at least."""
         self._histogram.record_value(min(max(round(seconds * 1e6), 1), _HIGHEST_US))
 
     @property

@@ -59,7 +59,7 @@ class Load(ABC):
 
     @abstractmethod
     async def _prepare(self) -> None:
-        """Do what can be done before the time runs."""
+        """Prepare everything that the measured time should not include."""
 
     @abstractmethod
     def _begin(self, now: float) -> None:
@@ -69,7 +69,7 @@ class Load(ABC):
         if time.perf_counter() < self.tally.end:  # timers of whole milliseconds may be early
             self._at(self.tally.end, self._stop)
             return
-        self._send_what_is_due()
+        self._send_due()
         self._sending = False
         self.tally.measuring_ends()
         self._finish_if_idle()
@@ -79,8 +79,8 @@ class Load(ABC):
             self._over.set()
 
     @abstractmethod
-    def _send_what_is_due(self) -> None:
-        """The time is over: send what should have left by now."""
+    def _send_due(self) -> None:
+        """Send the requests that are due at the end of the time."""
 
     def _due(self, intended: float) -> Exchange:
         call = self._next_call % len(self._requests)
@@ -171,8 +171,8 @@ class ClosedLoop(Load):
             else:
                 self._open(None)
 
-    def _send_what_is_due(self) -> None:
-        """Nothing is: whatever could be sent was."""
+    def _send_due(self) -> None:
+        """Nothing is due: a closed loop sends at once."""
 
     def _send(self, connection: Connection) -> None:
         exchange = self._due(time.perf_counter())
@@ -206,7 +206,7 @@ class OpenLoop(Load):
     def __init__(self, target: Target, phase: Phase) -> None:
         super().__init__(target, phase)
         self._random = random.Random(phase.seed)  # noqa: S311
-        self._alarm = Alarm(self._loop, self._send_what_is_due)
+        self._alarm = Alarm(self._loop, self._send_due)
         self._arrival = 0.0
         # The one used last goes first: those too many fall idle, and the server may close them.
         self._idle: list[Connection] = []
@@ -227,7 +227,7 @@ class OpenLoop(Load):
     def _gap(self) -> float:
         return self._random.expovariate(self._phase.rate)
 
-    def _send_what_is_due(self) -> None:
+    def _send_due(self) -> None:
         now = time.perf_counter()
         while self._arrival <= now and self._arrival < self.tally.end:
             self._dispatch(self._due(self._arrival))

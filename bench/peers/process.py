@@ -133,7 +133,7 @@ def _wait_until_ready(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the first process to end, then end what is left of its session: some leave workers."""
+    """Ask the first process to end, then kill the rest of its session: some leave workers."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)

@@ -205,7 +205,7 @@ class Rounds:
         return run_load(served.url, [phase], progress=False)[0]
 
     def _raw(self, stack: Pixels, threads: int) -> float:
-        """Faces a second of calls of one stack, from so many threads."""
+        """Faces a second of calls of one stack, from all workers."""
         ends = time.perf_counter() + self._durations.closed
 
         def call_until_the_end(_: int) -> int:

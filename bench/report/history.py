@@ -12,7 +12,7 @@ from bench.common.result import Result
 PATH = Path(__file__).parents[1] / "history.jsonl"
 
 Record = dict[str, Any]
-"""One measurement: where, of what, and every sample."""
+"""One measurement: its origin, its configuration, and every sample."""
 
 
 def record(bench: str, result: Result, origin: Mapping[str, object], *, quick: bool) -> Record:

@@ -118,7 +118,7 @@ def _serving(newest: Newest) -> Iterator[tuple[str, str, Record]]:
 
 
 def limits(newest: Newest) -> str:
-    """What the service does badly, as measured."""
+    """Measured weaknesses of the service."""
     rows = [(name, value, _when(record)) for name, value, record in _limits(newest)]
     return _table(("", "", "measured"), rows)
 
@@ -158,15 +158,16 @@ def _limits(newest: Newest) -> Iterator[tuple[str, str, Record]]:
         fair,
     )
     peers = newest["peers"]
+    others = len(peers["rates"].keys() - {"Facette", *_bare(peers)})
     yield (
-        "embedding over HTTP next to the fastest of four other model servers",
+        f"embedding over HTTP next to the fastest of {others} other model servers",
         f"{peers['ratios']['embed_throughput_vs_best_peer']:.2f} of its throughput",
         peers,
     )
 
 
 def setup(newest: Newest) -> str:
-    """What a set-up downloads and keeps."""
+    """Sizes of a set-up: downloads, disk and models."""
     record = newest["setup"]
     rows = [*record["tables"]["setup"]["rows"]]
     return _table(record["tables"]["setup"]["head"], rows)
@@ -229,6 +230,11 @@ def _cell(record: Record, name: str, row: str, column: str) -> str:
     place = next(n for n, head in enumerate(found["head"]) if column in head)
     (cells,) = (each for each in found["rows"] if each[0] == row)
     return str(cells[place])
+
+
+def _bare(record: Record) -> list[str]:
+    """The contestants that are no servers."""
+    return [name for name in record["rates"] if name.startswith("raw session")]
 
 
 def _sum(rows: Iterable[Mapping[str, Any]], key: str) -> int:

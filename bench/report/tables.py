@@ -28,7 +28,7 @@ def render(record: Record) -> str:
 
 
 def max_side(found: Mapping[str, Any]) -> str:
-    """What `bench max_side` found: for each limit the faces found again, and milliseconds."""
+    """Results of `bench max_side`: for each limit the faces found again, and milliseconds."""
     lower, upper = found["height_bins"]
     heights = (f"under {lower} px", f"{lower} to {upper} px", f"over {upper} px")
     rows = []
@@ -72,7 +72,7 @@ def ratio_spread(record: Record, key: str) -> tuple[float, float]:
 
 
 def _other_ratios(record: Record) -> Iterable[str]:
-    """Those of figures that are no rates."""
+    """Ratios of figures that are not rates."""
     others = record["ratios"].keys() - record["compared"].keys()
     if others:
         rows = [(f"`{key}`", f"**{record['ratios'][key]:.2f}**") for key in sorted(others)]
@@ -127,7 +127,7 @@ def _rounds(record: Record) -> str:
 
 
 def drills(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What became of the requests of each drill, for `table`."""
+    """The requests of each drill by their end, for `table`."""
     counts = (
         *("missing", "wrong", "unanswered", "broken"),
         *("refused_but_stored", "unacknowledged", "repeated"),
@@ -156,7 +156,7 @@ def drills(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def kills(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What survived each kind of kill, for `table`."""
+    """Data after each kind of kill, for `table`."""
     counts = {
         "kills": "kills",
         "requests": "requests",
@@ -184,7 +184,7 @@ def kills(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def disconnects(seen: Mapping[str, Any]) -> dict[str, Any]:
-    """What clients that hung up left behind, for `table`."""
+    """Traces of clients that hung up, for `table`."""
     names = {
         "clients": "clients that hung up",
         "answered_before_they_went": "answered before they went",

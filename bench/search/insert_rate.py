@@ -47,7 +47,7 @@ _FACES_A_ROUND = 300
 
 @dataclass(frozen=True, slots=True)
 class InsertRates:
-    """Inserts a second, a figure a round, and what to know about them."""
+    """Inserts a second, a figure a round, with notes on them."""
 
     rates: Mapping[str, Samples]
     notes: list[str]

@@ -1,4 +1,4 @@
-"""The plain way to search many tenants, that of the first release: one HNSW index, filtered."""
+"""The layout of the first release: one HNSW index for all tenants, filtered by tenant."""
 
 from __future__ import annotations
 

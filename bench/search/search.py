@@ -148,20 +148,20 @@ async def run(effort: Effort) -> Result:
 def _notes(faces: int, match: MatchConfig, exact_max_faces: int) -> list[str]:
     return [
         (
-            f"{faces:,} made-up vectors in one database; what is asked for are new faces of the "
-            f"tenant's people, {_QUERIES} of each tenant, {_NEIGHBOURS} neighbours each. A tenant "
-            f"of up to {exact_max_faces:,} faces is searched exactly. The plain index has "
+            f"{faces:,} made-up vectors in one database. Queries are new faces of the tenant's "
+            f"people, {_QUERIES} for each tenant, {_NEIGHBOURS} neighbours each. A tenant of up to "
+            f"{exact_max_faces:,} faces is searched exactly. The plain index has "
             f"m = {plain_index.M} and ef_construction = {plain_index.EF_CONSTRUCTION} and is "
-            "searched with iterative scans; both ways use ef_search ="
-            f" {match.hnsw_ef_search}. Where the planner expects few faces of a tenant it leaves "
-            "the plain index alone and compares them all; `p50_vs_plain_index` is of the others."
+            f"searched with iterative scans; both use ef_search = {match.hnsw_ef_search}. If the "
+            "planner expects few faces of a tenant, it compares all of them without the plain "
+            "index; `p50_vs_plain_index` covers the other tenants."
         ),
         (
-            "A query is a transaction; its time begins when that is open, and holds all statements "
-            "of the search: ours asks for the state of the tenant's index, sets parameters, "
-            "searches, and sets them back. Matching is what an insert does: it asks for the "
-            "nearest face, by binary codes where there is an index. Searches of an index compare "
-            "what the codes say, too."
+            "A query is a transaction. Its time begins when the transaction is open, and includes "
+            "all statements of the search: Facette's read the state of the tenant's index, set "
+            "parameters, search, and reset them. Matching is the search of an insert: the nearest "
+            "face, by binary codes if there is an index. Indexed searches also compare the faces "
+            "that the codes select."
         ),
     ]
 

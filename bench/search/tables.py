@@ -33,7 +33,7 @@ def search_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def builds_table(builds: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Seconds and megabytes of what is built before a search."""
+    """Seconds and megabytes of indexes and codes."""
     return {
         "head": ["", "tenants", "build, s", "size, MB"],
         "rows": [

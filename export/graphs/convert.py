@@ -23,7 +23,7 @@ _PNET_MIN_SIDE = 12
 
 
 class PixelModel(nn.Module):
-    """A folded network behind the interface that its signature promises.
+    """A folded network with the interface of its signature.
 
     image, as the signature lays it out -> the network's outputs, the probability without its
     class axis.
@@ -101,7 +101,7 @@ def _dynamic_dimensions(signature: Signature) -> dict[int, object]:
 
 
 def _clean(model: ModelProto, signature: Signature) -> None:
-    """Drop what only torch needs, local paths among it, and name the dynamic dimensions."""
+    """Drop torch's metadata, which has local paths, and name the dynamic dimensions."""
     if len(model.functions) or [entry.version for entry in model.opset_import] != [OPSET]:
         raise ConversionError(
             f"{signature.name}: torch wrote another opset than {OPSET}, or functions"

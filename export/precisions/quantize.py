@@ -107,7 +107,7 @@ class _Writer:
         }
 
     def add(self, node: NodeProto) -> None:
-        """Write what stands for one fp32 node."""
+        """Write the quantised form of one fp32 node."""
         self._writers.get(node.op_type, self._copy)(node)
 
     def _image(self, node: NodeProto) -> None:
@@ -116,8 +116,8 @@ class _Writer:
         self._bytes[node.output[0]] = node.input[0], grid
 
     def _convolution(self, node: NodeProto) -> None:
-        # torch leaves out a bias that is zero, and lets equal weights share one constant: so what
-        # is written here is called after the layer, never after the constant it was made from.
+        # torch omits a bias of zeros and shares one constant among equal weights. Constants written
+        # here are therefore named after the layer, not after their source.
         source, weight_name, *bias_names = node.input
         layer = self._names[self._target(node)]
         weight = numpy_helper.to_array(self._weights[weight_name]).astype(np.float64)
@@ -171,7 +171,7 @@ class _Writer:
         self.nodes.append(copy)
 
     def _target(self, node: NodeProto) -> str:
-        """The tensor whose grid a node's result is rounded to: behind its ReLU, if it has one."""
+        """The tensor that gives a node's result its grid: the output of its ReLU, if it has one."""
         relu = closing_relu(node, self._readers)
         last = node if relu is None else relu
         return str(last.output[0])

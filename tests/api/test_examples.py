@@ -31,6 +31,7 @@ def curl_of(text: str) -> str:
 
 def documented_fields(text: str) -> set[str] | None:
     """The outermost fields of `Answer: ...`; None where the section shows none."""
+    text = " ".join(text.split())
     if _RECEIPT in text:
         text = SECTIONS["DELETE /image"]
     found = re.search(r"Answer:\s+`\[?\{(.*?)\}\]?`", text)

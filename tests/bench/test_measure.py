@@ -11,7 +11,7 @@ from bench.accuracy.parity import ReferenceFace, compare, summarize
 from bench.common.measure import Samples, interleave, percentile, ratio
 from bench.common.photos import never_seen
 from bench.common.result import Result
-from bench.inprocess import max_side
+from bench.inprocess import max_side, setup_size
 from bench.report import history, plots, tables
 from bench.report import page as report
 from service.domain.types import Box
@@ -170,3 +170,17 @@ def test_plots_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert {path.name for path in first} == {path.name for path in report.PLOTS.iterdir()}
     page = report.FIGURES.read_text(encoding="utf-8")
     assert all(f"](../bench/plots/{path.name})" in page for path in first)
+
+
+def test_size_of_a_folder_counts_files_and_no_links(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "file").write_bytes(b"1234567")
+    (tmp_path / "link").symlink_to(tmp_path / "below" / "file")
+    assert setup_size._bytes_in(tmp_path) == 7
+
+
+def test_quick_set_up_takes_one_package_with_its_hashes(tmp_path: Path) -> None:
+    lines = setup_size._first_package(tmp_path).read_text(encoding="utf-8").splitlines()
+    assert "==" in lines[0]
+    assert len(lines) > 1
+    assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:])
