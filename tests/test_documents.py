@@ -56,7 +56,7 @@ from service.runtime.matching import match_rule
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"),
-    *("docs/matching.md", "docs/security.md", "models/README.md"),
+    *("docs/matching.md", "docs/search.md", "docs/security.md", "models/README.md"),
 )
 SECRETS = ("FACETTE_AUTH_TOKEN", "POSTGRES_PASSWORD")
 
