@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from service.analysis.analyzer import AnalysisSettings
-from service.analysis.stages import StageSettings
 from service.config import Config, MatchConfig, VectorIndexConfig
 from service.domain.matching import MatchRule
 from service.machine.cpu import usable_cores
@@ -31,11 +30,6 @@ def analysis_settings(config: Config) -> AnalysisSettings:
     """The analyzer's settings, with what is left to the machine filled in."""
     detection, inference = config.detection, config.inference
     workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
-    stages = {
-        "rnet": config.stage_rnet,
-        "onet": config.stage_onet,
-        "embedder": config.stage_embedder,
-    }
     return AnalysisSettings(
         cascade=CascadeSettings(
             detection.min_face_size,
@@ -59,13 +53,6 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         ),
         screen=inference.screen == "auto",
         workers=workers,
-        stages={
-            name: StageSettings(
-                stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
-            )
-            for name, stage in stages.items()
-        },
-        latency_objective_s=inference.latency_objective_ms / 1e3,
     )
 
 

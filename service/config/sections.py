@@ -425,44 +425,6 @@ class InferenceConfig(Section):
         "quarter of the memory that the service may use. One tenant gets three quarters of it. A "
         "photo that needs more than all of it is in work alone",
     )
-    latency_objective_ms: float = Field(
-        0.0,
-        ge=0,
-        le=60_000,
-        description="milliseconds that a batch's oldest item may take in R-Net, O-Net or the "
-        "embedder, waiting and running: batches are made as large as a model of their duration, "
-        "measured while serving, allows; 0 = up to their largest size",
-    )
-
-
-class StageConfig(Section):
-    """How one network's batches are formed; sizes count crops."""
-
-    max_batch_size: int = Field(
-        0, ge=0, description="crops in one batch; 0 = what suits the provider"
-    )
-    max_queue_delay_ms: float = Field(
-        0.0,
-        ge=0,
-        le=1000,
-        description="milliseconds that crops may wait for a fuller batch; 0 = a free worker takes "
-        "what is there at once",
-    )
-    max_queue_size: int = Field(
-        1024, ge=1, description="items that may wait; further ones wait outside"
-    )
-
-
-class RnetConfig(StageConfig):
-    """How R-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
-
-
-class OnetConfig(StageConfig):
-    """How O-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
-
-
-class EmbedderConfig(StageConfig):
-    """How the embedder's batches are formed; sizes count faces (0 = 8, or 64 on CUDA)."""
 
 
 class TracingConfig(Section):
@@ -494,9 +456,6 @@ class Config(Section):
     quality: QualityConfig = QualityConfig()
     vector_index: VectorIndexConfig = VectorIndexConfig()
     inference: InferenceConfig = InferenceConfig()
-    stage_rnet: RnetConfig = RnetConfig()
-    stage_onet: OnetConfig = OnetConfig()
-    stage_embedder: EmbedderConfig = EmbedderConfig()
     tracing: TracingConfig = TracingConfig()
 
 
@@ -514,8 +473,5 @@ SECTIONS: dict[str, type[Section]] = {
     "quality": QualityConfig,
     "vector_index": VectorIndexConfig,
     "inference": InferenceConfig,
-    "stage_rnet": RnetConfig,
-    "stage_onet": OnetConfig,
-    "stage_embedder": EmbedderConfig,
     "tracing": TracingConfig,
 }
