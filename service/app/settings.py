@@ -106,11 +106,11 @@ def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSetting
     """When a tenant has an HNSW index, and how it is built."""
     return IndexSettings(
         exact_max_faces=match.exact_search_max_faces,
-        max_waiting=index.max_waiting_faces,
-        m=index.hnsw_m,
-        ef_construction=index.hnsw_ef_construction,
+        max_waiting=1000,
+        m=16,
+        ef_construction=64,
         build_memory_mb=index.build_memory_mb,
-        build_workers=index.build_workers,
+        build_workers=1,
         interval_s=index.check_interval_s,
     )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -146,33 +146,13 @@ class MatchConfig(Section):
         description="tenants with at most so many faces are searched exactly, larger ones through "
         "an HNSW index of their own",
     )
-    hnsw_ef_search: int = Field(
-        200,
-        ge=1,
-        le=1000,
-        description="candidates the HNSW index keeps while searching; twice as many as long as the "
-        "binary codes of the faces are not in memory",
-    )
 
 
 class VectorIndexConfig(Section):
     """How the HNSW indexes of large tenants are built, in the background."""
 
-    hnsw_m: int = Field(16, ge=2, le=100, description="neighbours of a vector in the graph")
-    hnsw_ef_construction: int = Field(
-        64, ge=4, le=1000, description="candidates for these neighbours; at least 2 x hnsw_m"
-    )
-    max_waiting_faces: int = Field(
-        1000,
-        ge=1,
-        description="new faces of an indexed tenant are compared exactly, and taken into the index "
-        "when there are so many",
-    )
     build_memory_mb: int = Field(
         2048, ge=1, description="memory of PostgreSQL for one build, at most"
-    )
-    build_workers: int = Field(
-        1, ge=0, le=64, description="processes of PostgreSQL that help with one build"
     )
     check_interval_s: float = Field(
         600, gt=0, description="how often the tenants' sizes and the indexes are looked at"
@@ -185,12 +165,6 @@ class VectorIndexConfig(Section):
         "processes; those asked for least recently are dropped first, and their tenants searched "
         "through their indexes. 0 = a tenth of the memory that the service may use",
     )
-
-    @model_validator(mode="after")
-    def _looks_far_enough(self) -> Self:
-        if self.hnsw_ef_construction < 2 * self.hnsw_m:
-            raise ValueError("hnsw_ef_construction must be at least 2 x hnsw_m")
-        return self
 
 
 def _words(value: object) -> object:
