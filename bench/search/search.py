@@ -152,7 +152,8 @@ def _notes(faces: int, exact_max_faces: int) -> list[str]:
             f"m = {plain_index.M} and ef_construction = {plain_index.EF_CONSTRUCTION} and is "
             "searched with iterative scans; both ways use ef_search = "
             f"{SearchSettings().ef_search}. Where the planner expects few faces of a tenant it "
-            "leaves the plain index alone and compares them all; `p50_vs_plain_index` is of the others."
+            "leaves the plain index alone and compares them all; `p50_vs_plain_index` is of the "
+            "others."
         ),
         (
             "A query is a transaction; its time begins when that is open, and holds all statements "

@@ -15,7 +15,7 @@ from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
 from service.store.blob.names import S3Settings
-from service.store.database.database import DatabaseSettings
+from service.store.database.database import ACQUIRE_TIMEOUT_S, DatabaseSettings
 from service.store.embedded.server import embedded_server
 from service.store.embedded.settings import EmbeddedSettings
 from service.store.face.indexer import IndexSettings
@@ -29,18 +29,12 @@ _MIB = 1 << 20
 def analysis_settings(config: Config) -> AnalysisSettings:
     """The analyzer's settings, with what is left to the machine filled in."""
     detection, inference = config.detection, config.inference
-    workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
+    workers = share(inference.workers or usable_cores(), config)
     return AnalysisSettings(
         cascade=CascadeSettings(
-            detection.min_face_size,
-            detection.thresholds,
-            detection.factor,
-            detection.max_side,
-            detection.max_candidates,
+            detection.min_face_size, detection.thresholds, max_side=detection.max_side
         ),
-        sessions=SessionSettings(
-            inference.provider, inference.precision, workers, inference.intra_op_threads
-        ),
+        sessions=SessionSettings(inference.provider, inference.precision, workers),
         min_confidence=detection.min_confidence,
         compatible=detection.compatible,
         max_detections=detection.max_detections,
@@ -85,7 +79,7 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
     connections = min(
         pool.max_connections, max(_FEWEST_CONNECTIONS, share(pool.max_connections, config))
     )
-    limits = (connections, pool.acquire_timeout_s, pool.statement_timeout_s)
+    limits = (connections, ACQUIRE_TIMEOUT_S, pool.statement_timeout_s)
     if config.database is not None:
         server = config.database
         return DatabaseSettings(
@@ -93,8 +87,7 @@ def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings
         )
     embedded = EmbeddedSettings(
         config.embedded_database.shared_buffers_mb,
-        config.embedded_database.max_wal_size_mb,
-        (connections + 1) * config.server.processes,  # and one each that listens
+        connections=(connections + 1) * config.server.processes,  # and one each that listens
     )
     address = stack.enter_context(embedded_server(config.paths.data_dir, embedded))
     return DatabaseSettings(

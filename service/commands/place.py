@@ -12,7 +12,11 @@ from service.app.settings import blob_place, database_settings
 from service.config import Config
 from service.domain.errors import ConfigError
 from service.store.blob.opening import open_blob_store
-from service.store.database.database import DatabaseSettings, owner_connection
+from service.store.database.database import (
+    ACQUIRE_TIMEOUT_S,
+    DatabaseSettings,
+    owner_connection,
+)
 from service.store.embedded.server import has_database, running_server
 from service.store.face.health import migration_state
 from service.usecases.ports import BlobStore
@@ -40,7 +44,7 @@ async def database_of(config: Config, *, create: bool = False) -> AsyncIterator[
                 running.user,
                 "",
                 pool.max_connections,
-                pool.acquire_timeout_s,
+                ACQUIRE_TIMEOUT_S,
                 pool.statement_timeout_s,
             )
             return

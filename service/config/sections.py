@@ -82,9 +82,6 @@ class DatabasePoolConfig(Section):
     """Connections to the database, embedded or not."""
 
     max_connections: int = Field(8, ge=1, le=1000, description="most connections held at once")
-    acquire_timeout_s: float = Field(
-        10.0, gt=0, description="seconds to wait for a free connection before answering 503"
-    )
     statement_timeout_s: float = Field(30.0, gt=0, description="longest one statement may run")
     retry_s: float = Field(
         10.0,
@@ -104,13 +101,6 @@ class EmbeddedDatabaseConfig(Section):
         le=1_048_576,
         description="its cache, in MB; 0 = a quarter of the memory that the service may use, at "
         "least 128, at most 2048",
-    )
-    max_wal_size_mb: int = Field(
-        4096,
-        ge=64,
-        le=1_048_576,
-        description="MB of its log between two checkpoints: more of it makes writing cheaper, and "
-        "takes disk and time to recover after a crash",
     )
 
 
@@ -307,9 +297,6 @@ class DetectionConfig(Section):
         ],
         BeforeValidator(_words),
     ] = Field((0.6, 0.7, 0.7), description="smallest face probability after P-Net, R-Net and O-Net")
-    factor: float = Field(
-        0.709, gt=0.1, lt=0.95, description="ratio of neighbouring scales of the image pyramid"
-    )
     max_side: int = Field(
         2048,
         ge=0,
@@ -322,9 +309,6 @@ class DetectionConfig(Section):
     )
     max_detections: int = Field(
         256, ge=1, description="most faces taken from one photo, the most probable ones"
-    )
-    max_candidates: int = Field(
-        4096, ge=1, description="most boxes that pass from P-Net to R-Net, the most probable ones"
     )
     compatible: bool = Field(
         False,
@@ -381,9 +365,6 @@ class InferenceConfig(Section):
     )
     workers: int = Field(
         0, ge=0, le=1024, description="threads that decode and run models; 0 = the usable cores"
-    )
-    intra_op_threads: int = Field(
-        1, ge=1, le=1024, description="threads inside one model call; workers x this = cores used"
     )
     max_photos_in_work: int = Field(
         0,

@@ -38,6 +38,10 @@ _UNREACHABLE = (
 )
 
 
+ACQUIRE_TIMEOUT_S = 10.0
+"""How long a request waits for a free connection before it is answered 503."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
     """How to reach PostgreSQL; `host` is a host name or the folder of a unix socket."""
