@@ -24,6 +24,7 @@ from service.vision.cascade import CascadeSettings
 # A request needs one connection, and /readyz must not wait for it.
 _FEWEST_CONNECTIONS = 2
 _MIB = 1 << 20
+_CONNECT_TIMEOUT_S = 3.0  # to the bucket's endpoint
 
 
 def analysis_settings(config: Config) -> AnalysisSettings:
@@ -125,7 +126,7 @@ def blob_place(config: Config) -> Path | S3Settings:
         blobs.access_key_id,
         blobs.secret_access_key,
         blobs.allow_http,
-        blobs.connect_timeout_s,
+        _CONNECT_TIMEOUT_S,
         blobs.timeout_s,
     )
 

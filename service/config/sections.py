@@ -48,9 +48,6 @@ class BlobsConfig(Section):
         "", repr=False, description="the key's secret; never shown or logged"
     )
     allow_http: bool = Field(False, description="allow an endpoint that begins with http://")
-    connect_timeout_s: float = Field(
-        3.0, gt=0, le=600, description="seconds that connecting to the endpoint may take"
-    )
     timeout_s: float = Field(
         30.0, gt=0, le=600, description="seconds that one request to the endpoint may take"
     )
