@@ -53,9 +53,7 @@ def _suppress(
     return kept[:count]
 
 
-def suppress_by_union(
-    boxes: Boxes, scores: NDArray[np.float32], threshold: float
-) -> NDArray[np.int64]:
+def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
     """Non-maximum suppression by intersection over union (torchvision's `nms`).
 
     Returns:
@@ -65,8 +63,10 @@ def suppress_by_union(
     return _suppress(boxes, order, threshold, *_BY_UNION)
 
 
-def suppress_within(boxes: Boxes, groups: NDArray[np.int32], threshold: float) -> NDArray[np.int64]:
-    """`suppress_by_union` inside each group, for boxes sorted by group, best first in each.
+def nms_within_groups(
+    boxes: Boxes, groups: NDArray[np.int32], threshold: float
+) -> NDArray[np.int64]:
+    """`nms` inside each group, for boxes sorted by group, best first in each.
 
     Args:
         groups: int32 [n], ascending.
@@ -83,7 +83,7 @@ def suppress_within(boxes: Boxes, groups: NDArray[np.int32], threshold: float) -
     return np.concatenate(kept) if kept else np.empty(0, dtype=np.int64)
 
 
-def suppress_by_smaller(
+def nms_by_smaller(
     boxes: Boxes, scores: NDArray[np.float32], threshold: float
 ) -> NDArray[np.int64]:
     """Non-maximum suppression by intersection over the smaller box, borders counted as pixels.

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from service.vision.boxes import (
     Boxes,
+    nms,
+    nms_by_smaller,
     refine,
     square,
-    suppress_by_smaller,
-    suppress_by_union,
     windows,
 )
 
@@ -87,7 +87,7 @@ def refine_candidates(
 ) -> Boxes:
     """The squares for O-Net: R-Net's verdict applied to its input boxes, row by row."""
     passed = np.flatnonzero(probability > np.float32(threshold))
-    kept = passed[suppress_by_union(boxes[passed], probability[passed], _OVERLAP)]
+    kept = passed[nms(boxes[passed], probability[passed], _OVERLAP)]
     return square(refine(boxes[kept], regression[kept], border=1))
 
 
@@ -109,7 +109,7 @@ def final_detections(
     points = np.stack([landmarks[:, :5], landmarks[:, 5:]], axis=2)
     points = points * size[:, np.newaxis, :] + boxes[:, np.newaxis, :2] - np.float32(1)
     found = Detections(refine(boxes, regression, border=1), probability[passed], points)
-    return found.take(suppress_by_smaller(found.boxes, found.scores, _OVERLAP))
+    return found.take(nms_by_smaller(found.boxes, found.scores, _OVERLAP))
 
 
 def crop_windows(boxes: Boxes, width: int, height: int) -> tuple[NDArray[np.int32], Boxes]:

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from service.vision.boxes import Boxes, refine, square, suppress_by_union, suppress_within
+from service.vision.boxes import Boxes, nms, nms_within_groups, refine, square
 
 CELL_SIZE = 12
 STRIDE = 2
@@ -162,10 +162,10 @@ def propose(cells: Cells, levels: Sequence[Level], max_candidates: int) -> Boxes
         ],
         axis=1,
     )
-    kept = suppress_within(boxes, places[:, 0], _SAME_LEVEL_OVERLAP)
+    kept = nms_within_groups(boxes, places[:, 0], _SAME_LEVEL_OVERLAP)
     if len(kept) > max_candidates:
         kept = kept[np.argsort(-scores[kept], kind="stable")[:max_candidates]]
-    kept = kept[suppress_by_union(boxes[kept], scores[kept], _OVERLAP)]
+    kept = kept[nms(boxes[kept], scores[kept], _OVERLAP)]
     return square(refine(boxes[kept], cells.regression[order[kept]], border=0))
 
 

@@ -269,7 +269,7 @@ def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
     )["embedder"]
     assert threads == [1, 2]
     face = sample(session.spec, 1)
-    together, alone = session.run(face), session.run_alone(face)
+    together, alone = session.run(face), session.run_for_latency(face)
     assert len(together) == len(alone) == len(session.spec.outputs)
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
@@ -284,7 +284,7 @@ def test_outputs_come_by_name_in_the_order_asked_for(
     assert len(names) == 2
     faces = sample(session.spec, 2)
     every = dict(zip(names, session.run(faces), strict=True))
-    for run in (session.run, session.run_alone):
+    for run in (session.run, session.run_for_latency):
         for wanted in ([names[1]], names[::-1]):
             found = run(faces, wanted)
             assert len(found) == len(wanted)
@@ -333,7 +333,7 @@ class Recorder:
         self.shapes.append(image.shape)
         return self._session.run(image, outputs)  # type: ignore[return-value]
 
-    run_alone = run
+    run_for_latency = run
 
 
 @pytest.mark.parametrize(("provider", "faces"), [("cpu", 8), ("openvino", 8), ("cuda", 64)])

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.vision.boxes import (
+    nms,
+    nms_by_smaller,
+    nms_within_groups,
     refine,
     square,
-    suppress_by_smaller,
-    suppress_by_union,
-    suppress_within,
     windows,
 )
 
@@ -71,7 +71,7 @@ def reference(
 
 @pytest.mark.parametrize(
     ("suppress", "overlap"),
-    [(suppress_by_union, overlap_by_union), (suppress_by_smaller, overlap_by_smaller)],
+    [(nms, overlap_by_union), (nms_by_smaller, overlap_by_smaller)],
     ids=["union", "smaller"],
 )
 def test_suppression_keeps_what_the_plain_rule_keeps(
@@ -89,7 +89,7 @@ def test_suppression_keeps_what_the_plain_rule_keeps(
     check()
 
 
-@pytest.mark.parametrize("suppress", [suppress_by_union, suppress_by_smaller])
+@pytest.mark.parametrize("suppress", [nms, nms_by_smaller])
 def test_equal_scores_keep_one_of_each_heap(
     suppress: Callable[[Boxes, NDArray[np.float32], float], NDArray[np.int64]],
 ) -> None:
@@ -98,14 +98,14 @@ def test_equal_scores_keep_one_of_each_heap(
     assert sorted(array(heap)[kept, 0].tolist()) == [0.0, 100.0]
 
 
-@pytest.mark.parametrize("suppress", [suppress_by_union, suppress_by_smaller])
+@pytest.mark.parametrize("suppress", [nms, nms_by_smaller])
 def test_an_overlap_at_the_threshold_stays(
     suppress: Callable[[Boxes, NDArray[np.float32], float], NDArray[np.int64]],
 ) -> None:
     # Half of the box: 10 of 20 by union without borders, 10 of 20 by smaller with them.
     pair = {
-        suppress_by_union: [(0, 0, 10, 1), (0, 0, 10, 2)],
-        suppress_by_smaller: [(0, 0, 9, 1), (0, 1, 9, 2)],
+        nms: [(0, 0, 10, 1), (0, 0, 10, 2)],
+        nms_by_smaller: [(0, 0, 9, 1), (0, 1, 9, 2)],
     }[suppress]
     scores = np.array([0.9, 0.8], np.float32)
     assert len(suppress(array(pair), scores, 0.5)) == 2
@@ -115,11 +115,11 @@ def test_an_overlap_at_the_threshold_stays(
 def test_a_face_inside_a_larger_box_goes_only_by_the_smaller() -> None:
     pair = array([(0, 0, 100, 100), (40, 40, 60, 60)])
     scores = np.array([0.9, 0.8], np.float32)
-    assert suppress_by_smaller(pair, scores, 0.7).tolist() == [0]
-    assert suppress_by_union(pair, scores, 0.7).tolist() == [0, 1]
+    assert nms_by_smaller(pair, scores, 0.7).tolist() == [0]
+    assert nms(pair, scores, 0.7).tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("suppress", [suppress_by_union, suppress_by_smaller])
+@pytest.mark.parametrize("suppress", [nms, nms_by_smaller])
 def test_suppressing_nothing_keeps_nothing(
     suppress: Callable[[Boxes, NDArray[np.float32], float], NDArray[np.int64]],
 ) -> None:
@@ -128,7 +128,7 @@ def test_suppressing_nothing_keeps_nothing(
 
 def test_boxes_without_area_do_not_suppress_each_other_by_union() -> None:
     points = array([(5, 5, 5, 5), (5, 5, 5, 5), (0, 0, 10, 10)])
-    kept = suppress_by_union(points, np.array([0.9, 0.8, 0.7], np.float32), 0.5)
+    kept = nms(points, np.array([0.9, 0.8, 0.7], np.float32), 0.5)
     assert kept.tolist() == [0, 1, 2]
 
 
@@ -244,6 +244,6 @@ def test_suppression_within_groups_is_that_of_each_group_alone(groups: list[list
     alone, start = [], 0
     for group in groups:
         falling = np.linspace(1, 0.5, len(group), dtype=np.float32)
-        alone += [start + row for row in suppress_by_union(array(group), falling, 0.5)]
+        alone += [start + row for row in nms(array(group), falling, 0.5)]
         start += len(group)
-    assert suppress_within(boxes, numbers, 0.5).tolist() == alone
+    assert nms_within_groups(boxes, numbers, 0.5).tolist() == alone
