@@ -92,7 +92,7 @@ async def running_detector(
     The summed-area table is a stage of its own in the same pool, as it is in the analyzer.
     """
     pool = WorkerPool(settings.workers)
-    stages = StageFactory(pool, settings.stages, settings.latency_objective_s)
+    stages = StageFactory(pool)
     preparer = stages.make("prepare", _tables)
     detector = CascadeDetector(
         models["pnet"],

@@ -33,7 +33,7 @@ async def run(effort: Effort) -> Result:
     models = sessions(settings)
     session = models["embedder"]
     pool = WorkerPool(settings.workers)
-    embedder = FaceEmbedder(session, StageFactory(pool, settings.stages))
+    embedder = FaceEmbedder(session, StageFactory(pool))
     raw_batches = _FEW_RAW_BATCHES if effort.quick else _RAW_BATCHES
     # Every worker gets whole batches, even of the largest size.
     crops = face_crops(embedder.facts.crop.size, (BATCH if effort.quick else 64) * settings.workers)

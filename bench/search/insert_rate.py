@@ -18,7 +18,6 @@ from bench.common.measure import Samples, interleave_rated
 from bench.common.photos import source
 from bench.common.result import Effort
 from service.batching import Ticket, free_ticket
-from service.config import MatchConfig
 from service.domain.types import (
     AnalyzedPhoto,
     Box,
@@ -85,7 +84,6 @@ async def measure(
     database: Database,
     codes: CodeCache,
     settings: IndexSettings,
-    match: MatchConfig,
     largest: TenantId,
     people: Crowd,
     folder: Path,
@@ -102,7 +100,7 @@ async def measure(
     given = _Given()
     ingest = IngestPhoto(
         given,
-        Repository(database, SearchSettings(match.hnsw_ef_search), codes=codes),
+        Repository(database, SearchSettings(), codes=codes),
         FolderBlobStore(folder / "uploads"),
         space=SPACE,
         rule=RULE,

@@ -73,8 +73,7 @@ async def run(effort: Effort) -> Result:
     """Measure recall, latencies, builds and inserts; `effort.scale` makes every tenant smaller."""
     scale = 0.002 if effort.quick else effort.scale
     sizes = [max(_NEIGHBOURS, round(size * scale)) for size in _SIZES]
-    match, index = MatchConfig(), VectorIndexConfig()
-    settings = index_settings(match, index)
+    settings = index_settings(MatchConfig(), VectorIndexConfig())
     if scale < 1:  # what is large at full scale is large here, too
         most = max(1, round(settings.exact_max_faces * scale))
         settings = dataclasses.replace(settings, exact_max_faces=most)
@@ -93,7 +92,7 @@ async def run(effort: Effort) -> Result:
             codes = CodeCache(database)
             builds["binary codes, in memory"] = await _read_codes(database, codes, crowds)
             rows = [
-                await _search_tenant(database, codes, tenant, people, match, effort.quick)
+                await _search_tenant(database, codes, tenant, people, effort.quick)
                 for tenant, people in crowds.items()
             ]
             largest = rows[-1]["exact_p50_ms"] / rows[-1]["ours"]["p50_ms"]
@@ -101,7 +100,6 @@ async def run(effort: Effort) -> Result:
                 database,
                 codes,
                 settings,
-                match,
                 [*crowds][-1],
                 crowds[[*crowds][-1]],
                 Path(folder),
@@ -133,26 +131,27 @@ async def run(effort: Effort) -> Result:
             "scale": scale,
             "settings": {
                 **dataclasses.asdict(settings),
-                "ef_search": match.hnsw_ef_search,
+                "ef_search": SearchSettings().ef_search,
                 "shared_buffers_mb": _SERVER.shared_buffers_mb,
             },
             "models": {},
         },
         notes=[
-            *_notes(sum(sizes), match, settings.exact_max_faces),
+            *_notes(sum(sizes), settings.exact_max_faces),
             *inserts.notes,
         ],
     )
 
 
-def _notes(faces: int, match: MatchConfig, exact_max_faces: int) -> list[str]:
+def _notes(faces: int, exact_max_faces: int) -> list[str]:
     return [
         (
             f"{faces:,} made-up vectors in one database. Queries are new faces of the tenant's "
             f"people, {_QUERIES} for each tenant, {_NEIGHBOURS} neighbours each. A tenant of up to "
             f"{exact_max_faces:,} faces is searched exactly. The plain index has "
             f"m = {plain_index.M} and ef_construction = {plain_index.EF_CONSTRUCTION} and is "
-            f"searched with iterative scans; both use ef_search = {match.hnsw_ef_search}. If the "
+            "searched with iterative scans; both use ef_search = "
+            f"{SearchSettings().ef_search}. If the "
             "planner expects few faces of a tenant, it compares all of them without the plain "
             "index; `p50_vs_plain_index` covers the other tenants."
         ),
@@ -229,7 +228,6 @@ async def _search_tenant(
     codes: CodeCache,
     tenant: TenantId,
     people: Crowd,
-    match: MatchConfig,
     quick: bool,
 ) -> dict[str, Any]:
     """Ask for the neighbours of new faces of the tenant's people, one way and then the other."""
@@ -237,7 +235,7 @@ async def _search_tenant(
     queries = people.more_faces(count, np.random.default_rng(count))
     similar = queries @ people.faces.T
     best = -np.sort(-similar, axis=1)[:, :_NEIGHBOURS]
-    search_settings = SearchSettings(match.hnsw_ef_search)
+    search_settings = SearchSettings()
     ours, plain, matching = _Found(), _Found(), _Found()
     exact_ms: list[float] = []
     async with database.transaction(tenant) as connection:
@@ -245,7 +243,7 @@ async def _search_tenant(
         state = await connection.fetchrow(SQL["search_state"], tenant, index, False)
         by_index = state["has_index"]
     plain_is_used = await plain_index.is_used(
-        database, tenant, queries[0], _NEIGHBOURS, match.hnsw_ef_search
+        database, tenant, queries[0], _NEIGHBOURS, SearchSettings().ef_search
     )
     for number, query in enumerate(queries):
         # A transaction for each query: its settings count as a part of it.
@@ -266,7 +264,7 @@ async def _search_tenant(
         async with database.transaction(tenant) as connection:
             began = time.perf_counter()
             faces = await plain_index.search(
-                connection, tenant, query, _NEIGHBOURS, match.hnsw_ef_search
+                connection, tenant, query, _NEIGHBOURS, SearchSettings().ef_search
             )
             ms = (time.perf_counter() - began) * 1e3
             plain.take(ms, similar[number], best[number], faces)

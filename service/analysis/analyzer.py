@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from service.analysis.detector import CascadeDetector
 from service.analysis.embedder import EncodedCrop, FaceEmbedder, NotCheapError
 from service.analysis.finder import FaceFinder
 from service.analysis.scan import open_screen
-from service.analysis.stages import StageFactory, StageSettings
+from service.analysis.stages import StageFactory
 from service.batching import Gate, Ticket, WorkerPool
 from service.domain.errors import StoppingError
 from service.domain.types import (
@@ -64,8 +64,6 @@ class AnalysisSettings:
         three quarters of it. A photo that is larger alone is in work alone.
     screen: whether cells for P-Net are chosen by its eight-bit screen where that runs.
     workers: threads that run the stages.
-    stages: how batches are formed, by the name of the network.
-    latency_objective_s: how long a crop may take in a network, waiting and running; 0 for any time.
     """
 
     cascade: CascadeSettings
@@ -78,8 +76,6 @@ class AnalysisSettings:
     max_decoded_bytes: int
     screen: bool
     workers: int
-    stages: Mapping[str, StageSettings]
-    latency_objective_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +160,7 @@ class Analyzer:
         # Files that wait for a place are in memory only while their headers are looked at.
         self._readers = Gate(settings.workers)
         self._pool = WorkerPool(settings.workers)
-        stages = StageFactory(self._pool, settings.stages, settings.latency_objective_s, metrics)
+        stages = StageFactory(self._pool, metrics)
         # The order of the pipeline: what is nearest to its end goes first.
         self._decoder = stages.make("decode", self._open_photos)
         self._detector = CascadeDetector(

@@ -65,7 +65,7 @@ class FaceEmbedder:
         self._batcher = stages.make(
             "embedder",
             partial(self._run, partial(session.run, outputs=wanted)),
-            alone=partial(self._run, partial(session.run_alone, outputs=wanted)),
+            alone=partial(self._run, partial(session.run_for_latency, outputs=wanted)),
             full=_CALL_FACES[session.placement.provider],
         )
 
@@ -86,7 +86,7 @@ class FaceEmbedder:
         """Run the network once, each way."""
         size = self.facts.crop.size
         blank = np.zeros((size, size, 3), dtype=np.uint8)
-        for run in (self._session.run, self._session.run_alone):
+        for run in (self._session.run, self._session.run_for_latency):
             self._run(partial(run, outputs=[self.facts.output]), [blank])
 
     def _run(self, run: _Network, crops: Sequence[Crop]) -> list[Embedding | BaseException]:

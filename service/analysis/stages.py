@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -14,38 +13,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class StageSettings:
-    """How a stage's batches are formed; max_batch_size 0 for what suits the provider."""
-
-    max_batch_size: int = 0
-    max_queue_delay_s: float = 0.0
-    max_queue_size: int = 1024
-
-
-_PLAIN = StageSettings()
-
-
 class StageFactory:
     """Makes the stages of one pipeline, first to last.
 
     Args:
         pool: runs them; a later stage goes first.
-        settings: by the name of the stage; the others take one item a batch unless they say so.
-        latency_objective_s: of the stages that batch; 0 for none.
         metrics: where every batch is reported; None for nowhere.
     """
 
-    def __init__(
-        self,
-        pool: WorkerPool,
-        settings: Mapping[str, StageSettings],
-        latency_objective_s: float = 0.0,
-        metrics: Metrics | None = None,
-    ) -> None:
+    def __init__(self, pool: WorkerPool, metrics: Metrics | None = None) -> None:
         self._pool = pool
-        self._settings = settings
-        self._latency_objective_s = latency_objective_s
         self._metrics = metrics
         self._made: list[MicroBatcher[object, object]] = []
 
@@ -62,21 +39,15 @@ class StageFactory:
 
         Args:
             alone: does the same for one item while nothing else runs.
-            full: the cost of a full batch, unless the settings say another.
+            full: the cost of a full batch.
         """
-        chosen = self._settings.get(name, _PLAIN)
         place = len(self._made) + 1
         stage: MicroBatcher[T, R] = MicroBatcher(
             function,
             alone=alone,
             pool=self._pool,
             name=name,
-            policy=BatchPolicy(
-                chosen.max_batch_size or full,
-                chosen.max_queue_delay_s,
-                chosen.max_queue_size,
-                self._latency_objective_s if full > 1 else 0.0,
-            ),
+            policy=BatchPolicy(full),
             cost=cost,
             after_s=lambda: sum(later.fit.predict(1) for later in self._made[place:]),
             report=self._report,

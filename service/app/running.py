@@ -149,7 +149,7 @@ class Running:
         match, server = config.match, config.server
         repository = Repository(
             self._database,
-            SearchSettings(match.hnsw_ef_search),
+            SearchSettings(),
             codes=self._codes,
             on_search=lambda path: metrics.searches.labels(path).inc(),
             on_insert=self._indexer.note_insert,

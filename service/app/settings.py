@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.analysis.analyzer import AnalysisSettings
-from service.analysis.stages import StageSettings
 from service.config import Config, MatchConfig, VectorIndexConfig
 from service.domain.matching import MatchRule
 from service.machine.cpu import usable_cores
@@ -17,7 +16,7 @@ from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
 from service.store.blob.names import S3Settings
-from service.store.database.database import DatabaseSettings
+from service.store.database.database import ACQUIRE_TIMEOUT_S, DatabaseSettings
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
 from service.store.face.indexer import IndexSettings
@@ -26,28 +25,18 @@ from service.vision.cascade import CascadeSettings
 # One for requests, and one so that /readyz does not wait behind them.
 _FEWEST_CONNECTIONS = 2
 _MIB = 1 << 20
+_CONNECT_TIMEOUT_S = 3.0  # to the bucket's endpoint
 
 
 def analysis_settings(config: Config) -> AnalysisSettings:
     """The settings of the analyzer; automatic ones get their values from the machine."""
     detection, inference = config.detection, config.inference
-    workers = share(inference.workers or usable_cores() // inference.intra_op_threads, config)
-    stages = {
-        "rnet": config.stage_rnet,
-        "onet": config.stage_onet,
-        "embedder": config.stage_embedder,
-    }
+    workers = share(inference.workers or usable_cores(), config)
     return AnalysisSettings(
         cascade=CascadeSettings(
-            detection.min_face_size,
-            detection.thresholds,
-            detection.factor,
-            detection.max_side,
-            detection.max_candidates,
+            detection.min_face_size, detection.thresholds, max_side=detection.max_side
         ),
-        sessions=SessionSettings(
-            inference.provider, inference.precision, workers, inference.intra_op_threads
-        ),
+        sessions=SessionSettings(inference.provider, inference.precision, workers),
         min_confidence=detection.min_confidence,
         compatible=detection.compatible,
         max_detections=detection.max_detections,
@@ -60,13 +49,6 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         ),
         screen=inference.screen == "auto",
         workers=workers,
-        stages={
-            name: StageSettings(
-                stage.max_batch_size, stage.max_queue_delay_ms / 1e3, stage.max_queue_size
-            )
-            for name, stage in stages.items()
-        },
-        latency_objective_s=inference.latency_objective_ms / 1e3,
     )
 
 
@@ -130,7 +112,7 @@ def database_place(config: Config) -> DatabasePlace:
     connections = min(
         pool.max_connections, max(_FEWEST_CONNECTIONS, share(pool.max_connections, config))
     )
-    limits = (connections, pool.acquire_timeout_s, pool.statement_timeout_s)
+    limits = (connections, ACQUIRE_TIMEOUT_S, pool.statement_timeout_s)
     if config.database is not None:
         server = config.database
         return DatabaseSettings(
@@ -138,8 +120,7 @@ def database_place(config: Config) -> DatabasePlace:
         )
     embedded = EmbeddedSettings(
         config.embedded_database.shared_buffers_mb,
-        config.embedded_database.max_wal_size_mb,
-        (connections + 1) * config.server.processes,  # and one each that listens
+        connections=(connections + 1) * config.server.processes,  # and one each that listens
     )
     return EmbeddedPlace(config.paths.data_dir, embedded, *limits)
 
@@ -169,11 +150,11 @@ def index_settings(match: MatchConfig, index: VectorIndexConfig) -> IndexSetting
     """The settings of the indexer: which tenants get an HNSW index, and how it is built."""
     return IndexSettings(
         exact_max_faces=match.exact_search_max_faces,
-        max_waiting=index.max_waiting_faces,
-        m=index.hnsw_m,
-        ef_construction=index.hnsw_ef_construction,
+        max_waiting=1000,
+        m=16,
+        ef_construction=64,
         build_memory_mb=index.build_memory_mb,
-        build_workers=index.build_workers,
+        build_workers=1,
         interval_s=index.check_interval_s,
     )
 
@@ -199,7 +180,7 @@ def blob_place(config: Config) -> BlobPlace:
         blobs.access_key_id,
         blobs.secret_access_key,
         blobs.allow_http,
-        blobs.connect_timeout_s,
+        _CONNECT_TIMEOUT_S,
         blobs.timeout_s,
     )
 

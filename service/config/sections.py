@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Section(BaseModel):
@@ -48,9 +48,6 @@ class BlobsConfig(Section):
         "", repr=False, description="the key's secret; never shown or logged"
     )
     allow_http: bool = Field(False, description="allow an endpoint that begins with http://")
-    connect_timeout_s: float = Field(
-        3.0, gt=0, le=600, description="seconds that connecting to the endpoint may take"
-    )
     timeout_s: float = Field(
         30.0, gt=0, le=600, description="seconds that one request to the endpoint may take"
     )
@@ -82,9 +79,6 @@ class DatabasePoolConfig(Section):
     """Connections to the database, embedded or not."""
 
     max_connections: int = Field(8, ge=1, le=1000, description="most connections held at once")
-    acquire_timeout_s: float = Field(
-        10.0, gt=0, description="seconds to wait for a free connection before answering 503"
-    )
     statement_timeout_s: float = Field(30.0, gt=0, description="longest one statement may run")
     retry_s: float = Field(
         10.0,
@@ -104,13 +98,6 @@ class EmbeddedDatabaseConfig(Section):
         le=1_048_576,
         description="its cache, in MB; 0 = a quarter of the memory that the service may use, at "
         "least 128, at most 2048",
-    )
-    max_wal_size_mb: int = Field(
-        4096,
-        ge=64,
-        le=1_048_576,
-        description="MB of its log between two checkpoints: more of it makes writing cheaper, and "
-        "takes disk and time to recover after a crash",
     )
 
 
@@ -146,33 +133,13 @@ class MatchConfig(Section):
         description="tenants with at most so many faces are searched exactly, larger ones through "
         "an HNSW index of their own",
     )
-    hnsw_ef_search: int = Field(
-        200,
-        ge=1,
-        le=1000,
-        description="candidates the HNSW index keeps while searching; twice as many as long as the "
-        "binary codes of the faces are not in memory",
-    )
 
 
 class VectorIndexConfig(Section):
     """How the HNSW indexes of large tenants are built, in the background."""
 
-    hnsw_m: int = Field(16, ge=2, le=100, description="neighbours of a vector in the graph")
-    hnsw_ef_construction: int = Field(
-        64, ge=4, le=1000, description="candidates for these neighbours; at least 2 x hnsw_m"
-    )
-    max_waiting_faces: int = Field(
-        1000,
-        ge=1,
-        description="new faces of an indexed tenant are compared exactly, and taken into the index "
-        "when there are so many",
-    )
     build_memory_mb: int = Field(
         2048, ge=1, description="memory of PostgreSQL for one build, at most"
-    )
-    build_workers: int = Field(
-        1, ge=0, le=64, description="processes of PostgreSQL that help with one build"
     )
     check_interval_s: float = Field(
         600, gt=0, description="how often the tenants' sizes and the indexes are looked at"
@@ -185,12 +152,6 @@ class VectorIndexConfig(Section):
         "processes; those asked for least recently are dropped first, and their tenants searched "
         "through their indexes. 0 = a tenth of the memory that the service may use",
     )
-
-    @model_validator(mode="after")
-    def _looks_far_enough(self) -> Self:
-        if self.hnsw_ef_construction < 2 * self.hnsw_m:
-            raise ValueError("hnsw_ef_construction must be at least 2 x hnsw_m")
-        return self
 
 
 def _words(value: object) -> object:
@@ -333,9 +294,6 @@ class DetectionConfig(Section):
         ],
         BeforeValidator(_words),
     ] = Field((0.6, 0.7, 0.7), description="smallest face probability after P-Net, R-Net and O-Net")
-    factor: float = Field(
-        0.709, gt=0.1, lt=0.95, description="ratio of neighbouring scales of the image pyramid"
-    )
     max_side: int = Field(
         2048,
         ge=0,
@@ -348,9 +306,6 @@ class DetectionConfig(Section):
     )
     max_detections: int = Field(
         256, ge=1, description="most faces taken from one photo, the most probable ones"
-    )
-    max_candidates: int = Field(
-        4096, ge=1, description="most boxes that pass from P-Net to R-Net, the most probable ones"
     )
     compatible: bool = Field(
         False,
@@ -408,9 +363,6 @@ class InferenceConfig(Section):
     workers: int = Field(
         0, ge=0, le=1024, description="threads that decode and run models; 0 = the usable cores"
     )
-    intra_op_threads: int = Field(
-        1, ge=1, le=1024, description="threads inside one model call; workers x this = cores used"
-    )
     max_photos_in_work: int = Field(
         0,
         ge=0,
@@ -425,44 +377,6 @@ class InferenceConfig(Section):
         "quarter of the memory that the service may use. One tenant gets three quarters of it. A "
         "photo that needs more than all of it is in work alone",
     )
-    latency_objective_ms: float = Field(
-        0.0,
-        ge=0,
-        le=60_000,
-        description="milliseconds that a batch's oldest item may take in R-Net, O-Net or the "
-        "embedder, waiting and running: batches are made as large as a model of their duration, "
-        "measured while serving, allows; 0 = up to their largest size",
-    )
-
-
-class StageConfig(Section):
-    """How one network's batches are formed; sizes count crops."""
-
-    max_batch_size: int = Field(
-        0, ge=0, description="crops in one batch; 0 = what suits the provider"
-    )
-    max_queue_delay_ms: float = Field(
-        0.0,
-        ge=0,
-        le=1000,
-        description="milliseconds that crops may wait for a fuller batch; 0 = a free worker takes "
-        "what is there at once",
-    )
-    max_queue_size: int = Field(
-        1024, ge=1, description="items that may wait; further ones wait outside"
-    )
-
-
-class RnetConfig(StageConfig):
-    """How R-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
-
-
-class OnetConfig(StageConfig):
-    """How O-Net's batches are formed; sizes count crops (0 = 128, or 512 on CUDA)."""
-
-
-class EmbedderConfig(StageConfig):
-    """How the embedder's batches are formed; sizes count faces (0 = 8, or 64 on CUDA)."""
 
 
 class TracingConfig(Section):
@@ -494,9 +408,6 @@ class Config(Section):
     quality: QualityConfig = QualityConfig()
     vector_index: VectorIndexConfig = VectorIndexConfig()
     inference: InferenceConfig = InferenceConfig()
-    stage_rnet: RnetConfig = RnetConfig()
-    stage_onet: OnetConfig = OnetConfig()
-    stage_embedder: EmbedderConfig = EmbedderConfig()
     tracing: TracingConfig = TracingConfig()
 
 
@@ -514,8 +425,5 @@ SECTIONS: dict[str, type[Section]] = {
     "quality": QualityConfig,
     "vector_index": VectorIndexConfig,
     "inference": InferenceConfig,
-    "stage_rnet": RnetConfig,
-    "stage_onet": OnetConfig,
-    "stage_embedder": EmbedderConfig,
     "tracing": TracingConfig,
 }

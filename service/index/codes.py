@@ -86,12 +86,18 @@ def _nearest(bits: NDArray[np.int16], wanted: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
+def hamming_nearest(code: Codes, codes: Codes, wanted: int) -> NDArray[np.int64]:
+    """Rows of the `wanted` nearest of some codes, and of those as near as the last of them."""
+    return _nearest(_distances(codes, code), wanted)
+
+
+@njit(cache=True, nogil=True)
 def _nearest_pivots(
     code: Codes, codes: Codes, pivot_rows: _Ints, heads: Codes, wanted: int
 ) -> NDArray[np.int64]:
     """Numbers of the nearest pivots."""
-    some = _nearest(_distances(heads, code), wanted * _HEADS_PER_PIVOT)
-    return some[_nearest(_distances(codes[pivot_rows[some]], code), wanted)]
+    some = hamming_nearest(code, heads, wanted * _HEADS_PER_PIVOT)
+    return some[hamming_nearest(code, codes[pivot_rows[some]], wanted)]
 
 
 @njit(cache=True, nogil=True)
@@ -254,7 +260,7 @@ def _probe(
     """Rows of the `wanted` nearest codes among those of the `pivots` nearest pivots."""
     nearest = _nearest_pivots(code, codes, pivot_rows, heads, pivots)
     rows = _rows_of_pivots(nearest, chains, before, count)
-    return rows[_nearest(_distances(codes[rows], code), wanted)]
+    return rows[hamming_nearest(code, codes[rows], wanted)]
 
 
 @dataclass(frozen=True, slots=True)

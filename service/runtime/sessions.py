@@ -45,8 +45,8 @@ _TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "embedde
 _CUDA_TRIAL_FACTOR = 16
 # What a lone face waits for; the other networks' work is spread over the workers anyway. More than
 # four threads gain little on one face.
-_WIDENED: frozenset[ModelName] = frozenset({"embedder"})
-_WIDEST = 4
+_LATENCY_SESSION_MODELS: frozenset[ModelName] = frozenset({"embedder"})
+_MAX_LATENCY_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class ModelSession:
         self.spec = spec
         self.placement = placement
         self._session = session
-        self._wide = session
+        self._latency_session = session
         self._output_names = [output.name for output in spec.outputs]
 
-    def widen(self, session: onnxruntime.InferenceSession) -> None:
-        """Take a session of the same model, with more threads within a call, for lone calls."""
-        self._wide = session
+    def use_for_latency(self, session: onnxruntime.InferenceSession) -> None:
+        """Use a session of the same model, with more threads within a call, for lone calls."""
+        self._latency_session = session
 
     def run(self, image: Pixels, outputs: Sequence[str] | None = None) -> list[NDArray[np.float32]]:
         """Outputs for a batch of images of the manifest's layout and dtype.
@@ -90,13 +90,13 @@ class ModelSession:
             return self._run_bound(image, outputs)
         return self._run_on(self._session, image, outputs)
 
-    def run_alone(
+    def run_for_latency(
         self, image: Pixels, outputs: Sequence[str] | None = None
     ) -> list[NDArray[np.float32]]:
         """The same, sooner, when nothing else runs."""
         if self.placement.provider == "cuda":
             return self._run_bound(image, outputs)
-        return self._run_on(self._wide, image, outputs)
+        return self._run_on(self._latency_session, image, outputs)
 
     def _run_on(
         self,
@@ -219,9 +219,15 @@ def _open_best(
     taken, report.reasons[name] = _pick(name, opened, settings.workers, report)
     if doubt := found.doubts.get(taken):
         _logger.warning("%s runs as %s, as asked for, although %s", name, taken, doubt)
-    widest = min(settings.workers, _WIDEST)
-    if name in _WIDENED and taken.provider == "cpu" and widest > settings.intra_op_threads:
-        opened[taken].widen(_open_graph(directory, spec, taken, settings, widest, spins=True))
+    widest = min(settings.workers, _MAX_LATENCY_THREADS)
+    if (
+        name in _LATENCY_SESSION_MODELS
+        and taken.provider == "cpu"
+        and widest > settings.intra_op_threads
+    ):
+        opened[taken].use_for_latency(
+            _open_graph(directory, spec, taken, settings, widest, spins=True)
+        )
     return opened[taken]
 
 

@@ -67,7 +67,7 @@ async def finding(
         sessions["rnet"],
         sessions["onet"],
         settings,
-        stages=StageFactory(pool, {}),
+        stages=StageFactory(pool),
         screen=None,
     )
     finder = FaceFinder(detector, settings, min_confidence=LEAST, compatible=compatible)

@@ -26,7 +26,7 @@ def test_what_can_change_while_serving_is_taken_over_and_named() -> None:
         match={"max_distance": 0.3, "max_fmr": 1e-4, "max_wrong_joins": 0.05},
         quality={"min_for_matching": 0.3},
         server={"max_wait_ms": 7.0},
-        stage_embedder={"max_batch_size": 4},
+        images={"max_pixels": 4_000_000},
     )
     found = changes(_config(), read)
     assert found.config == read
@@ -37,7 +37,7 @@ def test_what_can_change_while_serving_is_taken_over_and_named() -> None:
         "match.max_wrong_joins",
         "quality.min_for_matching",
         "server.max_wait_ms",
-        "stage_embedder.max_batch_size",
+        "images.max_pixels",
     }
     assert found.waiting == ()
 

@@ -19,7 +19,7 @@ from service.analysis.detector import (
     CascadeDetector,
 )
 from service.analysis.embedder import FaceEmbedder
-from service.analysis.stages import StageFactory, StageSettings
+from service.analysis.stages import StageFactory
 from service.batching import WorkerPool, free_ticket
 from service.domain.errors import ModelError
 from service.runtime import sessions
@@ -269,7 +269,7 @@ def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
     )["embedder"]
     assert threads == [1, 2]
     face = sample(session.spec, 1)
-    together, alone = session.run(face), session.run_alone(face)
+    together, alone = session.run(face), session.run_for_latency(face)
     assert len(together) == len(alone) == len(session.spec.outputs)
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
@@ -284,7 +284,7 @@ def test_outputs_come_by_name_in_the_order_asked_for(
     assert len(names) == 2
     faces = sample(session.spec, 2)
     every = dict(zip(names, session.run(faces), strict=True))
-    for run in (session.run, session.run_alone):
+    for run in (session.run, session.run_for_latency):
         for wanted in ([names[1]], names[::-1]):
             found = run(faces, wanted)
             assert len(found) == len(wanted)
@@ -333,22 +333,19 @@ class Recorder:
         self.shapes.append(image.shape)
         return self._session.run(image, outputs)  # type: ignore[return-value]
 
-    run_alone = run
+    run_for_latency = run
 
 
-@pytest.mark.parametrize(
-    ("provider", "setting", "faces"),
-    [("cpu", 0, 8), ("openvino", 0, 8), ("cuda", 0, 64), ("cpu", 3, 3), ("cuda", 3, 3)],
-)
-async def test_a_face_batch_suits_its_provider_unless_it_is_set(
-    models_dir: Path, manifest: Manifest, provider: Provider, setting: int, faces: int
+@pytest.mark.parametrize(("provider", "faces"), [("cpu", 8), ("openvino", 8), ("cuda", 64)])
+async def test_a_face_batch_suits_its_provider(
+    models_dir: Path, manifest: Manifest, provider: Provider, faces: int
 ) -> None:
     session = Recorder(open_as(models_dir, manifest, "embedder"), provider)
     session._session.run = lambda batch, _: [np.zeros((len(batch), 512), np.float32)]  # type: ignore[method-assign, assignment]
     pool = WorkerPool(1)
     embedder = FaceEmbedder(
         session,  # type: ignore[arg-type]
-        StageFactory(pool, {"embedder": StageSettings(max_batch_size=setting)}),
+        StageFactory(pool),
     )
     await embedder.embed([np.zeros((160, 160, 3), np.uint8)] * 100, free_ticket())
     await pool.aclose()
@@ -363,7 +360,7 @@ async def test_an_embedder_gives_the_vectors_of_the_space_it_was_asked_for(
     face = sample(session.spec, 1)
     pool = WorkerPool(1)
     for space, facts in ((None, default), (default.space, default), (compatible.space, compatible)):
-        embedder = FaceEmbedder(session, StageFactory(pool, {}), space)
+        embedder = FaceEmbedder(session, StageFactory(pool), space)
         embedder.warm_up()
         assert embedder.facts == facts
         (found,) = await embedder.embed([face[0]], free_ticket())
@@ -377,7 +374,7 @@ async def test_an_embedder_of_a_space_that_the_model_does_not_give_is_refused(
     session = open_as(models_dir, manifest, "embedder")
     pool = WorkerPool(1)
     with pytest.raises(ModelError, match="does not declare the embedding another/1"):
-        FaceEmbedder(session, StageFactory(pool, {}), "another/1")
+        FaceEmbedder(session, StageFactory(pool), "another/1")
     await pool.aclose()
 
 
@@ -396,7 +393,7 @@ async def test_tiles_are_as_large_as_suits_the_provider(
         rnet,  # type: ignore[arg-type]
         onet,  # type: ignore[arg-type]
         CascadeSettings(),
-        stages=StageFactory(pool, {}),
+        stages=StageFactory(pool),
         screen=None,
     )
     grey = np.full((600, 600, 3), 128, np.uint8)

@@ -45,6 +45,10 @@ _CONNECTION_FAILURES = (
 )
 
 
+ACQUIRE_TIMEOUT_S = 10.0
+"""How long a request waits for a free connection before it is answered 503."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
     """The address of PostgreSQL and the limits of the pool.

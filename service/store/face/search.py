@@ -57,7 +57,7 @@ _BEYOND_DOUBT = 0.6
 class SearchSettings:
     """How large tenants are searched: how many candidates an HNSW index keeps meanwhile."""
 
-    ef_search: int
+    ef_search: int = 200
 
 
 @dataclass(frozen=True, slots=True)
