@@ -13,9 +13,9 @@ import asyncpg
 import httpx2 as httpx
 import pytest
 
-from bench.common.server import ServiceProcess
 from bench.drills import database
 from tests.support.live import busy, end, insert, wait_until
+from tests.support.service import ServiceProcess
 
 SETTINGS = {
     "FACETTE_INFERENCE_PRECISION": "fp32",
