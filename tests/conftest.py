@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,8 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Keep the tests of a module's fixture on one worker, and begin with what takes long.
 
-    Each worker makes the fixtures that it needs; a long test that begins last leaves the other
-    workers with nothing to do.
+    Each worker makes the fixtures that it needs. What begins last had better be short: meanwhile
+    the other workers have nothing to do.
     """
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs.values()
@@ -46,8 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if shares and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
     yield
+    sizes = Counter(map(_unit, items))
     long = {_unit(item) for item in items if _is_long(item)}
-    items.sort(key=lambda item: _unit(item) not in long)
+    items.sort(key=lambda item: (_unit(item) not in long, sizes[_unit(item)] == 1))
 
 
 def _is_long(item: pytest.Item) -> bool:
