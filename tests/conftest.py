@@ -24,6 +24,8 @@ from tests.support.service import SHARED_FOLDER, ServiceProcess, lay_database
 
 # A test that takes longer without the marker `long` is told of at the end.
 _BUDGET_S = 20.0
+# No test fails because a machine is slow: these limits are for what hangs.
+_SLOW_TIMEOUT_S = 900
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,6 +48,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         shares = any(each[-1].scope == "module" for each in fixtures)
         if shares and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
     yield
     sizes = Counter(map(_unit, items))
     long = {_unit(item) for item in items if _is_long(item)}
