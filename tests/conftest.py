@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.support.service import SHARED_FOLDER, ServiceProcess, lay_database
 
 # A test that takes longer without the marker `long` is told of at the end.
 _BUDGET_S = 20.0
+# No test fails because a machine is slow: these limits are for what hangs.
+_SLOW_TIMEOUT_S = 900
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,17 +40,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Keep the tests of a module's fixture on one worker, and begin with what takes long.
 
-    Each worker makes the fixtures that it needs; a long test that begins last leaves the other
-    workers with nothing to do.
+    Each worker makes the fixtures that it needs. What begins last had better be short: meanwhile
+    the other workers have nothing to do.
     """
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs.values()
         shares = any(each[-1].scope == "module" for each in fixtures)
         if shares and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.location[0]))
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
     yield
+    sizes = Counter(map(_unit, items))
     long = {_unit(item) for item in items if _is_long(item)}
-    items.sort(key=lambda item: _unit(item) not in long)
+    items.sort(key=lambda item: (_unit(item) not in long, sizes[_unit(item)] == 1))
 
 
 def _is_long(item: pytest.Item) -> bool:

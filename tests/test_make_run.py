@@ -17,9 +17,6 @@ import pytest
 
 from tests.support.folders import ROOT
 
-pytestmark = pytest.mark.xdist_group("life cycle")
-
-
 # The environment belongs to another folder; an install from here would point it to this one.
 _MAKE = ("make", "--old-file=.venv/.installed")
 # The other set of models may have to be exported first.
@@ -99,6 +96,7 @@ def test_printed_line_stores_a_photo_and_a_second_one_joins_it(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make_run", [("MODEL=sface",)], indirect=True)
 @pytest.mark.timeout(420)
 def test_named_model_is_exported_and_serves_a_new_database(

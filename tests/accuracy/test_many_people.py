@@ -25,10 +25,13 @@ from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
 
-pytestmark = pytest.mark.skipif(
-    not people_folder().is_dir(),
-    reason="no photos of many people: set LFW_DIR to a folder with one folder a person",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not people_folder().is_dir(),
+        reason="no photos of many people: set LFW_DIR to a folder with one folder a person",
+    ),
+]
 ORDERS = 6
 PEOPLE = 270
 

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+from PIL import Image
 
 from bench.accuracy.parity import load_reference
 from bench.common.server import ServiceProcess
+from tests.support.calls import encode
 
 
 async def _insert_all(
@@ -61,7 +63,8 @@ async def test_labelled_people_share_a_cluster_and_strangers_never_do(
 async def test_photos_of_a_new_person_at_once_make_one_cluster(
     service: ServiceProcess, tenant: str, portraits: list[Path]
 ) -> None:
-    data = portraits[1].read_bytes()
+    with Image.open(portraits[1]) as file:
+        data = encode(file.convert("RGB").resize((213, 250)))
     answers = await _insert_all(
         service,
         tenant,

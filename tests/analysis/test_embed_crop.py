@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def portrait(portraits: list[Path]) -> Image.Image:
 
 @asynccontextmanager
 async def embedding(models: Path) -> AsyncIterator[Analyzer]:
-    async with running_analyzer(default_settings(), models) as analyzer:
+    settings = default_settings()
+    sessions = replace(settings.sessions, precision="fp32")  # else two of them are measured
+    async with running_analyzer(replace(settings, sessions=sessions), models) as analyzer:
         yield analyzer
 
 

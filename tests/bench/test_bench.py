@@ -58,7 +58,7 @@ def run_quickly(bench: str, folder: Path, *more: str) -> tuple[Any, list[Any]]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=840,
         check=False,
     )
     assert result.returncode == 0, result.stderr

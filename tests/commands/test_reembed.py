@@ -173,6 +173,7 @@ def everything(client: httpx.Client, tenant: str, images: list[str]) -> dict[str
     return {"reviews": reviews, "faces": faces, "sizes": sizes}
 
 
+@pytest.mark.long
 def test_faces_change_over_to_another_model_while_photos_come_in(
     live: ConfiguredService, portraits: list[Path], crowd: bytes
 ) -> None:

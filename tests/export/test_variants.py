@@ -161,6 +161,7 @@ def reference_crops(
     return crops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "smallest_cosine"),
     [pytest.param("int8", 0.995, marks=needs_exact_int8), ("fp16", 0.9999)],
@@ -197,6 +198,7 @@ def test_a_variant_keeps_the_reference_faces_and_the_labelled_pairs(
         assert (pairs.same_person_pairs, pairs.stranger_pairs) == (38, 262)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [INT8, "fp16"])
 def test_the_manifest_says_what_a_fresh_measurement_says(
     models_dir: Path, spec: ModelSpec, facts: EmbeddingFacts, fp32: bytes, precision: str

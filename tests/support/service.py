@@ -40,7 +40,9 @@ class ServiceProcess(server.ServiceProcess):
         first_start: bool = False,
     ) -> None:
         chosen = {} if first_start else {"FACETTE_INFERENCE_PRECISION": _precision()}
-        super().__init__(folder, models, {**chosen, **(environment or {})})
+        # Else every start compiles the service's modules.
+        compiled = {"PYTHONDONTWRITEBYTECODE": ""}
+        super().__init__(folder, models, {**compiled, **chosen, **(environment or {})})
         self._first_start = first_start
 
     def start(self) -> ServiceProcess:

@@ -266,6 +266,7 @@ def test_the_exported_file_is_the_same_in_every_run(models_dir: Path, manifest: 
     assert made == (models_dir / manifest.screen.file).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_is_measured(weights: ScreenWeights, manifest: Manifest) -> None:
     assert manifest.screen is not None
     network = networks.mtcnn_stage("pnet")
@@ -278,7 +279,10 @@ def test_the_manifest_says_what_is_measured(weights: ScreenWeights, manifest: Ma
         assert found.worst_shortfall == pytest.approx(manifest.screen.worst_shortfall, abs=0.01)
 
 
-def test_a_screen_that_would_lose_cells_is_not_offered(weights: ScreenWeights) -> None:
+def test_a_screen_that_would_lose_cells_is_not_offered(
+    weights: ScreenWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACES_DIR", "/nowhere")  # the two portraits show it as well
     spoilt = dataclasses.replace(weights, head=weights.head - np.float32(0.05))
     found = exported.measure(networks.mtcnn_stage("pnet"), spoilt, photos.find(), "x", "y")
     assert "below its threshold" in (exported.objection(found) or "")

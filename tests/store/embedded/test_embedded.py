@@ -16,13 +16,13 @@ import asyncpg
 import psutil
 import pytest
 
-from bench.common.server import ServiceProcess
 from service.domain.errors import ConfigError
 from service.store.embedded import watch as embedded_watch
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.folders import open_folder
 from tests.support.live import end, insert, postgres_of, wait_until
+from tests.support.service import ServiceProcess
 
 # More connections than PostgreSQL's own configuration has: a recovery as the tests hold one up
 # refuses to go on with fewer than there were before.

@@ -14,8 +14,8 @@ import httpx2 as httpx
 import pytest
 
 from bench.common import database
-from bench.common.server import ServiceProcess
 from tests.support.live import busy, end, insert, wait_until
+from tests.support.service import ServiceProcess
 
 SETTINGS = {
     "FACETTE_INFERENCE_PRECISION": "fp32",
