@@ -368,7 +368,7 @@ async def test_image_that_names_a_file_that_is_not_its_own_is_found(
     for tenant_id in (None, SMALL):
         found = await patient.wrong(tenant_id)
         assert {check for check, _ in found} == {"blobs"}
-        assert any("1 images name a file that is not theirs" in text for _, text in found), found
+        assert any("1 images have a blob_key that is not" in text for _, text in found), found
         assert all(text.isprintable() for _, text in found)
     assert await patient.wrong(LARGE) == []
 
@@ -381,7 +381,7 @@ async def test_tenant_that_no_caller_can_name_is_found_and_goes_as_it_says(
     await patient.owner.execute("INSERT INTO tenant (tenant_id) VALUES ($1)", name)
     ((check, text),) = await patient.wrong()
     assert check == "rows"
-    assert "1 tenants have ids that no caller can give" in text
+    assert "1 tenants have ids that are not valid" in text
     assert len(text) < 300
     assert text.isprintable()
     await patient.owner.execute("DELETE FROM tenant WHERE tenant_id = $1", name)
