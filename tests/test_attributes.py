@@ -19,7 +19,6 @@ FOREIGN = {
     "process/connection.py": {"keep_alive", "disconnected", "body", "scope"},
     "store/archive/file.py": {"size", "mode"},  # tarfile.TarInfo
     "telemetry/logs.py": {"exc_info", "levelname", "levelno", "trace_id"},  # logging.LogRecord
-    "app/running.py": {"settings"},  # of the indexer
 }
 
 
