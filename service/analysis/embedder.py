@@ -65,7 +65,7 @@ class FaceEmbedder:
         self._batcher = stages.make(
             "embedder",
             partial(self._run, partial(session.run, outputs=wanted)),
-            alone=partial(self._run, partial(session.run_for_latency, outputs=wanted)),
+            latency_function=partial(self._run, partial(session.run_for_latency, outputs=wanted)),
             full=_CALL_FACES[session.placement.provider],
         )
 

@@ -31,20 +31,20 @@ class StageFactory:
         name: str,
         function: Callable[[Sequence[T]], Sequence[R | BaseException]],
         *,
-        alone: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
+        latency_function: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         full: int = 1,
         cost: Callable[[T], int] = lambda _: 1,
     ) -> MicroBatcher[T, R]:
         """The next stage.
 
         Args:
-            alone: does the same for one item while nothing else runs.
+            latency_function: replaces `function` for a single item while all workers are free.
             full: the cost of a full batch.
         """
         place = len(self._made) + 1
         stage: MicroBatcher[T, R] = MicroBatcher(
             function,
-            alone=alone,
+            latency_function=latency_function,
             pool=self._pool,
             name=name,
             policy=BatchPolicy(full),

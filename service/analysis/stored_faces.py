@@ -39,8 +39,9 @@ class StoredFaceEmbedder:
         space: str | None = None,
     ) -> None:
         manifest = load_manifest(models)
-        alone = manifest.model_copy(update={"models": {"embedder": manifest.models["embedder"]}})
-        self._session = open_sessions(models, alone, settings)["embedder"]
+        embedder = {"embedder": manifest.models["embedder"]}
+        only_embedder = manifest.model_copy(update={"models": embedder})
+        self._session = open_sessions(models, only_embedder, settings)["embedder"]
         self.facts: EmbeddingFacts = embedding_of(self._session.spec, space)
         self._max_pixels = max_pixels
 

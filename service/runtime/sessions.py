@@ -43,8 +43,8 @@ Pixels = NDArray[np.uint8] | NDArray[np.float32]
 # Calls of about the service's sizes; candidates of the embedder on CUDA see 64 faces.
 _TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "embedder": 4}
 _CUDA_TRIAL_FACTOR = 16
-# What a lone face waits for; the other networks' work is spread over the workers anyway. More than
-# four threads gain little on one face.
+# A latency session makes an embedding of a single face sooner. The crops of the other networks are
+# spread over the workers anyway. More than four threads gain little on one face.
 _LATENCY_SESSION_MODELS: frozenset[ModelName] = frozenset({"embedder"})
 _MAX_LATENCY_THREADS = 4
 
@@ -76,8 +76,8 @@ class ModelSession:
         self._latency_session = session
         self._output_names = [output.name for output in spec.outputs]
 
-    def use_for_latency(self, session: onnxruntime.InferenceSession) -> None:
-        """Use a session of the same model, with more threads within a call, for lone calls."""
+    def use_latency_session(self, session: onnxruntime.InferenceSession) -> None:
+        """Set the session of `run_for_latency`: the same model, with more intra-op threads."""
         self._latency_session = session
 
     def run(self, image: Pixels, outputs: Sequence[str] | None = None) -> list[NDArray[np.float32]]:
@@ -93,7 +93,7 @@ class ModelSession:
     def run_for_latency(
         self, image: Pixels, outputs: Sequence[str] | None = None
     ) -> list[NDArray[np.float32]]:
-        """The same, sooner, when nothing else runs."""
+        """Run as `run` does, on the latency session: sooner while no other call runs."""
         if self.placement.provider == "cuda":
             return self._run_bound(image, outputs)
         return self._run_on(self._latency_session, image, outputs)
@@ -219,14 +219,14 @@ def _open_best(
     taken, report.reasons[name] = _pick(name, opened, settings.workers, report)
     if doubt := found.doubts.get(taken):
         _logger.warning("%s runs as %s, as asked for, although %s", name, taken, doubt)
-    widest = min(settings.workers, _MAX_LATENCY_THREADS)
+    latency_threads = min(settings.workers, _MAX_LATENCY_THREADS)
     if (
         name in _LATENCY_SESSION_MODELS
         and taken.provider == "cpu"
-        and widest > settings.intra_op_threads
+        and latency_threads > settings.intra_op_threads
     ):
-        opened[taken].use_for_latency(
-            _open_graph(directory, spec, taken, settings, widest, spins=True)
+        opened[taken].use_latency_session(
+            _open_graph(directory, spec, taken, settings, latency_threads, spins=True)
         )
     return opened[taken]
 

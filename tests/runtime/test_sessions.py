@@ -249,7 +249,7 @@ def test_a_padded_batch_gives_exactly_its_own_rows(
 
 
 @pytest.mark.parametrize("precision", ["fp32", INT8])
-def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
+def test_the_latency_session_uses_the_threads_of_all_workers_and_gives_the_same_vectors(
     models_dir: Path,
     manifest: Manifest,
     precision: PrecisionSetting,
@@ -269,9 +269,9 @@ def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
     )["embedder"]
     assert threads == [1, 2]
     face = sample(session.spec, 1)
-    together, alone = session.run(face), session.run_for_latency(face)
-    assert len(together) == len(alone) == len(session.spec.outputs)
-    for one, other in zip(together, alone, strict=True):
+    usual, latency = session.run(face), session.run_for_latency(face)
+    assert len(usual) == len(latency) == len(session.spec.outputs)
+    for one, other in zip(usual, latency, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 
