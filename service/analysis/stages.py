@@ -1,4 +1,4 @@
-"""The stages of the analysis: batchers that share workers, metrics and a view of what follows."""
+"""Makes the stages of the analysis: batchers that share workers and metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class StageFactory:
     """Makes the stages of one pipeline, first to last.
 
     Args:
-        pool: runs them; a later stage goes first.
-        metrics: where every batch is reported; None for nowhere.
+        pool: the workers; a later stage goes first.
+        metrics: receives a report of every batch; None for no reports.
     """
 
     def __init__(self, pool: WorkerPool, metrics: Metrics | None = None) -> None:
@@ -35,7 +35,7 @@ class StageFactory:
         full: int = 1,
         cost: Callable[[T], int] = lambda _: 1,
     ) -> MicroBatcher[T, R]:
-        """The next stage.
+        """Make the next stage.
 
         Args:
             latency_function: replaces `function` for a single item while all workers are free.
