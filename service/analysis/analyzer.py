@@ -41,11 +41,11 @@ from service.vision.resample import summed_area_table
 from service.vision.views import View
 
 _QUIET_S = 1.0
-# A larger file is not cheap to decode, whatever it holds.
+# A larger file is never cheap to decode.
 _MAX_CHEAP_BYTES = 1 << 18
-# A pixel's bytes while faces are looked for: itself, its sums, and those of a coarser table.
+# Bytes for each pixel during detection: the pixel, its sums, and the sums of a coarser table.
 _BYTES_KEPT = 3 + 12 + 3
-# Of a photo with more pixels, eight million, the copies are given back to the system at once.
+# The memory of a photo with more than eight million pixels goes back to the system at once.
 _LARGE_BYTES = 3 * 8_000_000
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
@@ -54,16 +54,16 @@ _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 class AnalysisSettings:
     """How photos are analysed.
 
-    min_confidence: smallest probability of what counts as a face.
-    compatible: find what facenet-pytorch finds, by one look at each photo.
-    max_detections: at most so many faces a photo, the most probable ones.
-    max_pixels: largest width x height that is decoded.
-    max_photos: photos in work at once, so that those begun are soon done. One tenant gets all but
-        one of them.
-    max_decoded_bytes: what the photos in work may take decoded, all together; one tenant gets
-        three quarters of it. A photo that is larger alone is in work alone.
-    screen: whether cells for P-Net are chosen by its eight-bit screen where that runs.
-    workers: threads that run the stages.
+    min_confidence: the smallest probability of a face.
+    compatible: whether to detect the faces that facenet-pytorch detects, in one full pass.
+    max_detections: the largest number of faces of a photo; the most probable ones are kept.
+    max_pixels: the largest width x height that is decoded.
+    max_photos: the largest number of photos in work at once, so that each is soon done. One tenant
+        gets all places but one.
+    max_decoded_bytes: the memory for the decoded photos in work, all together. One tenant gets
+        three quarters of it. A photo that needs more than all of it is in work without others.
+    screen: whether P-Net's eight-bit screen chooses the cells, on machines that can run it.
+    workers: the number of threads that run the stages.
     """
 
     cascade: CascadeSettings
@@ -80,7 +80,10 @@ class AnalysisSettings:
 
 @dataclass(frozen=True, slots=True)
 class _EncodedPhoto:
-    """A file, and what is wanted of it besides its pixels: its hash, and to be searched."""
+    """A file to decode.
+
+    hashed: whether to compute the perceptual hash. searched: whether faces are detected in it.
+    """
 
     data: bytes
     hashed: bool
@@ -89,7 +92,11 @@ class _EncodedPhoto:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _OpenedPhoto:
-    """table: the photo's summed-area table, uint32 [height + 1, width + 1, 3]; empty if unasked."""
+    """A decoded photo.
+
+    table: the summed-area table, uint32 [height + 1, width + 1, 3]; empty if the photo is not
+    searched.
+    """
 
     decoded: DecodedPhoto
     table: NDArray[np.uint32]
@@ -105,7 +112,10 @@ class _OpenedPhoto:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _CropRequest:
-    """Faces of a photo, to be cut out (or only looked at) once it is turned upright."""
+    """Faces of a photo whose quality is wanted, and if `cuts` is set, their crops.
+
+    turned: the rotation that makes the faces upright, in degrees clockwise.
+    """
 
     pixels: NDArray[np.uint8]
     detections: Sequence[Detection]
@@ -115,7 +125,7 @@ class _CropRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cut:
-    """crop: uint8 [size, size, 3]; None where none was asked for."""
+    """crop: uint8 [size, size, 3]; None if no crop was requested."""
 
     detection: Detection
     quality: FaceQuality
@@ -123,10 +133,10 @@ class _Cut:
 
 
 class Analyzer:
-    """Finds and embeds the faces of photos; every stage runs in the shared worker pool.
+    """Detects and embeds the faces of photos; every stage runs in the shared worker pool.
 
-    Every method that takes a ticket raises WithdrawnError or DeadlineError once that fails, and
-    StoppingError while the service is shutting down.
+    Every method with a ticket raises WithdrawnError or DeadlineError once the ticket has failed,
+    and StoppingError while the service is shutting down.
     """
 
     def __init__(
@@ -157,11 +167,11 @@ class Analyzer:
             max(1, settings.max_photos - 1),
             room=settings.max_decoded_bytes,
         )
-        # Files that wait for a place are in memory only while their headers are looked at.
+        # A file that waits for a place is in memory only while its header is read.
         self._readers = Gate(settings.workers)
         self._pool = WorkerPool(settings.workers)
         stages = StageFactory(self._pool, metrics)
-        # The order of the pipeline: what is nearest to its end goes first.
+        # The stages are made in the order of the pipeline, because the stage made last goes first.
         self._decoder = stages.make("decode", self._open_photos)
         self._detector = CascadeDetector(
             sessions["pnet"],
@@ -180,27 +190,31 @@ class Analyzer:
         self._cropper = stages.make("crop", self._crop)
         self._resizer = stages.make("resize", self._resize)
         self._embedder = FaceEmbedder(sessions["embedder"], stages, space)
-        # Made last, it goes first: it takes next to no time, and work to begin with depends on it.
+        # It goes before all other stages, because it takes next to no time and each photo waits for
+        # it before any other stage.
         self._measurer = stages.make("measure", self._measure)
 
     @property
     def embedding(self) -> EmbeddingFacts:
-        """What this analyzer's vectors mean."""
+        """The facts about the embeddings of this analyzer."""
         return self._embedder.facts
 
     async def warm_up(self) -> None:
-        """Run every stage once, so that the first photo is not the slow one."""
+        """Run every stage once, so that the first photo is as fast as the next ones."""
         await asyncio.to_thread(self._warm_up)
 
     async def analyze(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool = True
     ) -> AnalyzedPhoto:
-        """Find and embed the faces of a photo, largest first; `hashed` asks for its phash, too.
+        """Detect and embed the faces of a photo, largest first.
 
         Times the stages queue (until a place and memory are free), decode, detect and embed.
 
+        Args:
+            hashed: whether to compute the perceptual hash of the photo.
+
         Raises:
-            InputError: the bytes are no usable photo.
+            InputError: the bytes are not a usable photo.
         """
         async with self._place(read, clock, ticket):
             photo = await self._open(read, clock, ticket, hashed=hashed)
@@ -213,10 +227,10 @@ class Analyzer:
             )
 
     async def detect(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> DetectedPhoto:
-        """Find the faces of a photo, largest first; times queue, decode and detect.
+        """Detect the faces of a photo, largest first; times queue, decode and detect.
 
         Raises:
-            InputError: the bytes are no usable photo.
+            InputError: the bytes are not a usable photo.
         """
         async with self._place(read, clock, ticket):
             photo = await self._open(read, clock, ticket, hashed=False)
@@ -229,12 +243,12 @@ class Analyzer:
     async def embed_crop(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> Embedding:
         """Embed an image that shows one face and nothing else; times decode and embed.
 
-        A network that sees a box gets the image resized, without regard to its proportions. One
-        that sees an aligned face gets an image of just its size as it is, of another size the
-        largest face in it aligned, and resized where there is none.
+        A network that takes the box of a face gets the image resized to a square. A network that
+        takes an aligned face gets an image of its input size unchanged. Of an image of another size
+        it gets the largest face, aligned. If no face is detected, it gets the resized image.
 
         Raises:
-            InputError: the bytes are no usable image.
+            InputError: the bytes are not a usable image.
         """
         data = await read()
         with self._in_use(ticket), suppress(NotCheapError):
@@ -242,15 +256,15 @@ class Analyzer:
                 with clock.stage("embed"):
                     (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
                     return embedding
-        del data  # while it waits for a place it need not be held
+        del data  # it is read again once there is a place
         async with self._place(read, clock, ticket):
-            crop = await self._face_alone(read, clock, ticket)
+            crop = await self._single_face(read, clock, ticket)
             with clock.stage("embed"):
                 (embedding,) = await self._embedder.embed([crop], ticket)
                 return embedding
 
     async def aclose(self) -> None:
-        """Finish every photo in work, refuse the rest, then end the workers."""
+        """Refuse new photos, finish every photo in work, then end the workers."""
         self._closing = True
         if self._tidying is not None:
             self._tidying.cancel()
@@ -281,7 +295,7 @@ class Analyzer:
     async def _place(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket
     ) -> AsyncIterator[None]:
-        """A place among the photos in work; the file is read again once there is one."""
+        """Hold a place among the photos in work; the caller reads the file again inside."""
         with self._in_use(ticket):
             with clock.stage("queue"):
                 size = await self._decoded_bytes(read, ticket)
@@ -301,13 +315,13 @@ class Analyzer:
                     self._tidy_up_later()
 
     async def _decoded_bytes(self, read: PhotoSource, ticket: Ticket) -> int:
-        """How much memory a photo takes, by its header."""
+        """The memory that a photo takes in work, by its header."""
         await self._readers.enter(ticket)
         try:
             return await self._measurer.submit(await read(), ticket)
         finally:
             self._readers.leave(ticket)
-            self._pool.no_more(ticket)  # for now: it may have to wait
+            self._pool.no_more(ticket)  # it may have to wait for a place
 
     async def _open(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool
@@ -319,15 +333,15 @@ class Analyzer:
     async def _find(
         self, photo: _OpenedPhoto, clock: StageClock, ticket: Ticket
     ) -> tuple[list[Detection], int]:
-        """The faces that count, largest first, and how the photo has to be turned for them."""
+        """The faces to keep, largest first, and the rotation that makes them upright."""
         with clock.stage("detect"):
             found = await self._finder.find(photo.table, ticket)
             return self._select(found.faces), found.turned
 
-    async def _face_alone(
+    async def _single_face(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket
     ) -> NDArray[np.uint8]:
-        """What the network sees of an image that shows one face."""
+        """The input of the network for an image that shows one face."""
         aligns, size = self.embedding.crop.kind == "landmarks", self.embedding.crop.size
         with clock.stage("decode"):
             encoded = _EncodedPhoto(await read(), hashed=False, searched=aligns)
@@ -341,13 +355,13 @@ class Analyzer:
         return await self._resizer.submit(pixels, ticket)
 
     def _warm_up(self) -> None:
-        # A file, not an array: kernels are compiled for the kind of array that decoding makes.
+        # Kernels are compiled for the kind of array that decoding returns, so this decodes a file.
         (opened,) = self._open_photos([_EncodedPhoto(blank_png(64), hashed=True, searched=True)])
         self._detector.warm_up(View.of(opened.table))
         self._embedder.warm_up()
 
     def _tidy_up_later(self) -> None:
-        """Give memory back once nothing has been going on for a moment."""
+        """Return memory to the system once no photo has been in work for a moment."""
         loop = asyncio.get_running_loop()
         if self._tidying is not None:
             self._tidying.cancel()
@@ -384,7 +398,7 @@ class Analyzer:
         *,
         cuts: bool,
     ) -> list[_Cut]:
-        """Each face with its quality, and if asked for its crop; none that lies outside."""
+        """The quality of each face; with `cuts` also its crop, without faces outside the photo."""
         if not detections:
             return []
         return await self._cropper.submit(_CropRequest(pixels, detections, turned, cuts), ticket)
@@ -403,7 +417,7 @@ class Analyzer:
     def _open_photo(self, photo: _EncodedPhoto) -> _OpenedPhoto:
         decoded = decode(photo.data, self._settings.max_pixels, hashed=photo.hashed)
         if decoded.pixels.size > _LARGE_BYTES:
-            release_free_memory()  # else each worker keeps what decoding took, for the next time
+            release_free_memory()  # else each worker keeps the memory of its decoder
         return _OpenedPhoto(
             decoded, summed_area_table(decoded.pixels) if photo.searched else _NO_TABLE
         )

@@ -1,4 +1,4 @@
-"""Finds faces: MTCNN's three networks as batched stages over all requests in flight."""
+"""Detects faces: MTCNN's three networks as batched stages over all requests in flight."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from service.vision.cascade import (
     final_detections,
     refine_candidates,
 )
-from service.vision.looks import in_photo
+from service.vision.passes import in_photo
 from service.vision.pyramid import (
     Cells,
     Level,
@@ -41,10 +41,11 @@ from service.vision.views import View
 
 @dataclass(frozen=True, slots=True)
 class CallSizes:
-    """How much the networks see in one call.
+    """The input sizes of one call of each network.
 
-    tile_side: about the largest side of a P-Net tile, in pixels. rnet_crops, onet_crops: crops.
-    job_crops: crops that one R-Net or O-Net job takes from the requests in flight.
+    tile_side: the approximate largest side of a P-Net tile, in pixels.
+    rnet_crops, onet_crops: the number of crops in a call.
+    job_crops: the number of crops that one R-Net or O-Net job takes from the requests in flight.
     """
 
     tile_side: int
@@ -53,28 +54,32 @@ class CallSizes:
     job_crops: int
 
 
-# How many boxes of a view pass to R-Net and to O-Net at a glance, which is one job. The second pair
-# is for where the most probable faces are enough, with the smallest probability of P-Net there.
-_GLANCE_CANDIDATES = (512, 128)
+# The largest numbers of boxes of a view that go to R-Net and to O-Net in a coarse pass, which is
+# one job. A rough pass needs only the most probable faces, so it has smaller numbers, and a higher
+# threshold of P-Net.
+_COARSE_CANDIDATES = (512, 128)
 _ROUGH_CANDIDATES = (32, 8)
 _ROUGH_THRESHOLD = 0.8
 
-# Activations of one call should stay in a core's second-level cache (2 MB where this was measured):
-# P-Net in tiles of 160 pixels takes 46 ms a megapixel on one core, in whole levels 70; R-Net takes
-# 39 us a crop in calls of 8 to 16, 50 us in calls of 128; O-Net 259 us in calls of 4, 323 in 32.
+# The activations of one call should stay in a core's second-level cache (2 MB on the machine of
+# these figures). On one core, P-Net takes 46 ms a megapixel in tiles of 160 pixels, and 70 ms in
+# whole levels. R-Net takes 39 us a crop in calls of 8 to 16, and 50 us in calls of 128. O-Net takes
+# 259 us in calls of 4, and 323 us in calls of 32.
 CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
-# A GPU has no such cache to stay in, and each call costs it a trip there and back. Not measured.
+# A GPU has no such cache, and each call costs a round trip to the device. Not measured.
 CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Glance:
-    """A search of a photo for large faces alone, some ways up.
+class CoarsePass:
+    """A pass over a photo for large faces alone, in one or more orientations.
 
-    table: the photo's, uint32 [height + 1, width + 1, 3]. min_face_size: in pixels of the photo.
-    pixel: side of the pixels that are looked at, in pixels of the photo; border: how many of them
-    are black on each side. turns: degrees clockwise. rough: whether the most probable faces alone
-    are wanted, and not their exact places.
+    table: the summed-area table of the photo, uint32 [height + 1, width + 1, 3].
+    min_face_size: the smallest face, in pixels of the photo.
+    pixel: the side of a pixel of the pass, in pixels of the photo.
+    border: the width of the black border, in pixels of the pass.
+    turns: the rotations, in degrees clockwise.
+    rough: whether the most probable faces are enough, at approximate places.
     """
 
     table: NDArray[np.uint32]
@@ -86,11 +91,11 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Look:
-    """One search for faces.
+class _Plan:
+    """The plan of one pass.
 
-    levels: at which sizes P-Net sees the view. max_candidates: most boxes that pass from there to
-    R-Net.
+    levels: the sizes of the view at which P-Net sees it.
+    max_candidates: the largest number of boxes that go from P-Net to R-Net.
     """
 
     view: View
@@ -100,15 +105,15 @@ class _Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tiles:
-    look: _Look
+    plan: _Plan
     tiles: Sequence[Tile]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scan:
-    """What P-Net found in a look, not yet thinned."""
+    """The cells that P-Net found in a pass, before NMS."""
 
-    look: _Look
+    plan: _Plan
     cells: Cells
 
     def __len__(self) -> int:
@@ -117,7 +122,10 @@ class _Scan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Proposals:
-    """Boxes to judge next: windows int32 [n, 4] (y1 x1 y2 x2), boxes float32 [n, 4]."""
+    """Boxes for the next network.
+
+    windows: int32 [n, 4], y1 x1 y2 x2. boxes: float32 [n, 4].
+    """
 
     view: View
     windows: NDArray[np.int32]
@@ -131,17 +139,17 @@ class _Proposals:
         return len(self.boxes)
 
     def best(self, count: int) -> _Proposals:
-        """The first ones, which are the most probable."""
+        """The first boxes, which are the most probable ones."""
         return _Proposals(self.view, self.windows[:count], self.boxes[:count])
 
 
 class CascadeDetector:
-    """The cascade; its stages share the worker pool, the later network first.
+    """The cascade; its stages share the worker pool, and the later network goes first.
 
     Args:
-        pnet, rnet, onet: float32 planes in.
-        screen: what chooses the cells that P-Net looks at; None for all of them.
-        calls: how much the networks see in one call; None for what suits P-Net's provider.
+        pnet, rnet, onet: the networks; each takes float32 planes.
+        screen: chooses the cells that P-Net sees; None for all cells.
+        calls: the input sizes of the calls; None for the sizes that suit P-Net's provider.
         stages: makes the batchers, in the order of the pipeline.
     """
 
@@ -171,20 +179,20 @@ class CascadeDetector:
         self._pnet = stages.make("pnet", self._run_tiles)
         self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_crops, cost=len)
         self._onet = stages.make("onet", self._run_onet, full=calls.job_crops, cost=len)
-        self._glances = stages.make("glance", self._run_jobs)
+        self._coarse = stages.make("coarse", self._run_jobs)
 
     async def detect(self, view: View, ticket: Ticket) -> Detections:
-        """Every face of a view, best score first, in its pixels."""
+        """All faces of a view, best score first, in pixels of the view."""
         settings = self._settings
-        look = self._look(view, settings.min_face_size, settings.max_candidates)
-        tiles = cut_into_tiles(look.levels, self._scanner.tile_side)
+        plan = self._plan(view, settings.min_face_size, settings.max_candidates)
+        tiles = cut_into_tiles(plan.levels, self._scanner.tile_side)
         if not tiles:
             return NO_DETECTIONS
         parts = await self._pnet.submit_all(
-            [_Tiles(look, group) for group in group_tiles(tiles, self._scanner.job_pixels)],
+            [_Tiles(plan, group) for group in group_tiles(tiles, self._scanner.job_pixels)],
             ticket,
         )
-        scan = _Scan(look, Cells.joined(parts))
+        scan = _Scan(plan, Cells.joined(parts))
         if not len(scan):
             return NO_DETECTIONS
         proposals = await self._rnet.submit(scan, ticket)
@@ -192,45 +200,45 @@ class CascadeDetector:
             return NO_DETECTIONS
         return await self._onet.submit(proposals, ticket)
 
-    async def glance(self, glance: Glance, ticket: Ticket) -> list[Detections]:
-        """What the whole cascade finds each way up, in pixels of the photo, all in one job."""
-        return await self._glances.submit(partial(self._run_glance, glance), ticket)
+    async def run_coarse(self, coarse: CoarsePass, ticket: Ticket) -> list[Detections]:
+        """Run a coarse pass as one job: the faces in each orientation, in pixels of the photo."""
+        return await self._coarse.submit(partial(self._run_coarse_pass, coarse), ticket)
 
     async def judge(
         self, table: NDArray[np.uint32], box: Boxes, turns: Sequence[int], ticket: Ticket
     ) -> list[Detections]:
-        """What O-Net alone finds in the square round a box, each way up, in one job.
+        """Run O-Net alone on the square around a box as one job: the face in each orientation.
 
         Args:
-            table: the photo's, uint32 [height + 1, width + 1, 3].
+            table: the summed-area table of the photo, uint32 [height + 1, width + 1, 3].
             box: float32 [1, 4], in pixels of the photo.
-            turns: degrees clockwise.
+            turns: the rotations, in degrees clockwise.
         """
-        return await self._glances.submit(partial(self._run_turned, table, box, turns), ticket)
+        return await self._coarse.submit(partial(self._run_turned, table, box, turns), ticket)
 
     async def drain(self) -> None:
-        """Finish what was accepted, stage after stage."""
-        for stage in (self._pnet, self._rnet, self._onet, self._glances):
+        """Finish the accepted items, stage after stage."""
+        for stage in (self._pnet, self._rnet, self._onet, self._coarse):
             await stage.drain()
 
     def warm_up(self, view: View) -> None:
         """Run each network and compile each kernel once.
 
         Args:
-            view: of 40 pixels or more, neither turned nor bordered.
+            view: at least 40 pixels wide and high, without rotation and border.
         """
         levels = [Level(0.6, *(int(side * 0.6) for side in (view.height, view.width)))]
-        look = _Look(view, levels, 1)
-        self._run_tiles([_Tiles(look, cut_into_tiles(levels, self._scanner.tile_side))])
+        plan = _Plan(view, levels, 1)
+        self._run_tiles([_Tiles(plan, cut_into_tiles(levels, self._scanner.tile_side))])
         places = np.array([[0, 0, 0], [0, 2, 2]], dtype=np.int32)
         cells = Cells(places, np.ones(2, np.float32), np.zeros((2, 4), np.float32))
-        scan = _Scan(look, cells)
+        scan = _Scan(plan, cells)
         self._run_rnet([scan])
         self._run_onet([self._proposals(scan)])
         table = view.sums.reshape(view.height + 1, view.width + 1, 3)
-        self._run_glance(Glance(table, 40, 2, 4, (0,), rough=True))
+        self._run_coarse_pass(CoarsePass(table, 40, 2, 4, (0,), rough=True))
 
-    def _look(self, view: View, min_face_size: float, max_candidates: int) -> _Look:
+    def _plan(self, view: View, min_face_size: float, max_candidates: int) -> _Plan:
         settings = self._settings
         levels = pyramid_levels(
             view.width,
@@ -239,7 +247,7 @@ class CascadeDetector:
             settings.factor,
             settings.max_side / view.pixel,
         )
-        return _Look(view, levels, max_candidates)
+        return _Plan(view, levels, max_candidates)
 
     def _run_jobs(self, batch: Sequence[Callable[[], list[Detections]]]) -> list[list[Detections]]:
         return [job() for job in batch]
@@ -252,22 +260,22 @@ class CascadeDetector:
             [_Proposals.of(view, square(view.boxes_of_photo(box))) for view in views]
         )
 
-    def _run_glance(self, glance: Glance) -> list[Detections]:
-        """The cascade from end to end, each network over all views at once."""
-        scanner = self._rough_scanner if glance.rough else self._scanner
-        most, most_judged = _ROUGH_CANDIDATES if glance.rough else _GLANCE_CANDIDATES
+    def _run_coarse_pass(self, coarse: CoarsePass) -> list[Detections]:
+        """Run the whole cascade, each network over all views at once."""
+        scanner = self._rough_scanner if coarse.rough else self._scanner
+        most, most_judged = _ROUGH_CANDIDATES if coarse.rough else _COARSE_CANDIDATES
         most = min(most, self._settings.max_candidates)
-        table = thinned(glance.table, glance.pixel)
+        table = thinned(coarse.table, coarse.pixel)
         views = [
-            View.of(table, turned=turned, border=glance.border, pixel=glance.pixel)
-            for turned in glance.turns
+            View.of(table, turned=turned, border=coarse.border, pixel=coarse.pixel)
+            for turned in coarse.turns
         ]
         found = [NO_DETECTIONS] * len(views)
         scans = {}
         for number, view in enumerate(views):
-            look = self._look(view, glance.min_face_size, most)
-            if tiles := cut_into_tiles(look.levels, scanner.tile_side):
-                scan = _Scan(look, scanner.find(view, look.levels, tiles))
+            plan = self._plan(view, coarse.min_face_size, most)
+            if tiles := cut_into_tiles(plan.levels, scanner.tile_side):
+                scan = _Scan(plan, scanner.find(view, plan.levels, tiles))
                 if len(scan):
                     scans[number] = scan
         if scans:
@@ -280,11 +288,11 @@ class CascadeDetector:
         return found
 
     def _run_tiles(self, batch: Sequence[_Tiles]) -> list[Cells]:
-        return [self._scanner.find(item.look.view, item.look.levels, item.tiles) for item in batch]
+        return [self._scanner.find(item.plan.view, item.plan.levels, item.tiles) for item in batch]
 
     def _proposals(self, scan: _Scan) -> _Proposals:
-        look = scan.look
-        return _Proposals.of(look.view, propose(scan.cells, look.levels, look.max_candidates))
+        plan = scan.plan
+        return _Proposals.of(plan.view, propose(scan.cells, plan.levels, plan.max_candidates))
 
     def _run_rnet(self, scans: Sequence[_Scan]) -> list[_Proposals]:
         batch = [self._proposals(scan) for scan in scans]
@@ -313,11 +321,11 @@ class CascadeDetector:
     def _judge(
         self, network: str, batch: Sequence[_Proposals], size: int, call_crops: int
     ) -> list[NDArray[np.float32]]:
-        """Run a network over the crops of all items, `call_crops` a call."""
+        """Run a network over the crops of all items, `call_crops` of them in a call."""
         crops = np.concatenate(
             [resample_windows(item.view, item.windows, size, size) for item in batch]
         )
-        # One call at least: no crops still have to give outputs of the right width.
+        # At least one call: without crops the outputs still need the right width.
         calls = [
             self._sessions[network].run(crops[start : start + call_crops])
             for start in range(0, max(1, len(crops)), call_crops)

@@ -1,4 +1,4 @@
-"""Face crops to unit vectors, batched over all requests in flight."""
+"""Embeds face crops, in batches over all requests in flight."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from service.runtime.sessions import ModelSession
 from service.vision.crop import resize_face
 from service.vision.decode import decode_pixels, plain_jpeg_size
 
-# More than 8 gains nothing on a CPU and makes faces wait; a GPU is idle with so few.
+# On a CPU, calls of more than 8 faces gain nothing and delay the faces. A GPU needs larger calls.
 _CALL_FACES: dict[Provider, int] = {"cpu": 8, "openvino": 8, "cuda": 64}
 
 
-# A plain JPEG of up to so many pixels is decoded within half a millisecond.
+# A plain JPEG with at most this number of pixels is decoded within half a millisecond.
 _CHEAP_PIXELS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedCrop:
-    """An image file that shows one face; a cheap one is decoded in the job that embeds it."""
+    """An image file of one face; a file that is cheap to decode is decoded in the embedding job."""
 
     data: bytes
 
@@ -41,16 +41,16 @@ _Network = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
 
 
 class NotCheapError(Exception):
-    """The file would hold up the faces it shares a batch with: decode it before."""
+    """Decoding the file would delay the other faces of its batch: decode it before."""
 
 
 class FaceEmbedder:
     """The embedding network behind a batcher.
 
     Args:
-        session: uint8 [n, size, size, 3] in, float32 [n, dimension] unit vectors out.
+        session: takes uint8 [n, size, size, 3] and returns unit vectors, float32 [n, dimension].
         stages: makes the batcher.
-        space: which of its embeddings is wanted; None for the default one.
+        space: the space of the embeddings; None for the default one.
 
     Raises:
         ModelError: the manifest does not declare such an embedding.
@@ -65,7 +65,7 @@ class FaceEmbedder:
         self._batcher = stages.make(
             "embedder",
             partial(self._run, partial(session.run, outputs=wanted)),
-            alone=partial(self._run, partial(session.run_for_latency, outputs=wanted)),
+            latency_function=partial(self._run, partial(session.run_for_latency, outputs=wanted)),
             full=_CALL_FACES[session.placement.provider],
         )
 
@@ -74,16 +74,16 @@ class FaceEmbedder:
 
         Raises:
             InputError: a file does not decode.
-            NotCheapError: a file is to be decoded first.
+            NotCheapError: a file has to be decoded before.
         """
         return await self._batcher.submit_all(crops, ticket)
 
     async def drain(self) -> None:
-        """Finish what was accepted."""
+        """Finish the accepted faces."""
         await self._batcher.drain()
 
     def warm_up(self) -> None:
-        """Run the network once, each way."""
+        """Run the network once in each of its sessions."""
         size = self.facts.crop.size
         blank = np.zeros((size, size, 3), dtype=np.uint8)
         for run in (self._session.run, self._session.run_for_latency):

@@ -1,4 +1,4 @@
-"""Finds the faces of a photo by as many looks as it takes: most need one."""
+"""Finds the faces of a photo in one detection pass, or in more if the first leaves a doubt."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.analysis.detector import CascadeDetector, Glance
+from service.analysis.detector import CascadeDetector, CoarsePass
 from service.batching import Ticket
 from service.domain.types import Box, Detection
-from service.vision import looks
+from service.vision import passes
 from service.vision.cascade import CascadeSettings, Detections
 from service.vision.views import TURNS, View
 
@@ -20,9 +20,9 @@ Table = NDArray[np.uint32]
 
 @dataclass(frozen=True, slots=True)
 class FoundFaces:
-    """What was found, best score first, in pixels of the photo before it was turned.
+    """The faces of a photo, best score first, in pixels of the photo without rotation.
 
-    turned: degrees clockwise by which it has to be turned for its faces to be upright.
+    turned: the rotation that makes the faces upright, in degrees clockwise.
     """
 
     faces: tuple[Detection, ...]
@@ -30,11 +30,11 @@ class FoundFaces:
 
 
 class FaceFinder:
-    """The cascade, and what a first look at a photo leaves in doubt.
+    """Runs the cascade, with further passes if the first full pass leaves a doubt.
 
     Args:
-        min_confidence: smallest probability of what counts as a face.
-        compatible: one look alone, as facenet-pytorch does.
+        min_confidence: the smallest probability of a face.
+        compatible: whether to make one full pass only, as facenet-pytorch does.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class FaceFinder:
         self._compatible = compatible
 
     async def find(self, table: Table, ticket: Ticket) -> FoundFaces:
-        """Every face of a photo.
+        """All faces of a photo.
 
         Args:
-            table: the photo's summed-area table, uint32 [height + 1, width + 1, 3].
+            table: the summed-area table of the photo, uint32 [height + 1, width + 1, 3].
         """
         if self._compatible:
             return _found(await self._detector.detect(View.of(table), ticket), 0)
@@ -63,51 +63,52 @@ class FaceFinder:
         if not await self._is_upright(table, best, sure, ticket):
             for way in await self._ways(table, sure, ticket):
                 found, this_sure = await self._see(table, way, ticket)
-                if looks.is_better(this_sure, sure):
+                if passes.is_better(this_sure, sure):
                     best, sure, turned = found, this_sure, way
         return _found(best, turned)
 
     async def _see(self, table: Table, turned: int, ticket: Ticket) -> tuple[Detections, float]:
-        """The faces of a photo one way up, in its pixels, and how certain one of them is.
+        """The faces in one orientation, in pixels of the photo, and the highest probability.
 
-        A face at the edge may be more probable in the plain look, which does not see it whole.
+        A face at the edge may be more probable in the pass without a border, which does not see it
+        whole.
         """
         view = View.of(table, turned=turned)
-        plain = looks.in_photo(view, await self._detector.detect(view, ticket))
-        sure = looks.certainty(plain)
+        plain = passes.in_photo(view, await self._detector.detect(view, ticket))
+        sure = passes.certainty(plain)
         height, width = table.shape[0] - 1, table.shape[1] - 1
-        if not looks.needs_border(plain, width, height, self._min_confidence):
+        if not passes.needs_border(plain, width, height, self._min_confidence):
             return plain, sure
-        size = looks.coarse_face_size(width, height, self._settings.min_face_size)
-        border = looks.border_of(width, height)
-        glance = Glance(table, size, 1, border, (turned,), rough=False)
-        (beyond,) = await self._detector.glance(glance, ticket)
-        merged = looks.merge(plain, beyond, width, height, self._min_confidence)
-        return merged, max(sure, looks.certainty(merged))
+        size = passes.coarse_face_size(width, height, self._settings.min_face_size)
+        border = passes.border_of(width, height)
+        coarse = CoarsePass(table, size, 1, border, (turned,), rough=False)
+        (beyond,) = await self._detector.run_coarse(coarse, ticket)
+        merged = passes.merge(plain, beyond, width, height, self._min_confidence)
+        return merged, max(sure, passes.certainty(merged))
 
     async def _is_upright(
         self, table: Table, found: Detections, sure: float, ticket: Ticket
     ) -> bool:
-        """Whether the photo is the right way up, as far as its most probable face can tell."""
-        answer = looks.is_upright(sure)
+        """Whether the photo is upright, by its most probable face."""
+        answer = passes.is_upright(sure)
         if answer is not None:
             return answer
         judged = await self._detector.judge(table, found.boxes[:1], TURNS[1:], ticket)
-        return max(looks.certainty(other) for other in judged) < sure
+        return max(passes.certainty(other) for other in judged) < sure
 
     async def _ways(self, table: Table, sure: float, ticket: Ticket) -> Sequence[int]:
-        """The turns after which the photo is to be seen again."""
+        """The rotations that are worth a full pass, the most promising first."""
         settings = self._settings
         height, width = table.shape[0] - 1, table.shape[1] - 1
-        size = looks.coarse_face_size(width, height, settings.min_face_size)
-        pixel = looks.coarse_pixel(size, max(width, height), settings.max_side)
-        seen = await self._detector.glance(
-            Glance(table, size, pixel, 0, TURNS[1:], rough=True), ticket
+        size = passes.coarse_face_size(width, height, settings.min_face_size)
+        pixel = passes.coarse_pixel(size, max(width, height), settings.max_side)
+        seen = await self._detector.run_coarse(
+            CoarsePass(table, size, pixel, 0, TURNS[1:], rough=True), ticket
         )
         ways = {
-            turned: looks.certainty(other) for turned, other in zip(TURNS[1:], seen, strict=True)
+            turned: passes.certainty(other) for turned, other in zip(TURNS[1:], seen, strict=True)
         }
-        return looks.ways_to_try(sure, ways)
+        return passes.ways_to_try(sure, ways)
 
 
 def _found(found: Detections, turned: int) -> FoundFaces:

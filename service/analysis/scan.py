@@ -1,4 +1,4 @@
-"""The first stage over tiles of a photo: P-Net on all of it, or on what its screen lets through."""
+"""P-Net over the tiles of a photo, on all cells or on the cells that its screen chooses."""
 
 from __future__ import annotations
 
@@ -25,37 +25,39 @@ from service.vision.views import View
 _logger = logging.getLogger(__name__)
 _OF_NUMBA: Any = numba.config
 
-# What the screen's kernel is compiled to: vectors of 512 bits, four products of bytes at once.
+# The instruction sets of the screen's kernel: vectors of 512 bits, four products of bytes at once.
 SCREEN_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
-# Bytes take less room than activations in float32: larger tiles, which overlap less, still stay in
-# the second-level cache.
+# Bytes take less memory than activations in float32. Larger tiles, which overlap less, therefore
+# still fit into the second-level cache.
 _SCREEN_SIDE = 256
-# A patch costs P-Net as much as eighteen cells of a whole tile: a tile with more patches than that
-# share of its cells is looked at whole, so that no photo can be made to cost much more than
-# unscreened.
+# A patch costs P-Net as much as eighteen cells of a whole tile. If the patches of a tile exceed
+# this share of its cells, P-Net runs on the whole tile, so that no crafted photo costs much more
+# than without the screen.
 _CELLS_FOR_A_PATCH = 18
-# Cells that P-Net looks at in one call: 2.8 us each from 32 to 256, 3.5 in calls of 16.
+# The number of cells in one call of P-Net. A cell takes 2.8 us in calls of 32 to 256, and 3.5 us in
+# calls of 16.
 _CALL_CELLS = 64
 
 
 class Scanner(Protocol):
-    """Finds the cells of a view that P-Net takes for a face."""
+    """Finds the cells of a view in which P-Net detects a face."""
 
     @property
     def tile_side(self) -> int:
-        """About the largest side of a tile, in pixels."""
+        """The approximate largest side of a tile, in pixels."""
         ...
 
     @property
     def job_pixels(self) -> int:
-        """How much one job should have of them: a few milliseconds.
+        """The number of pixels of one job, which takes a few milliseconds.
 
-        Less, and handing jobs out costs; more, and a lone photo does not keep every worker busy.
+        The dispatch of smaller jobs costs too much. With larger jobs a single photo does not keep
+        every worker busy.
         """
         ...
 
     def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
-        """Those of some tiles, at least one."""
+        """The cells of some tiles, at least one tile."""
         ...
 
 
@@ -63,8 +65,8 @@ class FullScanner:
     """P-Net over every pixel.
 
     Args:
-        threshold: smallest probability of a cell.
-        tile_side: about the largest side of a tile, in pixels.
+        threshold: the smallest probability of a cell.
+        tile_side: the approximate largest side of a tile, in pixels.
     """
 
     job_pixels = 1 << 16
@@ -76,7 +78,7 @@ class FullScanner:
         self._scratch = _Scratch()
 
     def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
-        """One call a tile."""
+        """The cells of some tiles, by one call for each tile."""
         return Cells.joined([self._find(view, levels[tile.level], tile) for tile in tiles])
 
     def _find(self, view: View, level: Level, tile: Tile) -> Cells:
@@ -87,7 +89,7 @@ class FullScanner:
 
 
 class ScreenedScanner:
-    """P-Net at the cells that its screen does not leave out; finds what `FullScanner` finds."""
+    """P-Net on the cells that its screen chooses; finds the cells that `FullScanner` finds."""
 
     tile_side = _SCREEN_SIDE
     job_pixels = 1 << 18
@@ -99,7 +101,7 @@ class ScreenedScanner:
         self._full = FullScanner(pnet, threshold, self.tile_side)
 
     def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
-        """The screen tile by tile, then P-Net on the patches of all together."""
+        """Run the screen tile by tile, then P-Net on the patches of all tiles together."""
         sparse, crowded = [_NO_CELLS.places], []
         for tile in tiles:
             found = self._places(view, levels[tile.level], tile)
@@ -135,29 +137,30 @@ class ScreenedScanner:
 def open_screen(
     directory: Path, manifest: Manifest, pnet: ModelSession, flags: frozenset[str] | None = None
 ) -> Screen | None:
-    """The screen for P-Net, or None where there is none, or none that runs here.
+    """The screen of P-Net; None if the manifest has no screen, or this machine cannot run it.
 
-    flags: instruction sets of the processor; None asks it.
+    Args:
+        flags: the instruction sets of the processor; None to detect them.
 
     Raises:
-        ModelError: its file is not the manifest's.
+        ModelError: the file of the screen is not the one of the manifest.
     """
     missing = SCREEN_FLAGS - (cpu_flags() if flags is None else flags)
     if manifest.screen is None:
-        reason = "the manifest has none"
+        reason = "the manifest has no screen"
     elif pnet.placement.provider != "cpu":
         reason = f"P-Net runs on {pnet.placement.provider}"
     elif missing:
         reason = f"the processor lacks {', '.join(sorted(missing))}"
     elif _OF_NUMBA.CPU_NAME is not None or _OF_NUMBA.CPU_FEATURES is not None:
-        # Told to compile for another processor, Numba would have no such instruction.
+        # Numba compiles for another processor then, which may lack these instructions.
         reason = "NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set"
     else:
         path = check_file(directory, manifest.screen)
         try:
             weights = ScreenWeights.read(path)
         except (KeyError, OSError, ValueError) as error:
-            raise ModelError(f"{path} is no screen: run `facette export` again") from error
+            raise ModelError(f"{path} is not a screen: run `facette export` again") from error
         _logger.info(
             "P-Net is screened",
             extra={"fields": {"margin": manifest.screen.margin, "cells": manifest.screen.cells}},
@@ -168,17 +171,16 @@ def open_screen(
 
 
 class _Scratch(threading.local):
-    """One buffer a thread, used again for every tile.
+    """One buffer for each thread, reused for every tile.
 
-    A fresh one each time comes from the operating system as pages still to be zeroed, which cost
-    as much as filling them did.
+    The operating system zeroes the pages of a new buffer, which takes as long as filling them.
     """
 
     def __init__(self) -> None:
         self._buffer = np.empty(0, dtype=np.float32)
 
     def array(self, *shape: int) -> NDArray[np.float32]:
-        """float32 of this shape with any contents, valid until the thread's next call."""
+        """float32 of this shape, not initialised, valid until the next call in this thread."""
         size = math.prod(shape)
         if self._buffer.size < size:
             self._buffer = np.empty(size, dtype=np.float32)
@@ -196,9 +198,9 @@ _NO_CELLS = Cells(
 def _patches(
     view: View, levels: Sequence[Level], places: NDArray[np.int32]
 ) -> Iterable[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-    """Places with what P-Net sees there, float32 [n, 3, rows, columns], one size at a time.
+    """Places with the pixels of their cells, float32 [n, 3, rows, columns], one size at a time.
 
-    A cell at the end of a level with an odd side sees one row or column less.
+    A cell at the end of a level with an odd side has one row or column less.
     """
     whole = np.array([(level.rows, level.columns) for level in levels], dtype=np.int32)
     parts = np.concatenate([whole[places[:, 0]], places[:, 1:] * STRIDE], axis=1)

@@ -1,4 +1,4 @@
-"""The stages of the analysis: batchers that share workers, metrics and a view of what follows."""
+"""Makes the stages of the analysis: batchers that share workers and metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class StageFactory:
     """Makes the stages of one pipeline, first to last.
 
     Args:
-        pool: runs them; a later stage goes first.
-        metrics: where every batch is reported; None for nowhere.
+        pool: the workers; a later stage goes first.
+        metrics: receives a report of every batch; None for no reports.
     """
 
     def __init__(self, pool: WorkerPool, metrics: Metrics | None = None) -> None:
@@ -31,20 +31,20 @@ class StageFactory:
         name: str,
         function: Callable[[Sequence[T]], Sequence[R | BaseException]],
         *,
-        alone: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
+        latency_function: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         full: int = 1,
         cost: Callable[[T], int] = lambda _: 1,
     ) -> MicroBatcher[T, R]:
-        """The next stage.
+        """Make the next stage.
 
         Args:
-            alone: does the same for one item while nothing else runs.
+            latency_function: replaces `function` for a single item while all workers are free.
             full: the cost of a full batch.
         """
         place = len(self._made) + 1
         stage: MicroBatcher[T, R] = MicroBatcher(
             function,
-            alone=alone,
+            latency_function=latency_function,
             pool=self._pool,
             name=name,
             policy=BatchPolicy(full),

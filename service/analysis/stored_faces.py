@@ -1,4 +1,4 @@
-"""Faces whose boxes are known: cut out and embedded as the analyzer does, by one thread."""
+"""Cuts out and embeds faces at known places as the analyzer does, in one thread."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from service.runtime.sessions import SessionSettings, open_sessions
 from service.vision.crop import cut_face
 from service.vision.decode import decode_pixels
 
-# More gains nothing on a CPU.
+# Larger calls gain nothing on a CPU.
 _CALL_FACES = 8
 
 
 class StoredFaceEmbedder:
-    """The embedding network alone, without a batcher: nobody waits for it.
+    """The embedding network without a batcher, for work that no request waits for.
 
     Args:
-        max_pixels: the largest width x height of a photo that is decoded; photos of an archive
-            were not decoded before.
-        space: which of its embeddings is wanted; None for the default one.
+        max_pixels: the largest width x height of a photo that is decoded. A photo of an archive may
+            be larger, because it was never decoded before.
+        space: the space of the embeddings; None for the default one.
 
     Raises:
         ModelError: the models or their manifest cannot be used.
@@ -39,28 +39,29 @@ class StoredFaceEmbedder:
         space: str | None = None,
     ) -> None:
         manifest = load_manifest(models)
-        alone = manifest.model_copy(update={"models": {"embedder": manifest.models["embedder"]}})
-        self._session = open_sessions(models, alone, settings)["embedder"]
+        embedder = {"embedder": manifest.models["embedder"]}
+        only_embedder = manifest.model_copy(update={"models": embedder})
+        self._session = open_sessions(models, only_embedder, settings)["embedder"]
         self.facts: EmbeddingFacts = embedding_of(self._session.spec, space)
         self._max_pixels = max_pixels
 
     def cut(
         self, data: bytes, places: Sequence[FacePlace], turned: int
     ) -> list[NDArray[np.uint8] | None]:
-        """The crops of a photo; None outside of it.
+        """The crop of each face of a photo; None for a face outside the photo.
 
         Args:
-            places: of the faces, in pixels of the upright photo.
-            turned: degrees clockwise by which it has to be turned further for upright faces.
+            places: the places of the faces, in pixels of the upright photo.
+            turned: the further rotation that makes the faces upright, in degrees clockwise.
 
         Raises:
-            InputError: the bytes are no usable photo, or one with more pixels than `max_pixels`.
+            InputError: the bytes are not a usable photo, or have more pixels than `max_pixels`.
         """
         pixels = decode_pixels(data, self._max_pixels)
         return [cut_face(pixels, place, self.facts.crop, turned) for place in places]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
-        """Unit vectors, float32 [dimension], in order."""
+        """The unit vector of each crop, float32 [dimension], in order."""
         found: list[Embedding] = []
         for start in range(0, len(crops), _CALL_FACES):
             batch = np.stack(crops[start : start + _CALL_FACES])

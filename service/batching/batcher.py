@@ -19,11 +19,6 @@ from service.domain.errors import StoppingError
 T = TypeVar("T")
 R = TypeVar("R")
 
-# The weight of the latest gap between two items in the moving average of the gaps.
-_GAP_WEIGHT = 0.1
-# The gap between two items before any was measured, and the longest that is taken into account.
-_MAX_GAP_S = 1.0
-
 
 def share_of(waiting_cost: int, idle: int, workers: int) -> int:
     """The largest batch, by cost, that one of `idle` free workers takes from a queue.
@@ -46,24 +41,15 @@ class BatchPolicy:
     """How a stage forms its batches.
 
     max_batch_cost: the cost at which a batch is full. An item that costs more runs alone.
-    max_queue_delay_s: how long the oldest item may wait for its batch to fill.
     max_queue_size: the capacity of the queue. Callers beyond it wait to enqueue.
-    latency_objective_s: how long an item may take in the stage, from its arrival to its result. A
-        fit of measured durations, t = a n + b, limits the size of each batch accordingly. A batch
-        that is not full waits for the next item while the mean gap between items is below b and
-        the objective is still met. 0 for no objective.
     """
 
     max_batch_cost: int = 1
-    max_queue_delay_s: float = 0.0
     max_queue_size: int = 1024
-    latency_objective_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.max_batch_cost < 1 or self.max_queue_size < 1:
             raise ValueError("the batch cost and the queue size must be at least 1")
-        if self.max_queue_delay_s < 0 or self.latency_objective_s < 0:
-            raise ValueError("the queue delay and the latency objective must be at least 0")
 
 
 _DEFAULT_POLICY = BatchPolicy()
@@ -95,7 +81,7 @@ class _Batch(Generic[T, R]):
     owner: MicroBatcher[T, R]
     entries: list[Entry[T, R]]
     dispatched: float
-    alone: bool
+    for_latency: bool
     run_s: float = 0.0
     outcomes: Sequence[R | BaseException] = field(default_factory=list)
 
@@ -103,7 +89,7 @@ class _Batch(Generic[T, R]):
         started = time.perf_counter()
         try:
             self.outcomes = self.owner._outcomes(
-                [entry.item for entry in self.entries], alone=self.alone
+                [entry.item for entry in self.entries], for_latency=self.for_latency
             )
         except BaseException as error:  # else the callers would wait for ever
             self.outcomes = [error] * len(self.entries)
@@ -123,10 +109,10 @@ class MicroBatcher(Generic[T, R]):
     """Groups the items of concurrent callers into calls of one batch function.
 
     A batch is formed at the moment when a worker is free to run it, from the items in the queue at
-    that moment. Free workers share the queue. An item waits for others only if the policy asks for
-    it. The order of the tickets decides which items go first. Items whose caller has left, or whose
-    deadline can no longer be met, are dropped. If a batch fails, its items are run again one by
-    one, so that only the item that caused the failure fails.
+    that moment. Free workers share the queue. The order of the tickets decides which items go
+    first. Items whose caller has left, or whose deadline can no longer be met, are dropped. If a
+    batch fails, its items are run again one by one, so that only the item that caused the failure
+    fails.
 
     Args:
         function: takes a list of items and returns their results in the same order. A result that
@@ -135,7 +121,7 @@ class MicroBatcher(Generic[T, R]):
         pool: the workers, which other stages share.
         name: the name of the stage in reports.
         policy: how batches are formed.
-        alone: replaces `function` for a single item while all workers are free.
+        latency_function: replaces `function` for a single item while all workers are free.
         cost: returns the cost of an item; 1 by default.
         after_s: returns the least time in seconds that an item takes after this stage.
         report: called on the event loop after each batch.
@@ -149,7 +135,7 @@ class MicroBatcher(Generic[T, R]):
         pool: WorkerPool,
         name: str,
         policy: BatchPolicy = _DEFAULT_POLICY,
-        alone: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
+        latency_function: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         cost: Callable[[T], int] = lambda _: 1,
         after_s: Callable[[], float] = lambda: 0.0,
         report: Callable[[BatchReport], None] = lambda _: None,
@@ -158,7 +144,7 @@ class MicroBatcher(Generic[T, R]):
         self.name = name
         self.fit = LinearFit()
         self._function = function
-        self._alone = alone
+        self._latency_function = latency_function
         self._pool = pool
         self._policy = policy
         self._cost = cost
@@ -167,13 +153,10 @@ class MicroBatcher(Generic[T, R]):
         self._room = Gate(policy.max_queue_size)
         self._queue: FairQueue[T, R] = FairQueue(self._needed_s, self._room.leave, on_abandoned)
         self._free_ticket = free_ticket()
-        self._timer: asyncio.TimerHandle | None = None
         self._pending = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
-        self._last_at = 0.0
-        self._gap_s = _MAX_GAP_S
         pool.register(self)
 
     async def submit(self, item: T, ticket: Ticket | None = None) -> R:
@@ -197,8 +180,6 @@ class MicroBatcher(Generic[T, R]):
         self._pool.step_began(ticket)
         try:
             await self._room.enter(ticket)
-            self._gap_s += _GAP_WEIGHT * (min(_MAX_GAP_S, now - self._last_at) - self._gap_s)
-            self._last_at = now
             future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
             self._queue.append(Entry(item, cost, ticket, future, now))
             self._pool.dispatch()
@@ -233,7 +214,6 @@ class MicroBatcher(Generic[T, R]):
     async def drain(self) -> None:
         """Refuse new items, and wait until every accepted item has its result."""
         self._closing = True
-        self._pool.dispatch()
         await self._idle.wait()
 
     def drop_over(self) -> None:
@@ -248,59 +228,23 @@ class MicroBatcher(Generic[T, R]):
         """Form the next batch; called by the pool when `idle` workers are free."""
         now = time.perf_counter()
         costs = [entry.cost for entry in self._queue.alive()]
-        if not costs:
-            return None
-        if (wait := self._remaining_delay(sum(costs), now)) > 0:
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(wait, self._delay_over)
-            return None
-        entries = self._queue.take(self._limit(sum(costs), idle, now))
+        share = share_of(sum(costs), idle, self._pool.workers)
+        entries = self._queue.take(min(self._policy.max_batch_cost, share))
         if not entries:
             return None
-        alone = self._alone is not None and idle == self._pool.workers and len(costs) == 1
-        return _Batch(self, entries, now, alone)
+        for_latency = idle == self._pool.workers and len(costs) == 1
+        return _Batch(self, entries, now, for_latency and self._latency_function is not None)
 
     def _needed_s(self, cost: int) -> float:
         return self.fit.predict(cost) + self._after_s()
 
-    def _limit(self, waiting_cost: int, idle: int, now: float) -> float:
-        policy = self._policy
-        limit: float = policy.max_batch_cost
-        if policy.latency_objective_s and self.fit.observed:
-            left = policy.latency_objective_s - (now - self._queue.oldest())
-            limit = min(limit, self.fit.largest(left))
-        has_waited = policy.max_queue_delay_s or (
-            policy.latency_objective_s and waiting_cost >= policy.max_batch_cost
-        )
-        if not has_waited:
-            limit = min(limit, share_of(waiting_cost, idle, self._pool.workers))
-        return limit
-
-    def _remaining_delay(self, waiting_cost: int, now: float) -> float:
-        """The time in seconds for which a batch still waits for more items."""
-        policy = self._policy
-        if self._closing or waiting_cost >= policy.max_batch_cost:
-            return 0.0
-        waited = now - self._queue.oldest()
-        if policy.max_queue_delay_s:
-            return policy.max_queue_delay_s - waited
-        if not policy.latency_objective_s:
-            return 0.0
-        # One more item saves the fixed time of a call, so waiting for it must take less.
-        slope, fixed = self.fit.terms()
-        if self._gap_s >= fixed:
-            return 0.0
-        slack = policy.latency_objective_s - slope * (waiting_cost + 1) - fixed
-        return min(fixed, slack) - waited
-
-    def _delay_over(self) -> None:
-        self._timer = None
-        self._pool.dispatch()
-
-    def _outcomes(self, items: list[T], *, alone: bool = False) -> Sequence[R | BaseException]:
+    def _outcomes(
+        self, items: list[T], *, for_latency: bool = False
+    ) -> Sequence[R | BaseException]:
         """Results or errors of a batch, in order; runs in a worker thread."""
+        function = self._latency_function if for_latency else None
         try:
-            results = (self._alone if alone and self._alone else self._function)(items)
+            results = (function or self._function)(items)
         except Exception as error:
             if len(items) == 1:
                 return [error]
@@ -325,7 +269,7 @@ class MicroBatcher(Generic[T, R]):
                 entry.future.set_exception(own_instance(outcome))
             else:
                 entry.future.set_result(outcome)
-        if not failed and not batch.alone:  # the fit is that of `function`
+        if not failed and not batch.for_latency:  # the fit is that of `function`
             self.fit.observe(cost, batch.run_s)
         self._report(
             BatchReport(

@@ -31,7 +31,12 @@ class LinearFit:
         self._t = self._t * keep + seconds
         self._nt = self._nt * keep + size * seconds
 
-    def terms(self) -> tuple[float, float]:
+    def predict(self, size: float) -> float:
+        """The duration in seconds of a size; 0 without data."""
+        slope, intercept = self._terms()
+        return slope * size + intercept
+
+    def _terms(self) -> tuple[float, float]:
         """The slope a, in seconds per unit, and the intercept b, in seconds; 0 without data."""
         if not self._weight:
             return 0.0, 0.0
@@ -44,13 +49,3 @@ class LinearFit:
             if slope < 0.0:
                 return 0.0, self._t / self._weight
         return (self._nt / self._nn if self._nn else 0.0), 0.0
-
-    def predict(self, size: float) -> float:
-        """The duration in seconds of a size; 0 without data."""
-        slope, intercept = self.terms()
-        return slope * size + intercept
-
-    def largest(self, seconds: float) -> float:
-        """The largest size whose duration is at most `seconds`; infinite if the slope is 0."""
-        slope, intercept = self.terms()
-        return (seconds - intercept) / slope if slope else float("inf")

@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     def take(self, idle: int) -> Job | None:
-        """Form the next batch from the queue; None if none is due yet.
+        """Form the next batch from the queue; None if no item is left in it.
 
         Args:
             idle: the number of free workers, including the one that will run the batch.

@@ -64,10 +64,6 @@ class FairQueue(Generic[T, R]):
         """The items whose future is not done."""
         return (entry for row in self._rows.values() for entry in row if not entry.future.done())
 
-    def oldest(self) -> float:
-        """The arrival of the oldest of these items."""
-        return min(entry.since for entry in self.alive())
-
     def drop_over(self) -> None:
         """Drop the items that are over from the head of each row."""
         for key in list(self._rows):
@@ -77,7 +73,7 @@ class FairQueue(Generic[T, R]):
         """The order of the next item; None if the queue is empty. Call `drop_over` before."""
         return min((row[0].ticket.order for row in self._rows.values()), default=None)
 
-    def take(self, limit: float) -> list[Entry[T, R]]:
+    def take(self, limit: int) -> list[Entry[T, R]]:
         """Remove the next items, in order, up to a total cost of `limit`, but at least one.
 
         Further items make a batch take longer. Items of a lane that clearly goes before the others

@@ -1,4 +1,4 @@
-"""Which provider and precision each model can have here, and which measured one it gets."""
+"""The providers and precisions that a model can have on this machine, and the choice of one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PrecisionSetting = Literal["auto", "fp32", "int8", "fp16"]
 
 # A placement must be faster by more than this share to be worth less exact results.
 TIE_MARGIN = 0.05
-# The most exact precision first, then what needs the least: the winner of a tie.
+# The first of these wins a tie: the most exact precision, then the simplest provider.
 _TIE_ORDER = [
     Placement(provider, precision)
     for precision in ("fp32", "fp16", "int8")
@@ -23,23 +23,24 @@ _TIE_ORDER = [
 ]
 
 _SATURATES = (
-    "this CPU has no VNNI, AMX or Arm dot product: 8-bit sums saturate, and vectors drift from the "
-    "other precisions'"
+    "this CPU has no VNNI, AMX or Arm dot product: 8-bit sums saturate, and vectors differ from "
+    "those of the other precisions"
 )
-_HALF_ON_CPU = "CPUs compute fp16 by way of fp32, which is slower than fp32 alone"
-_INT8_ON_CUDA = "CUDA has no kernels for it and turns the weights back into floats in every call"
+_HALF_ON_CPU = "CPUs convert fp16 to fp32 in every call, which is slower than fp32"
+_INT8_ON_CUDA = "CUDA has no int8 kernels and converts the weights to floats in every call"
 _NEW_SHAPES = (
-    "it compiles for every new size of a tile: slower than the CPU there, and the memory grows by "
-    "half a megabyte each time"
+    "it compiles the model for every new size of a tile, which is slower than the CPU and takes "
+    "half a megabyte of memory each time"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """What a model can run as here.
+    """The placements that a model can have on this machine.
 
-    placements: at least one. excluded: the reason for each of the others, by provider or
-    placement. doubts: why a placement that a setting asked for is not what `auto` would take.
+    placements: at least one.
+    excluded: the reason against each other placement, by provider or placement.
+    doubts: the reason against a placement that `auto` would not choose, but the settings demand.
     """
 
     placements: tuple[Placement, ...]
@@ -56,18 +57,18 @@ def candidates(
     missing: Mapping[Provider, str],
     int8_is_exact: bool,
 ) -> Candidates:
-    """The placements left by the settings, the manifest and the machine.
+    """The placements that the settings, the manifest and the machine allow.
 
-    Models that give no embedding run in fp32 whatever the setting says, so that they find the
-    same faces under each. What is merely a bad idea (8 bits on a CPU that saturates, fp16 on a
-    CPU) is left out too, unless the settings leave nothing else.
+    Models without an embedding run in fp32 under every setting, so that they detect the same faces.
+    A placement that works but is inferior (8 bits on a CPU that saturates, fp16 on a CPU) is a
+    candidate only if the settings allow no other.
 
     Args:
-        missing: providers that cannot be used, with the reason.
-        int8_is_exact: whether the CPU adds products of bytes without saturating.
+        missing: the providers that cannot be used, with the reason.
+        int8_is_exact: whether the CPU adds products of bytes without saturation.
 
     Raises:
-        ModelError: the settings ask for a provider or precision that cannot be had.
+        ModelError: the settings demand a provider or a precision that is not available.
     """
     if provider != "auto" and provider in missing:
         raise ModelError(
@@ -79,15 +80,15 @@ def candidates(
         precision = "fp32"
     if precision != "auto" and precision not in has:
         raise ModelError(
-            f"inference.precision is '{precision}', but the manifest has no such {name}: run "
-            "`facette export` again, or set 'auto'"
+            f"inference.precision is '{precision}', but the manifest has no such file of "
+            f"{name}: run `facette export` again, or set 'auto'"
         )
     places, excluded = _places(name, provider, missing)
     good: list[Placement] = []
     doubts: dict[Placement, str] = {}
     for placement in (Placement(place, kind) for place in places for kind in get_args(Precision)):
         if placement.precision not in has:
-            # That MTCNN has only fp32 is no news.
+            # MTCNN always has fp32 files only.
             if spec.embedding is not None:
                 excluded[f"{name} {placement}"] = "the manifest has no such file"
         elif precision not in ("auto", placement.precision):
@@ -102,23 +103,21 @@ def candidates(
     left = good or list(doubts)
     if on_gpu := [placement for placement in left if placement.provider == "cuda"]:
         behind = (placement for placement in left if placement not in on_gpu)
-        excluded |= {
-            f"{name} {placement}": "CUDA is offered and goes first" for placement in behind
-        }
+        excluded |= {f"{name} {placement}": "CUDA is offered and preferred" for placement in behind}
         left = on_gpu
     return Candidates(tuple(left), excluded, {p: doubts[p] for p in left if p in doubts})
 
 
 def files_by_precision(spec: ModelSpec) -> dict[Precision, ModelSpec | Variant]:
-    """What the manifest has of a model; the model itself is fp32."""
+    """The files of a model in the manifest; the model itself is fp32."""
     return {"fp32": spec, **{variant.precision: variant for variant in spec.variants}}
 
 
 def fastest(seconds: Mapping[Placement, float]) -> tuple[Placement, str]:
-    """The placement to take, and why: the fastest, or a more exact one within `TIE_MARGIN` of it.
+    """The best placement with the reason: the fastest, or a more exact one within `TIE_MARGIN`.
 
     Args:
-        seconds: measured duration of a call by each candidate.
+        seconds: the measured duration of a call on each candidate.
     """
     best = min(seconds, key=lambda placement: seconds[placement])
     near = [p for p in seconds if seconds[p] <= seconds[best] * (1 + TIE_MARGIN)]

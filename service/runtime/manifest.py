@@ -1,4 +1,4 @@
-"""The contract between the export program and the service: what each model file is."""
+"""The contract between the export and the service: a description of each model file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANIFEST_NAME = "manifest.json"
 ModelName = Literal["pnet", "rnet", "onet", "embedder"]
 Precision = Literal["fp32", "fp16", "int8"]
 
-# A default one and a compatible one.
+# The default embedding and the compatible one.
 _MAX_EMBEDDINGS = 2
 
 
@@ -33,7 +33,7 @@ class TensorSpec(_Frozen):
 
 
 class ImageInput(TensorSpec):
-    """The image input of a model: what the pixels mean."""
+    """The image input of a model, with the meaning of its pixels."""
 
     layout: Literal["NHWC", "NCHW"]
     color: Literal["RGB"]
@@ -41,7 +41,7 @@ class ImageInput(TensorSpec):
 
 
 class Source(_Frozen):
-    """Where the weights came from, and under which terms."""
+    """The origin and the licences of the weights."""
 
     weights: str
     package: str
@@ -54,7 +54,7 @@ class Source(_Frozen):
 class Verification(_Frozen):
     """Largest absolute differences against the PyTorch module, measured at export.
 
-    `max_abs_difference` has one entry per output; `inputs` says what was fed.
+    `max_abs_difference` has one entry for each output; `inputs` describes the inputs.
     """
 
     tolerance: float
@@ -65,15 +65,15 @@ class Verification(_Frozen):
 class FaceCrop(_Frozen):
     """How a face is cut out for the network.
 
-    kind: `box`, the detector's box resized by area; `landmarks`, the five points moved to a
-    template by the similarity that fits them best.
-    size: side of the square input in pixels.
-    margin: sides of the detector's box are multiplied by this (box).
-    fill: what becomes of the part outside of the photo (box): `black` keeps its place, `clip`
-    leaves it out and stretches the rest, as facenet-pytorch does.
-    template: (x, y) of left eye, right eye, nose and the mouth's left and right corner, as one
-    looks at the picture, in pixels of the crop (landmarks). The fit is Umeyama's, Least-Squares
-    Estimation of Transformation Parameters Between Two Point Patterns, 1991.
+    kind: `box`, the detector's box resized by area, or `landmarks`, the five points mapped to a
+        template by the similarity transform of the best fit.
+    size: the side of the square input, in pixels.
+    margin: the factor for the sides of the detector's box (box).
+    fill: the part of the box outside the photo (box). `black` fills it; `clip` removes it and
+        stretches the rest, as facenet-pytorch does.
+    template: (x, y) of the left eye, the right eye, the nose, and the left and right corner of the
+        mouth, as seen in the picture, in pixels of the crop (landmarks). The fit is Umeyama's,
+        Least-Squares Estimation of Transformation Parameters Between Two Point Patterns, 1991.
     """
 
     kind: Literal["box", "landmarks"]
@@ -91,9 +91,9 @@ class FaceCrop(_Frozen):
 
 
 class OperatingPoint(_Frozen):
-    """What one distance means: the share of strangers' pairs (FMR) and of one person's (TPR) in it.
+    """The shares of stranger pairs (FMR) and of same-person pairs (TPR) within one distance.
 
-    fmr_low, fmr_high: the band of the FMR, 95 %.
+    fmr_low, fmr_high: the 95 % interval of the FMR.
     """
 
     distance: float
@@ -104,9 +104,9 @@ class OperatingPoint(_Frozen):
 
 
 class DistanceCurve(_Frozen):
-    """How often strangers and one person are within a distance, over all pairs of a population.
+    """The rates of stranger and same-person pairs by distance, over all pairs of a population.
 
-    points: by ascending distance.
+    points: in order of ascending distance.
     """
 
     population: str
@@ -126,10 +126,11 @@ class DistanceCurve(_Frozen):
 
 
 class CohortSpec(_Frozen):
-    """What scores are normalised by, see `service.domain.matching.Cohort`.
+    """The cohort that normalises scores, see `service.domain.matching.Cohort`.
 
-    population: whose faces it was made of; people: how many people, `least_people` or more behind
-    each centre. centres: base64 of float16 [k, dimension], little-endian, unit vectors.
+    population: the origin of the faces.
+    people: the number of people, `least_people` or more behind each centre.
+    centres: base64 of float16 [k, dimension], little-endian, unit vectors.
     """
 
     population: str
@@ -142,17 +143,19 @@ class CohortSpec(_Frozen):
 
 
 class EmbeddingFacts(_Frozen):
-    """What a vector of one output of this model means.
+    """The meaning of the vectors of one output of a model.
 
-    `space` identifies weights, crop and what the graph does with the vector: vectors are
-    comparable when, and only when, it is equal. Distances are cosine distances, 0 to 2.
-    output: which output of the graph holds it.
-    curve: over the distance that the match rule measures between two faces; None where it was not
-    measured.
-    recommended_max_distance, recommended_max_fmr: one operating point, by distance and as a rate:
-    the most that a small tenant is given.
-    recommended_max_wrong_joins: the chance that a stranger joins one of a tenant's people, which
-    the limit is made for in larger ones.
+    Distances are cosine distances, 0 to 2.
+
+    space: identifies the weights, the crop, and the steps of the graph after the network. Vectors
+        can be compared if and only if their spaces are equal.
+    output: the output of the graph that holds the vectors.
+    curve: the rates by the distance that the match rule measures between two faces; None if they
+        were not measured.
+    recommended_max_distance, recommended_max_fmr: the limit in a small tenant, as a distance and as
+        a rate.
+    recommended_max_wrong_joins: the chance that a stranger joins a person of the tenant. It gives
+        the limit in larger tenants.
     """
 
     output: str = "embedding"
@@ -177,11 +180,13 @@ class PairAccuracy(_Frozen):
 
 
 class Fidelity(_Frozen):
-    """How close a variant's vectors of one space are to the fp32 model's, measured at export.
+    """The similarity of a variant's vectors of one space to the fp32 model's, measured at export.
 
-    The faces are cut as that space wants them. The cosines are those of each face's two vectors;
-    `inputs` says which faces. `pairs` is None where no labelled pairs were at hand.
-    least_cosine: below it the variant would not have been offered.
+    Each cosine compares the two vectors of one face, in the crop of the space.
+
+    least_cosine: the export offers no variant with a cosine below this.
+    inputs: describes the faces.
+    pairs: None if there were no labelled pairs.
     """
 
     space: str
@@ -196,8 +201,10 @@ class Fidelity(_Frozen):
 class Variant(_Frozen):
     """The same model in another precision: same inputs, outputs and embedding spaces.
 
-    `recipe` says how it was made from the fp32 model. Only variants that keep the accuracy are in
-    a manifest. fidelity: of each of the model's embeddings, in their order.
+    A manifest has only variants that keep the accuracy.
+
+    recipe: describes the conversion from the fp32 model.
+    fidelity: one entry for each embedding of the model, in their order.
     """
 
     precision: Precision
@@ -208,9 +215,9 @@ class Variant(_Frozen):
 
 
 class ModelSpec(_Frozen):
-    """One fp32 model file, its variants, and every fact the service needs to run it.
+    """One fp32 model file, its variants, and all facts that the service needs to run it.
 
-    embeddings: the spaces that its outputs span, the default one first; none for a detector.
+    embeddings: one for each space of the outputs, the default one first; empty for a detector.
     """
 
     file: str
@@ -226,7 +233,7 @@ class ModelSpec(_Frozen):
 
     @property
     def embedding(self) -> EmbeddingFacts | None:
-        """The default embedding; None where the model gives none."""
+        """The default embedding; None for a model without embeddings."""
         return self.embeddings[0] if self.embeddings else None
 
     @field_validator("embeddings")
@@ -247,16 +254,17 @@ class ModelSpec(_Frozen):
 
     @property
     def files(self) -> tuple[ModelSpec | Variant, ...]:
-        """Everything that has a file of its own: the fp32 model, then its variants."""
+        """All entries with a file: the fp32 model, then its variants."""
         return (self, *self.variants)
 
 
 class ScreenSpec(_Frozen):
-    """The eight-bit P-Net that chooses cells for P-Net, and what it was measured to leave out.
+    """The eight-bit P-Net that chooses cells for P-Net, and the measurement of its errors.
 
-    margin: in logits; cells further below P-Net's threshold are left out. worst_shortfall: how far
-    below it the lowest of the `passing_cells` was among all `cells`, which has to be well within
-    the margin; None where no photograph was at hand.
+    margin: in logits; cells further below P-Net's threshold are left out.
+    cells, passing_cells: the numbers of cells that were measured, and that P-Net accepts.
+    worst_shortfall: the largest distance of the screen's logit of a passing cell below P-Net's
+        threshold. It must be well within the margin. None if there was no photograph.
     """
 
     file: str
@@ -273,7 +281,7 @@ class Manifest(_Frozen):
     """`models/manifest.json`: the four models and the recipe that made them."""
 
     schema_version: Literal[2]
-    # What the export was asked for, so that a later run keeps to it: a name or a file's path.
+    # The request of the export, which a later export repeats: a name or the path of a file.
     weights: str
     download: bool
     fingerprint: str
@@ -283,7 +291,7 @@ class Manifest(_Frozen):
 
     @property
     def files(self) -> list[ModelSpec | Variant | ScreenSpec]:
-        """Everything that has a file of its own."""
+        """All entries with a file."""
         screens = [] if self.screen is None else [self.screen]
         return [*(file for spec in self.models.values() for file in spec.files), *screens]
 
@@ -305,7 +313,7 @@ def load_manifest(directory: Path) -> Manifest:
     """Read and validate the manifest of a models directory.
 
     Raises:
-        ModelError: it is missing, unreadable or of another schema.
+        ModelError: the manifest is missing, unreadable or of another schema.
     """
     path = directory / MANIFEST_NAME
     try:
@@ -317,10 +325,10 @@ def load_manifest(directory: Path) -> Manifest:
 
 
 def embedding_of(spec: ModelSpec, space: str | None) -> EmbeddingFacts:
-    """The embedding of a space that a model gives; None asks for the default one.
+    """The embedding of a model that has a space; None for the default embedding.
 
     Raises:
-        ModelError: it gives none of this space.
+        ModelError: the model has no embedding of this space.
     """
     found = [facts for facts in spec.embeddings if space in (None, facts.space)]
     if not found:
@@ -329,10 +337,10 @@ def embedding_of(spec: ModelSpec, space: str | None) -> EmbeddingFacts:
 
 
 def check_file(directory: Path, spec: ModelSpec | Variant | ScreenSpec) -> Path:
-    """Path of a model file whose hash is the manifest's.
+    """The path of a model file whose hash is the manifest's.
 
     Raises:
-        ModelError: the file is missing or not the one that was verified.
+        ModelError: the file is missing, or its hash is another one.
     """
     path = directory / spec.file
     if not path.is_file():

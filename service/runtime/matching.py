@@ -1,4 +1,4 @@
-"""The match rule of an embedding: what its manifest says, and what an operator asks for."""
+"""The match rule of an embedding, from its manifest and the settings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def match_rule(
     """The rule by which faces of an embedding join clusters.
 
     Args:
-        max_distance: the largest distance, in tenants of all sizes; 0 for what the rates give.
-        max_fmr: the largest share of strangers within the limit, in tenants of all sizes unless
-            `max_wrong_joins` is given, too; 0 for what the manifest recommends.
-        max_wrong_joins: the largest chance that a stranger is within the limit of somebody in the
-            tenant; 0 for what the manifest recommends.
+        max_distance: the largest distance, in tenants of all sizes; 0 for the limit by the rates.
+        max_fmr: the largest share of strangers within the limit; 0 for the manifest's
+            recommendation. It holds in tenants of all sizes unless `max_wrong_joins` is given, too.
+        max_wrong_joins: the largest chance that a stranger is within the limit of any person of the
+            tenant; 0 for the manifest's recommendation.
 
     Raises:
-        ModelError: a rate is asked for, and the manifest has no curve of the embedding.
+        ModelError: a rate is given, but the manifest has no curve of the embedding.
     """
     cohort = None if facts.cohort is None else open_cohort(facts.cohort, facts.dimension)
     if max_distance:
@@ -37,7 +37,7 @@ def match_rule(
         if max_fmr or max_wrong_joins:
             raise ModelError(
                 f"the manifest has no false match rates of {facts.space}: "
-                "set match.max_distance in the place of match.max_fmr and match.max_wrong_joins"
+                "set match.max_distance instead of match.max_fmr and match.max_wrong_joins"
             )
         return MatchRule(DistanceLimit(facts.recommended_max_distance), cohort)
     stays = max_fmr > 0 and not max_wrong_joins
@@ -51,7 +51,7 @@ def match_rule(
 
 
 def false_match_curve(curve: DistanceCurve) -> FalseMatchCurve:
-    """The false match rates of a curve; points without a false match say nothing of a rate."""
+    """The false match rates of a curve, without the points that had no false match."""
     points = [point for point in curve.points if point.fmr > 0]
     return FalseMatchCurve(
         tuple(point.distance for point in points), tuple(point.fmr for point in points)
@@ -59,7 +59,7 @@ def false_match_curve(curve: DistanceCurve) -> FalseMatchCurve:
 
 
 def open_cohort(spec: CohortSpec, dimension: int) -> Cohort:
-    """A cohort from the text of a manifest."""
+    """The cohort of a manifest entry."""
     stored = np.frombuffer(base64.b64decode(spec.centres), "<f2").reshape(-1, dimension)
     centres = stored.astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -67,11 +67,12 @@ def open_cohort(spec: CohortSpec, dimension: int) -> Cohort:
 
 
 def store_cohort(cohort: Cohort, population: str, people: int, least_people: int) -> CohortSpec:
-    """A cohort as a manifest has it: its centres in half precision.
+    """The manifest entry of a cohort, with the centres in half precision.
 
     Args:
-        population: whose faces it is made of, in a phrase.
-        people: how many people they are; least_people: the fewest behind one centre.
+        population: a phrase for the origin of the faces.
+        people: the number of people.
+        least_people: the smallest number of people behind one centre.
     """
     stored = cohort.centres.astype("<f2").tobytes()
     return CohortSpec(

@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers as Facette uses them: names, options, what to check."""
+"""ONNX Runtime's execution providers: their names, their options, and advice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADVICE: dict[Provider, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model runs, and in which precision."""
+    """The provider and the precision of a model."""
 
     provider: Provider
     precision: Precision
@@ -52,7 +52,7 @@ def missing_providers(available: Sequence[str]) -> dict[Provider, str]:
 def provider_chain(
     provider: Provider, workers: int, intra_op_threads: int
 ) -> list[tuple[str, dict[str, str]]]:
-    """Names and options for an InferenceSession; the CPU stands last in every chain.
+    """Names and options for an InferenceSession; the CPU is the last in every chain.
 
     Source: ONNX Runtime's pages on the CUDA and OpenVINO execution providers, and OpenVINO's page
     on CPU inference properties.
@@ -68,7 +68,7 @@ def _openvino(workers: int, intra_op_threads: int) -> dict[str, str]:
     # One stream for each worker; the threads are counted over all streams. Calls wait for
     # OpenVINO's threads, so the cores in use stay workers x intra_op_threads.
     properties = {
-        "INFERENCE_PRECISION_HINT": "f32",  # else it may turn fp32 into bf16 where the CPU has it
+        "INFERENCE_PRECISION_HINT": "f32",  # else it may convert fp32 to bf16 on CPUs with bf16
         "NUM_STREAMS": str(workers),
         "INFERENCE_NUM_THREADS": str(workers * intra_op_threads),
         "ENABLE_CPU_PINNING": "NO",  # the cores are shared with decoding and PostgreSQL
@@ -83,6 +83,6 @@ def _cuda(workers: int, intra_op_threads: int) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",
         # The default doubles the arena at each growth.
         "arena_extend_strategy": "kSameAsRequested",
-        # fp32 means fp32: TF32 rounds to 10 bits, and thresholds would find other faces.
+        # TF32 rounds fp32 to 10 bits, which changes the detected faces.
         "use_tf32": "0",
     }

@@ -1,4 +1,4 @@
-"""The models of a manifest, each running where it runs best here."""
+"""Opens the models of a manifest, each on the placement that suits it best on this machine."""
 
 from __future__ import annotations
 
@@ -40,11 +40,12 @@ _logger = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
 
-# Calls of about the service's sizes; candidates of the embedder on CUDA see 64 faces.
+# Batch sizes of the measurement, similar to those of the service. Where all candidates are on CUDA,
+# the sizes are multiplied by the factor.
 _TRIAL_BATCH: dict[ModelName, int] = {"pnet": 1, "rnet": 12, "onet": 4, "embedder": 4}
 _CUDA_TRIAL_FACTOR = 16
-# What a lone face waits for; the other networks' work is spread over the workers anyway. More than
-# four threads gain little on one face.
+# A latency session makes an embedding of a single face sooner. The crops of the other networks are
+# spread over the workers anyway. More than four threads gain little on one face.
 _LATENCY_SESSION_MODELS: frozenset[ModelName] = frozenset({"embedder"})
 _MAX_LATENCY_THREADS = 4
 
@@ -53,9 +54,9 @@ _MAX_LATENCY_THREADS = 4
 class SessionSettings:
     """How sessions run.
 
-    provider, precision: `auto` lets the machine decide, by its features and a short measurement.
-    workers: threads that call the sessions at once.
-    intra_op_threads: threads within one call.
+    provider, precision: `auto` chooses by the features of the machine and a short measurement.
+    workers: the number of threads that call the sessions.
+    intra_op_threads: the number of threads within one call.
     """
 
     provider: ProviderSetting = "auto"
@@ -65,7 +66,7 @@ class SessionSettings:
 
 
 class ModelSession:
-    """One model, ready to run; safe to call from several threads."""
+    """One model, ready to run; several threads may call it at once."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, spec: ModelSpec, placement: Placement
@@ -76,15 +77,15 @@ class ModelSession:
         self._latency_session = session
         self._output_names = [output.name for output in spec.outputs]
 
-    def use_for_latency(self, session: onnxruntime.InferenceSession) -> None:
-        """Use a session of the same model, with more threads within a call, for lone calls."""
+    def use_latency_session(self, session: onnxruntime.InferenceSession) -> None:
+        """Set the session of `run_for_latency`: the same model, with more intra-op threads."""
         self._latency_session = session
 
     def run(self, image: Pixels, outputs: Sequence[str] | None = None) -> list[NDArray[np.float32]]:
-        """Outputs for a batch of images of the manifest's layout and dtype.
+        """The outputs for a batch of images in the manifest's layout and dtype.
 
         Args:
-            outputs: which, by name and in this order; all in the manifest's order by default.
+            outputs: the names of the outputs, in order; by default all, in the manifest's order.
         """
         if self.placement.provider == "cuda":
             return self._run_bound(image, outputs)
@@ -93,7 +94,7 @@ class ModelSession:
     def run_for_latency(
         self, image: Pixels, outputs: Sequence[str] | None = None
     ) -> list[NDArray[np.float32]]:
-        """The same, sooner, when nothing else runs."""
+        """Run as `run` does, on the latency session: sooner while no other call runs."""
         if self.placement.provider == "cuda":
             return self._run_bound(image, outputs)
         return self._run_on(self._latency_session, image, outputs)
@@ -111,10 +112,10 @@ class ModelSession:
         return found
 
     def _run_bound(self, image: Pixels, outputs: Sequence[str] | None) -> list[NDArray[np.float32]]:
-        """Through an IOBinding, so that data moves to the device and back once.
+        """Run through an IOBinding, so that data moves to the device and back only once.
 
-        Rows are padded to a power of two and cut off again: cuDNN chooses an algorithm for each
-        new shape, so it should see few.
+        The batch is padded to a power of two, because cuDNN chooses an algorithm for each new
+        shape. The outputs of the padding are cut off.
         """
         padded = pad_to_bucket(image)  # the binding does not keep its memory alive
         binding = self._session.io_binding()
@@ -139,7 +140,7 @@ def pad_to_bucket(image: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(slots=True)
 class _Report:
-    """What the log line about the choice says."""
+    """The fields of the log line about the choice."""
 
     excluded: dict[str, str] = field(default_factory=dict)
     measured_ms: dict[str, float] = field(default_factory=dict)
@@ -151,12 +152,12 @@ def open_sessions(
 ) -> dict[ModelName, ModelSession]:
     """Open every model of a manifest after checking its hash and its declared shapes.
 
-    Where the settings and the machine leave several placements, each is opened and measured with
-    the service's threads, and all but the winner are let go. One log line tells the choice.
+    If a model has several candidates, each is opened and measured with the threads of the service,
+    and only the best one is kept. One log line reports the choice.
 
     Raises:
-        ModelError: a file is not the manifest's, a graph is not what the manifest says, no ONNX
-            Runtime is installed, or what the settings ask for by name cannot be had.
+        ModelError: a file or a graph is not the one of the manifest, no ONNX Runtime is installed,
+            or the settings demand a provider or a precision that is not available.
     """
     missing = missing_providers(available_providers())
     not_offered = set(missing)
@@ -164,13 +165,13 @@ def open_sessions(
     sessions: dict[ModelName, ModelSession] = {}
     for name, spec in manifest.models.items():
         sessions[name] = _open_best(directory, name, spec, settings, missing, report)
-    release_free_memory()  # what the losers, and the graphs before their optimization, took
+    release_free_memory()  # of the other candidates, and of the graphs before their optimization
     placements: dict[str, str] = {
         name: str(session.placement) for name, session in sessions.items()
     }
     for provider in missing.keys() - not_offered:
         _logger.warning(
-            "%s is offered but does not work here: models run elsewhere",
+            "%s is offered but does not work: models run on other providers",
             provider,
             extra={"fields": {"why": missing[provider], "check": ADVICE[provider], **placements}},
         )
@@ -196,7 +197,7 @@ def _open_best(
     missing: dict[Provider, str],
     report: _Report,
 ) -> ModelSession:
-    """The fastest candidate of one model; a provider that fails goes to `missing`, for all."""
+    """The best candidate of one model; a provider that fails is added to `missing` for all."""
     opened: dict[Placement, ModelSession] = {}
     while not opened:
         found = candidates(
@@ -211,22 +212,22 @@ def _open_best(
             try:
                 opened[placement] = _open(directory, spec, placement, settings)
             except ProviderError as error:
-                # A provider asked for by name is then an error of `candidates`.
+                # If the settings demand this provider, `candidates` raises the error.
                 missing[placement.provider] = str(error)
                 opened.clear()
                 break
     report.excluded |= found.excluded
     taken, report.reasons[name] = _pick(name, opened, settings.workers, report)
     if doubt := found.doubts.get(taken):
-        _logger.warning("%s runs as %s, as asked for, although %s", name, taken, doubt)
-    widest = min(settings.workers, _MAX_LATENCY_THREADS)
+        _logger.warning("%s runs as %s, as configured, although %s", name, taken, doubt)
+    latency_threads = min(settings.workers, _MAX_LATENCY_THREADS)
     if (
         name in _LATENCY_SESSION_MODELS
         and taken.provider == "cpu"
-        and widest > settings.intra_op_threads
+        and latency_threads > settings.intra_op_threads
     ):
-        opened[taken].use_for_latency(
-            _open_graph(directory, spec, taken, settings, widest, spins=True)
+        opened[taken].use_latency_session(
+            _open_graph(directory, spec, taken, settings, latency_threads, spins=True)
         )
     return opened[taken]
 
@@ -276,12 +277,12 @@ def _open_graph(
     )
 
 
-# P-Net's tiles have about this side; it is the only model whose height and width are free.
+# The approximate side of P-Net's tiles. Only P-Net has a free height and width.
 _FREE_SIDE = 160
 
 
 def available_providers() -> list[str]:
-    """The execution providers of the installed ONNX Runtime, by its names for them.
+    """The execution providers of the installed ONNX Runtime, by the names of ONNX Runtime.
 
     Raises:
         ModelError: no ONNX Runtime is installed.
@@ -305,14 +306,14 @@ def open_graph(
     intra_op_threads: int,
     spins: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """A session that has answered one call on the provider asked for.
+    """A session that has completed one call on the provider.
 
     Args:
-        spins: whether threads within a call wait for each other without sleeping. They do so only
-            while a call runs.
+        spins: whether the threads of a call wait for each other in a busy loop. The loop ends with
+            the call.
 
     Raises:
-        ModelError: ONNX Runtime cannot load the file, or the graph is not what the manifest says.
+        ModelError: ONNX Runtime cannot load the file, or the graph is not the one of the manifest.
         ProviderError: the provider is offered but does not run the model.
     """
     import onnxruntime
@@ -321,7 +322,7 @@ def open_graph(
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Cores are shared with decoding, PostgreSQL and the event loop: a spinning thread robs them.
+    # A spinning thread takes a core from decoding, PostgreSQL and the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     chain = provider_chain(provider, workers, intra_op_threads)
@@ -329,12 +330,12 @@ def open_graph(
         session = onnxruntime.InferenceSession(path, options, providers=chain)
     except Exception as error:
         raise _failure(provider)(f"{path} cannot be loaded by ONNX Runtime: {error}") from error
-    # A provider that does not come up is dropped without an exception.
+    # ONNX Runtime drops a provider that fails to start, without an exception.
     if (first := session.get_providers()[0]) != EXECUTION_PROVIDERS[provider]:
-        raise ProviderError(f"{path.name} came up on {first} instead")
+        raise ProviderError(f"{path.name} started on {first} instead")
     _check_graph(session, spec)
     try:
-        # Some faults, like a missing cuDNN, show in the first call only.
+        # Some faults, such as a missing cuDNN, appear only in the first call.
         session.run(None, {spec.input.name: sample(spec, 1)})
     except Exception as error:
         raise _failure(provider)(f"{path} cannot be run by ONNX Runtime: {error}") from error
@@ -344,7 +345,7 @@ def open_graph(
 def sample(spec: ModelSpec, batch: int) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Random pixels in a model's layout and dtype: `batch` faces or crops, or tiles of 160 pixels.
 
-    What they show does not matter: the networks do the same work for every picture.
+    The contents do not matter, because the networks do the same work for every image.
     """
     shape = [side if isinstance(side, int) else _FREE_SIDE for side in spec.input.shape[1:]]
     low, high = spec.input.value_range
@@ -353,7 +354,7 @@ def sample(spec: ModelSpec, batch: int) -> NDArray[np.uint8] | NDArray[np.float3
 
 
 def _failure(provider: Provider) -> type[ModelError]:
-    # What the CPU cannot run is the file's fault; elsewhere the CPU is still to be tried.
+    # A file that fails on the CPU is faulty. After a failure elsewhere, the CPU is tried next.
     return ModelError if provider == "cpu" else ProviderError
 
 

@@ -1,4 +1,4 @@
-"""Measures alternatives for a moment, under the load that the service will put on them."""
+"""Measures alternatives for a short time, under a load like that of the service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 _BUDGET_S = 0.5
 _MIN_ROUNDS = 3
-# A round shorter than this would measure how threads are started.
+# A shorter round would measure the start of the threads.
 _ROUND_S = 0.01
 
 Key = TypeVar("Key")
@@ -20,10 +20,10 @@ Key = TypeVar("Key")
 def time_calls(
     calls: Mapping[Key, Callable[[], object]], workers: int, budget_s: float = _BUDGET_S
 ) -> dict[Key, float]:
-    """Seconds that each call takes while `workers` threads make it at once: medians.
+    """The median seconds of each call while `workers` threads make it at once.
 
-    The alternatives take turns, so that a disturbance meets all of them. At least three rounds are
-    timed after one that warms up, and more until the budget is used up.
+    The alternatives take turns, so that a disturbance affects all of them. After a warm-up round at
+    least three rounds are timed, and more until the budget is used up.
     """
     ends = time.perf_counter() + budget_s
     with ThreadPoolExecutor(workers) as threads:

@@ -107,13 +107,13 @@ def iou(a: Box, b: Box) -> float:
     return shared / (area(a) + area(b) - shared)
 
 
-async def test_a_face_inside_an_upright_photo_is_that_of_one_look(
+async def test_a_face_inside_an_upright_photo_is_that_of_one_pass(
     sessions: dict[ModelName, Any], photos: list[Pixels]
 ) -> None:
-    async with finding(sessions) as find, finding(sessions, compatible=True) as look_once:
+    async with finding(sessions) as find, finding(sessions, compatible=True) as single_pass:
         for photo in photos:
             found = await find(photo)
-            assert found == await look_once(photo)
+            assert found == await single_pass(photo)
             assert found.turned == 0
 
 
@@ -172,7 +172,7 @@ async def test_a_face_that_the_photo_cuts_off_keeps_its_whole_box(
             assert iou(best(found).box, moved) > 0.7
 
 
-async def test_facenet_pytorch_s_way_neither_turns_nor_looks_beyond_the_edge(
+async def test_the_compatible_finder_neither_rotates_nor_adds_a_border(
     sessions: dict[ModelName, Any], photos: list[Pixels]
 ) -> None:
     async with finding(sessions, compatible=True) as find:
@@ -191,20 +191,21 @@ async def test_a_photo_without_faces_costs_half_as_much_again_at_most(
     picture = cv2.imread(str(portraits[0].with_name(name)))
     assert picture is not None
     photo = np.ascontiguousarray(cv2.resize(picture, (640, 480))[:, :, ::-1], dtype=np.uint8)
-    async with finding(sessions) as find, finding(sessions, compatible=True) as look_once:
+    async with finding(sessions) as find, finding(sessions, compatible=True) as single_pass:
         assert (await find(photo)).turned == 0
-        once = await pixels_shown(sessions, look_once, photo)
-        all_looks = await pixels_shown(sessions, find, photo)
-    assert all_looks["pnet"] < 1.5 * once["pnet"]
-    # A glance judges few boxes, whatever there is: 48 for each of three ways, 1024 with a border.
-    assert all_looks["rnet"] - once["rnet"] < 600 * 24**2
-    assert all_looks["onet"] - once["onet"] < 60 * 48**2
+        once = await pixels_shown(sessions, single_pass, photo)
+        all_passes = await pixels_shown(sessions, find, photo)
+    assert all_passes["pnet"] < 1.5 * once["pnet"]
+    # A coarse pass judges few boxes of any photo: 48 in each of three orientations, 1024 with a
+    # border.
+    assert all_passes["rnet"] - once["rnet"] < 600 * 24**2
+    assert all_passes["onet"] - once["onet"] < 60 * 48**2
 
 
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 300), (300, 1), (12, 12), (19, 19), (20, 20), (33, 700)]
 )
-async def test_a_photo_of_any_shape_is_looked_at(
+async def test_a_photo_of_any_shape_is_searched(
     sessions: dict[ModelName, Any], shape: tuple[int, int]
 ) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (*shape, 3), np.uint8)

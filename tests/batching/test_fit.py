@@ -25,7 +25,6 @@ def test_a_line_is_found_again(slope: float, intercept: float) -> None:
 def test_without_observations_nothing_is_predicted() -> None:
     assert not LinearFit().observed
     assert LinearFit().predict(8) == 0.0
-    assert LinearFit().largest(1.0) == float("inf")
 
 
 def test_one_size_alone_is_taken_as_proportional() -> None:
@@ -37,17 +36,10 @@ def test_no_prediction_is_negative_and_none_falls_with_size(
     points: list[tuple[float, float]],
 ) -> None:
     fit = fitted(*points)
-    slope, intercept = fit.terms()
-    assert slope >= 0
-    assert intercept >= 0
+    assert fit.predict(0) >= 0
     assert fit.predict(1) <= fit.predict(64)
 
 
 def test_what_is_recent_counts_more() -> None:
     fit = fitted(*[(1, 1.0), (2, 2.0)] * 50, *[(1, 3.0), (2, 6.0)] * 200)
     assert fit.predict(1) == pytest.approx(3.0, rel=0.05)
-
-
-def test_the_largest_size_in_a_time_is_the_inverse_of_the_prediction() -> None:
-    fit = fitted((1, 0.3), (5, 0.7))
-    assert fit.predict(fit.largest(1.0)) == pytest.approx(1.0)

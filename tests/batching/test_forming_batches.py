@@ -1,9 +1,8 @@
-"""Which items go together: by cost, free workers, queue delay and latency objective."""
+"""Which items go together: by cost and free workers."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -20,10 +19,10 @@ from service.batching import (
 )
 from service.batching.batcher import share_of
 from tests.support.batching import (
-    NEVER_S,
     SAFETY_NET_S,
     HeldFunction,
     Recorder,
+    all_busy,
     begin,
     outcomes,
     submitted,
@@ -122,10 +121,12 @@ async def test_stages_that_share_a_pool_never_run_more_jobs_than_it_has_workers(
     assert held.peak == 2
 
 
-async def test_a_lone_item_is_run_by_itself_only_while_no_worker_has_anything_to_do() -> None:
-    held, lone = HeldFunction(), Recorder()
+async def test_the_latency_function_runs_a_lone_item_only_while_all_workers_are_free() -> None:
+    held, latency = HeldFunction(), Recorder()
     async with workers(2) as pool:
-        batcher = MicroBatcher(held, alone=lone, pool=pool, name="s", policy=BatchPolicy(4))
+        batcher = MicroBatcher(
+            held, latency_function=latency, pool=pool, name="s", policy=BatchPolicy(4)
+        )
         ticket = Ticket(Lane())
         await outcomes(await submitted(batcher, ticket, 1))
         assert not batcher.fit.observed
@@ -137,51 +138,8 @@ async def test_a_lone_item_is_run_by_itself_only_while_no_worker_has_anything_to
         held.open()
         await outcomes(tasks)
         assert batcher.fit.observed
-    assert lone.batches == [[1]]
+    assert latency.batches == [[1]]
     assert sorted(held.batches) == [[2], [3], [4]]
-
-
-async def test_a_queue_delay_lets_items_gather() -> None:
-    recorder = Recorder()
-    async with workers(2) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=0.02),
-        )
-        assert await outcomes(await begin(batcher, 1, 2, 3)) == [10, 20, 30]
-    assert recorder.batches == [[1, 2, 3]]
-
-
-async def test_a_full_batch_does_not_wait_for_the_queue_delay() -> None:
-    recorder = Recorder()
-    async with workers(2) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
-        )
-        tasks = await begin(batcher, 1, 2)
-        assert recorder.batches == []
-        assert await outcomes(tasks + await begin(batcher, 3)) == [10, 20, 30]
-    assert recorder.batches == [[1, 2, 3]]
-
-
-async def test_the_queue_delay_of_each_batch_is_its_own() -> None:
-    recorder = Recorder()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=2, max_queue_delay_s=0.02),
-        )
-        await outcomes(await begin(batcher, 1, 2))  # full: goes before its timer
-        await outcomes(await begin(batcher, 3))
-        await outcomes(await begin(batcher, 4))
-    assert recorder.batches == [[1, 2], [3], [4]]
 
 
 @pytest.mark.parametrize(("leaver", "batch"), [(0, [2, 3, 4]), (1, [1, 3, 4])])
@@ -192,13 +150,14 @@ async def test_cancelled_items_do_not_fill_a_batch(leaver: int, batch: list[int]
             recorder,
             pool=pool,
             name="s",
-            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=NEVER_S),
+            policy=BatchPolicy(max_batch_cost=3),
         )
-        tasks = await begin(batcher, 1, 2)
-        tasks[leaver].cancel()
-        tasks += await begin(batcher, 3)
-        assert batcher.waiting == 2
-        tasks += await begin(batcher, 4)
+        async with all_busy(pool):
+            tasks = await begin(batcher, 1, 2)
+            tasks[leaver].cancel()
+            tasks += await begin(batcher, 3)
+            assert batcher.waiting == 2
+            tasks += await begin(batcher, 4)
         await outcomes(tasks)
     assert recorder.batches == [batch]
 
@@ -218,55 +177,15 @@ async def test_a_cancelled_item_does_not_end_the_batch_it_would_not_have_fitted(
     assert held.batches == [[1], [2, 3]]
 
 
-@pytest.mark.parametrize(("objective_s", "largest"), [(0.0, 16), (100.0, 16), (4.4, 6), (1.5, 1)])
-async def test_a_latency_objective_bounds_batches_by_the_fit(
-    objective_s: float, largest: int
-) -> None:
-    """A batch of n takes 0.5 n + 1 s by the fit; one worker, so all that fits is taken."""
-    held = HeldFunction()
-    policy = BatchPolicy(max_batch_cost=16, latency_objective_s=objective_s)
-    async with workers(1) as pool:
-        blocked = HeldFunction()
-        blocker = MicroBatcher(blocked, pool=pool, name="0")
-        batcher = MicroBatcher(held, pool=pool, name="s", policy=policy)
-        for size in (1, 4, 9):
-            batcher.fit.observe(size, 0.5 * size + 1)
-        ticket = Ticket(Lane(), deadline=math.inf)
-        tasks = await submitted(blocker, ticket, 0)
-        await blocked.started()
-        tasks += await submitted(batcher, ticket, *range(16))
-        # Expected gaps are long, so that nothing waits for company.
-        batcher._gap_s = 60.0
-        blocked.open()
-        await held.started()
-        held.open()
-        await outcomes(tasks)
-    assert len(held.batches[0]) == largest
-
-
-async def test_with_an_objective_a_worker_waits_for_company_that_is_expected_soon() -> None:
-    recorder = Recorder()
-    policy = BatchPolicy(max_batch_cost=3, latency_objective_s=1000.0)
-    async with workers(2) as pool:
-        batcher = MicroBatcher(recorder, pool=pool, name="s", policy=policy)
-        for size in (1, 4, 9):
-            batcher.fit.observe(size, 0.5 * size + 60)  # so long is a call's fixed time
-        tasks = await submitted(batcher, Ticket(Lane()), 1, 2)
-        assert recorder.batches == []
-        await outcomes(tasks + await submitted(batcher, Ticket(Lane()), 3))
-    assert recorder.batches == [[1, 2, 3]]
-
-
 @settings(max_examples=100, deadline=None)
 @given(
     groups=st.lists(st.lists(st.integers(1, 12), max_size=8), max_size=6),
     max_cost=st.integers(1, 10),
     worker_count=st.integers(1, 3),
     queue_size=st.integers(1, 8),
-    delay_s=st.sampled_from([0.0, 0.0, 0.001]),
 )
 def test_each_item_runs_once_within_the_cost_and_gets_its_own_result(
-    groups: list[list[int]], max_cost: int, worker_count: int, queue_size: int, delay_s: float
+    groups: list[list[int]], max_cost: int, worker_count: int, queue_size: int
 ) -> None:
     batches: list[list[tuple[int, int]]] = []
 
@@ -280,9 +199,7 @@ def test_each_item_runs_once_within_the_cost_and_gets_its_own_result(
                 function,
                 pool=pool,
                 name="s",
-                policy=BatchPolicy(
-                    max_batch_cost=max_cost, max_queue_size=queue_size, max_queue_delay_s=delay_s
-                ),
+                policy=BatchPolicy(max_batch_cost=max_cost, max_queue_size=queue_size),
                 cost=lambda item: item[1],
             )
             tasks: list[asyncio.Task[str]] = []
@@ -302,10 +219,8 @@ def test_each_item_runs_once_within_the_cost_and_gets_its_own_result(
         assert batch == sorted(batch)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"max_batch_cost": 0}, {"max_queue_size": 0}, {"max_queue_delay_s": -1.0}]
-)
-async def test_senseless_limits_are_refused(settings: dict[str, float]) -> None:
+@pytest.mark.parametrize("settings", [{"max_batch_cost": 0}, {"max_queue_size": 0}])
+async def test_senseless_limits_are_refused(settings: dict[str, int]) -> None:
     async with workers(1) as pool:
         with pytest.raises(ValueError, match="must be at least"):
             MicroBatcher(Recorder(), pool=pool, name="s", policy=BatchPolicy(**settings))

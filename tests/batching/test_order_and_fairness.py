@@ -25,6 +25,7 @@ from service.domain.errors import DeadlineError
 from tests.support.batching import (
     HeldFunction,
     Recorder,
+    all_busy,
     begin,
     outcomes,
     submitted,
@@ -85,12 +86,13 @@ async def test_a_lane_is_charged_for_what_ran() -> None:
             lambda items: time.sleep(0.01) or items,  # type: ignore[func-returns-value]
             pool=pool,
             name="s",
-            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=60),
+            policy=BatchPolicy(max_batch_cost=8),
             cost=lambda item: item,
         )
         tickets = [Ticket(lane) for lane in lanes]
-        tasks = await submitted(batcher, tickets[0], 6)
-        tasks += await submitted(batcher, tickets[1], 2)
+        async with all_busy(pool):
+            tasks = await submitted(batcher, tickets[0], 6)
+            tasks += await submitted(batcher, tickets[1], 2)
         await outcomes(tasks)
     assert lanes[0].served_s == pytest.approx(3 * lanes[1].served_s)
     assert sum(ticket.spent_s for ticket in tickets) >= 0.01

@@ -20,14 +20,13 @@ from service.batching import (
 )
 from service.domain.errors import WithdrawnError
 from tests.support.batching import (
-    NEVER_S,
     AbruptError,
     HeldFunction,
     PoisonError,
     Recorder,
+    all_busy,
     begin,
     outcomes,
-    submitted,
     turns,
     workers,
 )
@@ -111,10 +110,11 @@ async def test_each_caller_gets_an_instance_of_an_error_that_a_function_returns_
             lambda items: [kept] * len(items),
             pool=pool,
             name="s",
-            policy=BatchPolicy(max_batch_cost=2, max_queue_delay_s=NEVER_S),
+            policy=BatchPolicy(max_batch_cost=2),
         )
-        results = await outcomes(await begin(batcher, 1, 2))
-        results += await outcomes(await begin(batcher, 3, 4))
+        async with all_busy(pool):
+            tasks = await begin(batcher, 1, 2, 3, 4)
+        results = await outcomes(tasks)
     assert {repr(result) for result in results} == {"PoisonError('kept')"}
     assert len({id(result) for result in (*results, kept)}) == 5
     assert kept.__traceback__ is None
@@ -159,9 +159,11 @@ async def test_a_result_that_is_an_exception_is_raised_for_its_item_alone() -> N
             function,
             pool=pool,
             name="s",
-            policy=BatchPolicy(max_batch_cost=3, max_queue_delay_s=60),
+            policy=BatchPolicy(max_batch_cost=3),
         )
-        found = await outcomes(await submitted(batcher, Ticket(Lane()), 1, 2, 3))
+        async with all_busy(pool):
+            tasks = await begin(batcher, 1, 2, 3)
+        found = await outcomes(tasks)
     assert found[0] == 1
     assert isinstance(found[1], PoisonError)
     assert found[2] == 3

@@ -15,7 +15,6 @@ from service.batching import (
 )
 from service.domain.errors import DeadlineError, StoppingError, WithdrawnError
 from tests.support.batching import (
-    NEVER_S,
     SAFETY_NET_S,
     HeldFunction,
     PoisonError,
@@ -190,22 +189,6 @@ async def test_draining_finishes_every_accepted_item() -> None:
         async with asyncio.timeout(SAFETY_NET_S):
             await draining
         assert [task.result() for task in tasks] == [item * 10 for item in range(7)]
-
-
-async def test_draining_does_not_wait_for_the_queue_delay() -> None:
-    recorder = Recorder()
-    async with workers(1) as pool:
-        batcher = MicroBatcher(
-            recorder,
-            pool=pool,
-            name="s",
-            policy=BatchPolicy(max_batch_cost=8, max_queue_delay_s=NEVER_S),
-        )
-        tasks = await begin(batcher, 1, 2)
-        async with asyncio.timeout(SAFETY_NET_S):
-            await batcher.drain()
-        assert [task.result() for task in tasks] == [10, 20]
-    assert recorder.batches == [[1, 2]]
 
 
 async def test_closing_a_pool_waits_for_the_batch_of_a_caller_that_left() -> None:

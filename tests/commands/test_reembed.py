@@ -297,4 +297,4 @@ def test_unknown_model_is_refused_with_the_names_that_there_are(
     done = reembed(ConfiguredService(service_folder, models), "vggface2")
     assert done.returncode == 2
     assert "there is no model 'vggface2'" in done.stderr
-    assert "(there is default, compatible, rotated, rotated-compatible)" in done.stderr
+    assert "(available: default, compatible, rotated, rotated-compatible)" in done.stderr

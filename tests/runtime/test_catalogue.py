@@ -70,7 +70,7 @@ def test_missing_default_manifest_is_an_error(models: Path) -> None:
 
 @pytest.mark.parametrize("name", ["c", "", ".", "..", "a/../b", "/"])
 def test_unknown_name_is_refused_with_the_known_ones(models: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"there is default, compatible, a, b\).*--models-dir"):
+    with pytest.raises(ConfigError, match=r"available: default, compatible, a, b\).*--models-dir"):
         named_model_set(models, name)
 
 
@@ -124,7 +124,7 @@ def test_space_that_is_not_there_is_named_with_the_remedy(models: Path) -> None:
         model_set_of_space(models, "third/1", "c")
     assert "searched by the model c (third/1)" in caught.value.message
     assert (
-        "there is default (first/1), compatible (compatible/1), a (second/1), b (second/1)"
+        "(available: default (first/1), compatible (compatible/1), a (second/1), b (second/1))"
         in caught.value.message
     )
     assert "facette reembed --model NAME" in caught.value.message

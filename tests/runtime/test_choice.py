@@ -114,8 +114,8 @@ def test_openvino_competes_with_the_cpu(choose: Choose) -> None:
 def test_cuda_goes_before_the_cpu_and_is_not_given_8_bits(choose: Choose) -> None:
     found = choose(offers=(CUDA, CPU))
     assert names(found) == {"cuda/fp32", "cuda/fp16"}
-    assert found.excluded["embedder cpu/fp32"] == "CUDA is offered and goes first"
-    assert "no kernels" in found.excluded["embedder cuda/int8"]
+    assert found.excluded["embedder cpu/fp32"] == "CUDA is offered and preferred"
+    assert "no int8 kernels" in found.excluded["embedder cuda/int8"]
 
 
 def test_8_bits_asked_for_stay_on_the_cpu_beside_cuda(choose: Choose) -> None:
@@ -125,7 +125,7 @@ def test_8_bits_asked_for_stay_on_the_cpu_beside_cuda(choose: Choose) -> None:
 def test_8_bits_on_cuda_are_honoured_with_a_doubt(choose: Choose) -> None:
     found = choose(provider="cuda", precision="int8", offers=(CUDA, CPU))
     assert names(found) == {"cuda/int8"}
-    assert "no kernels" in found.doubts[Placement("cuda", "int8")]
+    assert "no int8 kernels" in found.doubts[Placement("cuda", "int8")]
 
 
 def test_the_cpu_asked_for_is_taken_although_more_is_offered(choose: Choose) -> None:

@@ -167,8 +167,8 @@ def test_a_fallback_from_cuda_is_a_warning_with_what_to_check(
     settings = SessionSettings(precision="fp32")
     opened = open_sessions(models_dir, only(manifest, "onet", "embedder"), settings)
     assert {str(session.placement) for session in opened.values()} == {"cpu/fp32"}
-    told = fields(caplog, "cuda is offered but does not work here")
-    assert told["why"] == "onet.onnx came up on CPUExecutionProvider instead"
+    told = fields(caplog, "cuda is offered but does not work")
+    assert told["why"] == "onet.onnx started on CPUExecutionProvider instead"
     assert "nvidia-smi" in told["check"]
     assert (told["onet"], told["embedder"]) == ("cpu/fp32", "cpu/fp32")
     assert caplog.records[-1].levelno == logging.WARNING
@@ -182,7 +182,7 @@ def test_a_fallback_from_cuda_is_a_warning_with_what_to_check(
 def test_a_fallback_from_cuda_asked_for_by_name_stops_the_start(
     models_dir: Path, manifest: Manifest
 ) -> None:
-    with pytest.raises(ModelError, match=r"is 'cuda', but pnet\.onnx came up on CPU.*nvidia-smi"):
+    with pytest.raises(ModelError, match=r"is 'cuda', but pnet\.onnx started on CPU.*nvidia-smi"):
         open_sessions(models_dir, manifest, SessionSettings(provider="cuda"))
 
 
@@ -249,7 +249,7 @@ def test_a_padded_batch_gives_exactly_its_own_rows(
 
 
 @pytest.mark.parametrize("precision", ["fp32", INT8])
-def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
+def test_the_latency_session_uses_the_threads_of_all_workers_and_gives_the_same_vectors(
     models_dir: Path,
     manifest: Manifest,
     precision: PrecisionSetting,
@@ -269,9 +269,9 @@ def test_a_lone_face_is_embedded_by_all_workers_threads_and_alike(
     )["embedder"]
     assert threads == [1, 2]
     face = sample(session.spec, 1)
-    together, alone = session.run(face), session.run_for_latency(face)
-    assert len(together) == len(alone) == len(session.spec.outputs)
-    for one, other in zip(together, alone, strict=True):
+    usual, latency = session.run(face), session.run_for_latency(face)
+    assert len(usual) == len(latency) == len(session.spec.outputs)
+    for one, other in zip(usual, latency, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from service.batching import MicroBatcher, Ticket, WorkerPool
 
 SAFETY_NET_S = 20.0
-NEVER_S = 3600.0
 
 
 class PoisonError(Exception):
@@ -75,6 +74,19 @@ async def workers(count: int) -> AsyncIterator[WorkerPool]:
     yield pool
     async with asyncio.timeout(SAFETY_NET_S):
         await pool.aclose()
+
+
+@asynccontextmanager
+async def all_busy(pool: WorkerPool) -> AsyncIterator[None]:
+    """Keep every worker busy inside the block, so that the items submitted in it wait together."""
+    held = HeldFunction()
+    tasks = await begin(MicroBatcher(held, pool=pool, name="busy"), *range(pool.workers))
+    await held.started(pool.workers)
+    try:
+        yield
+    finally:
+        held.open()
+        await outcomes(tasks)
 
 
 async def turns() -> None:

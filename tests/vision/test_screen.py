@@ -230,7 +230,7 @@ def test_no_screen_where_the_manifest_has_none(
     caplog.set_level("INFO")
     without = manifest.model_copy(update={"screen": None})
     assert open_screen(models_dir, without, pnet, SCREEN_FLAGS) is None
-    assert caplog.records[0].fields["reason"] == "the manifest has none"
+    assert caplog.records[0].fields["reason"] == "the manifest has no screen"
 
 
 @pytest.mark.parametrize(

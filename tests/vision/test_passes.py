@@ -1,4 +1,4 @@
-"""When a photo is looked at again, and what two looks say together."""
+"""When a photo needs another detection pass, and how two passes are merged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.vision.cascade import NO_DETECTIONS, Detections
-from service.vision.looks import (
+from service.vision.passes import (
     certainty,
     coarse_face_size,
     coarse_pixel,
@@ -72,13 +72,13 @@ def test_a_border_is_tried_for_no_face_and_for_one_that_is_cut_off(
     assert needs_border(detections, WIDTH, HEIGHT, LEAST) == needed
 
 
-def test_a_face_inside_the_photo_keeps_the_box_of_the_plain_look() -> None:
+def test_a_face_inside_the_photo_keeps_the_box_of_the_plain_pass() -> None:
     plain = found((INSIDE, 0.95), (BEYOND, 0.94))
     bordered = found(((22, 21, 49, 58), 0.999), (BEYOND, 0.99))
     assert boxes(together(plain, bordered)) == [BEYOND, INSIDE]
 
 
-def test_a_face_at_the_edge_gets_the_box_of_the_bordered_look() -> None:
+def test_a_face_at_the_edge_gets_the_box_of_the_bordered_pass() -> None:
     better = (75, 18, 120, 66)
     result = together(found((BEYOND, 0.99)), found((better, 0.92)))
     assert boxes(result) == [better]
@@ -94,14 +94,14 @@ def test_an_improbable_face_gives_way_to_a_probable_one() -> None:
     assert boxes(together(found((INSIDE, 0.8)), found((other, 0.97)))) == [other]
 
 
-def test_a_face_that_only_the_bordered_look_sees_counts_at_the_edge() -> None:
+def test_a_face_that_only_the_bordered_pass_sees_counts_at_the_edge() -> None:
     plain, small = found((INSIDE, 0.99), (BEYOND, 0.95)), (0, 60, 10, 70)
     corner = (-5, 60, 12, 90)
     result = together(plain, found((corner, 0.93), (small, 0.99)))
     assert boxes(result) == [INSIDE, BEYOND, corner]
 
 
-def test_a_face_that_only_the_bordered_look_sees_counts_anywhere_if_there_is_no_other() -> None:
+def test_a_face_that_only_the_bordered_pass_sees_counts_anywhere_if_there_is_no_other() -> None:
     assert boxes(together(NO_DETECTIONS, found((INSIDE, 0.93)))) == [INSIDE]
 
 
@@ -152,7 +152,7 @@ def test_a_photo_is_turned_for_a_face_that_is_more_probable_and_very_probable() 
 @pytest.mark.parametrize(
     ("width", "height", "size"), [(1024, 768, 80), (100, 300, 50), (30, 30, 20), (10, 900, 20)]
 )
-def test_a_glance_sees_large_faces_for_the_size_of_the_photo(
+def test_a_coarse_pass_is_for_large_faces_by_the_size_of_the_photo(
     width: int, height: int, size: float
 ) -> None:
     assert coarse_face_size(width, height, 20) == size
@@ -162,7 +162,7 @@ def test_a_glance_sees_large_faces_for_the_size_of_the_photo(
     ("size", "longer", "max_side", "pixel"),
     [(80, 1024, 2048, 2), (80, 4096, 2048, 4), (80, 4096, 0, 2), (25, 50, 2048, 1)],
 )
-def test_pixels_grow_with_the_faces_that_are_looked_for(
+def test_pixels_grow_with_the_smallest_face(
     size: float, longer: int, max_side: int, pixel: int
 ) -> None:
     assert coarse_pixel(size, longer, max_side) == pixel
