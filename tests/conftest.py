@@ -144,7 +144,7 @@ def tenant() -> str:
 
 
 _TEMPLATE = "facette_template"
-_SETTINGS = EmbeddedSettings(shared_buffers_mb=256, max_wal_size_mb=256)
+_SETTINGS = EmbeddedSettings(shared_buffers_mb=256)
 
 
 @pytest.fixture(scope="session")

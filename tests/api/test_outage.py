@@ -153,7 +153,7 @@ def start_database(process: ServiceProcess) -> None:
     """Start it the way the service does, and leave it running."""
     from service.store.embedded.cluster import Cluster
 
-    cluster = Cluster.prepare(cluster_of(process), parameters(EmbeddedSettings()))
+    cluster = Cluster.prepare(cluster_of(process), parameters(EmbeddedSettings(), 1 << 30))
     assert cluster.start(threading.Event())
 
 

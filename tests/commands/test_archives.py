@@ -91,7 +91,7 @@ def test_what_cannot_be_done_is_said_in_one_line_with_status_2(
     assert "no embedded database" in refused("export-tenant", "t", str(tmp_path / "b.tar"))
     assert "no file" in refused("import-tenant", str(tmp_path / "nowhere.tar"))
     assert not (one.data_dir / "postgres").exists()
-    assert "damaged, cut off or no archive" in refused("import-tenant", str(archive))
+    assert "damaged, cut off, or no archive" in refused("import-tenant", str(archive))
     assert "There is no such tenant" in refused("export-tenant", "t", str(tmp_path / "b.tar"))
     assert "cannot be written" in refused("export-tenant", "t", str(tmp_path / "missing" / "b.tar"))
     assert [each.name for each in tmp_path.iterdir()] == ["a.tar"]

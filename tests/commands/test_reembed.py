@@ -22,7 +22,6 @@ from PIL import Image
 
 from service.runtime.manifest import MANIFEST_NAME
 from service.store.embedded.server import running_server
-from tests.support.command import facette
 from tests.support.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
 from tests.support.models import link_models
 from tests.support.rotated import add_rotated_models
@@ -72,9 +71,19 @@ def crowd(portraits: list[Path]) -> bytes:
 
 
 def reembed(service: ConfiguredService, model: str) -> subprocess.CompletedProcess[str]:
-    """The command from its beginning to its end."""
-    arguments = ("reembed", "--model", model)
-    return facette(service.folder, *arguments, environment=service._environment)
+    """The command from its beginning to its end; it lowers the priority of its process."""
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", "reembed", "--model", model],
+        cwd=service.folder,
+        env=service._environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Command:
@@ -88,6 +97,8 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell starts its background jobs with SIGINT ignored, which children inherit.
+            preexec_fn=_heed_interrupts,
         )
 
     def line(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -64,7 +65,9 @@ def embedded_server(
         ) from None
     data_dir.mkdir(parents=True, exist_ok=True)
     with _exclusive(data_dir / "postgres.lock"):
-        cluster = Cluster.prepare(data_dir / "postgres", parameters(settings or EmbeddedSettings()))
+        disk_bytes = shutil.disk_usage(data_dir).total
+        found = parameters(settings or EmbeddedSettings(), disk_bytes)
+        cluster = Cluster.prepare(data_dir / "postgres", found)
         try:
             _start(cluster)
             watch = Watch(cluster)

@@ -1,4 +1,4 @@
-"""The parameters of the embedded PostgreSQL, by the memory of the machine."""
+"""The parameters of the embedded PostgreSQL, by the machine's memory and the disk of the data."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _LEAST_SHARED_BUFFERS_MB = 128
 _MOST_SHARED_BUFFERS_MB = 2048
 _LEAST_MAINTENANCE_MB = 64
 _MOST_MAINTENANCE_MB = 256
+_LEAST_WAL_MB = 64
+_MOST_WAL_MB = 4096
 _LEAST_CONNECTIONS = 100
 # For migrations, sweeps and psql; PostgreSQL keeps three for superusers.
 _FURTHER_CONNECTIONS = 20
@@ -23,19 +25,20 @@ class EmbeddedSettings:
     """The size of the embedded server.
 
     shared_buffers_mb: 0 for a quarter of the usable memory, from 128 to 2048.
-    max_wal_size_mb: write-ahead log between two checkpoints.
     connections: limit on the connections of all processes of the service.
     """
 
     shared_buffers_mb: int = 0
-    max_wal_size_mb: int = 4096
     connections: int = 0
 
 
-def parameters(settings: EmbeddedSettings, memory_bytes: int | None = None) -> dict[str, str]:
+def parameters(
+    settings: EmbeddedSettings, disk_bytes: int, memory_bytes: int | None = None
+) -> dict[str, str]:
     """The server parameters by name. Durability (fsync and the like) stays on.
 
     Args:
+        disk_bytes: size of the file system of the data.
         memory_bytes: memory that the server shares with the service; None for the usable memory.
     """
     memory_mb = (usable_memory_bytes() if memory_bytes is None else memory_bytes) // _MIB
@@ -48,8 +51,9 @@ def parameters(settings: EmbeddedSettings, memory_bytes: int | None = None) -> d
         # For the planner alone; the models and the service need memory, too.
         "effective_cache_size": f"{max(shared_buffers_mb, memory_mb // 2)}MB",
         "maintenance_work_mem": f"{maintenance_mb}MB",
-        # Writes of vectors and indexes are scattered, and a checkpoint has each page logged whole.
-        "max_wal_size": f"{settings.max_wal_size_mb}MB",
+        # Writes of vectors and indexes are scattered, and after a checkpoint the log has each page
+        # as a whole: checkpoints are rare, unless the log would fill a small disk.
+        "max_wal_size": f"{_within(_LEAST_WAL_MB, disk_bytes // _MIB // 8, _MOST_WAL_MB)}MB",
         "max_connections": str(
             max(_LEAST_CONNECTIONS, settings.connections + _FURTHER_CONNECTIONS)
         ),

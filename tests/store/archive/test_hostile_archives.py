@@ -209,7 +209,7 @@ async def test_rows_that_are_lost_on_the_way_are_noticed(
     broken = SQL[name].replace("ORDER BY nth", "ORDER BY nth LIMIT 1")
     assert broken != SQL[name]
     monkeypatch.setattr(archive_rows, "SQL", MappingProxyType({**SQL, name: broken}))
-    assert "not all could be stored" in await refused(second, path, found)
+    assert "reviews could be stored" in await refused(second, path, found)
 
 
 def _vector(numbers: list[float]) -> bytes:

@@ -20,8 +20,6 @@ from tests.support.service import ServiceProcess
 SETTINGS = {
     "FACETTE_INFERENCE_PRECISION": "fp32",
     "FACETTE_DATABASE_POOL_RETRY_S": "0",
-    # Half of a small disk would be log otherwise.
-    "FACETTE_EMBEDDED_DATABASE_MAX_WAL_SIZE_MB": "64",
     "FACETTE_EMBEDDED_DATABASE_SHARED_BUFFERS_MB": "128",
 }
 
