@@ -9,7 +9,7 @@ import time
 import pytest
 
 from bench.common.server import ServiceProcess
-from service.api.pace import Pace
+from service.api.pace import MAX_DELAY_S, Pace
 
 CALLERS = 16
 ROUNDS = 8
@@ -34,6 +34,15 @@ def test_rest_restores_the_burst_and_no_more() -> None:
         pace.reserve()
     now = 60.0
     assert [pace.reserve() for _ in range(4)] == pytest.approx([0, 0, 0, 0.1])
+
+
+def test_no_flood_delays_an_answer_for_longer_than_a_second() -> None:
+    now = 0.0
+    pace = Pace(per_s=10, burst=3, clock=lambda: now)
+    delays = [pace.reserve() for _ in range(10_000)]
+    assert max(delays) == MAX_DELAY_S
+    now = 1.0  # the turns that were given have come
+    assert pace.reserve() <= 0.2
 
 
 @pytest.mark.parametrize(
