@@ -218,7 +218,7 @@ class CodeCache:
 
     async def _take_out(self, payload: str) -> None:
         """Remove the faces that a notification names, or all of a tenant."""
-        digest, *faces = payload.split()
+        digest, *faces = payload.split() or [""]
         try:
             ids = [UUID(face).bytes for face in faces]
         except ValueError:  # whoever may connect may notify
@@ -233,8 +233,9 @@ class CodeCache:
             for key, gone in self._being_read.items():
                 if key[0] == tenant_id:
                     gone.extend(ids)
-            for key in [key for key in self._held if key[0] == tenant_id]:
-                await self._remove(key, self._held[key], ids)
+            # Others may drop codes while some are removed.
+            for key, held in [each for each in self._held.items() if each[0][0] == tenant_id]:
+                await self._remove(key, held, ids)
         self._report_size()
 
     async def _remove(self, key: _Key, held: _Held, ids: list[bytes]) -> None:

@@ -444,7 +444,7 @@ async def test_what_is_no_notification_of_deletions_is_passed_over(
     digest = code_cache.tenant_digest(LARGE)
     with caplog.at_level(logging.WARNING):
         async with another(held) as other:
-            for payload in (f"{digest} nonsense", "nobody", f"{digest} {id_of(3)}"):
+            for payload in (f"{digest} nonsense", "", "nobody", f"{digest} {id_of(3)}"):
                 await held.owner.execute("SELECT pg_notify('facette_deletions', $1)", payload)
             await other.until_held(1999)
     assert [record.getMessage() for record in caplog.records] == [
