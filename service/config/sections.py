@@ -325,8 +325,8 @@ class ImagesConfig(Section):
         32_000_000,
         ge=1,
         description="largest width x height that is decoded, which takes 16 bytes of memory a "
-        "pixel. A JPEG with more is decoded at a half, a quarter or an eighth of its size; a file "
-        "of another format is refused",
+        "pixel. A JPEG, HEIC or AVIF with more is decoded at a half, a quarter or an eighth of its "
+        "size; a file of another format is refused",
     )
     max_jpeg_scans: int = Field(
         100,
