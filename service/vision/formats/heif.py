@@ -66,12 +66,13 @@ _BAND_ROWS: Final = 512
 # Bytes that a decoder takes for a pixel of a tile. Pillow copies the pixels of an AVIF file twice.
 _TILE_BYTES: Final = {_HEVC: 8, _AV1: 16}
 _DEEP_TILE_BYTES: Final = {_HEVC: 16, _AV1: 24}
+_PICTURE_BYTES: Final = 4
 # More than other photos may take: 48 megapixels of a phone take 1.6 s, and photos of 6 to 200
 # megapixels took at most a tenth more than predicted.
 _MAX_WORK_US: Final = 2_000_000
 # Microseconds of a core, measured with photos of 0.03 to 6 bits a pixel: for each tile, pixel,
 # pixel of more than 8 bits and coded byte. See `MAX_WORK_US`.
-_WORK_US: Final = {_HEVC: (220.0, 0.016, 0.045, 0.07), _AV1: (120.0, 0.008, 0.016, 0.07)}
+_WORK_US: Final = {_HEVC: (220.0, 0.016, 0.045, 0.07), _AV1: (120.0, 0.01, 0.02, 0.08)}
 _SAMPLE = Image.frombytes("L", (3, 2), bytes(range(6)))
 
 # Workers decode side by side: one tile gets one thread.
@@ -243,7 +244,11 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     work = photo.work_us + decoded * PIXEL_WORK_US
     if work > _MAX_WORK_US:
         raise ImageTooComplexError
-    memory = decoded * (PLAIN_BYTES if photo.is_plain else OTHER_BYTES) + photo.tile_bytes
+    # A tile beside the picture that is put together, and later the picture in work.
+    memory = max(
+        photo.tile_bytes + decoded * _PICTURE_BYTES,
+        decoded * (PLAIN_BYTES if photo.is_plain else OTHER_BYTES),
+    )
     return PhotoHeader(photo.format, width, height, shrink, photo.orientation, memory, work)
 
 
