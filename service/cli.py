@@ -19,6 +19,7 @@ from service.app.settings import (
     blob_place,
     database_place,
     database_settings,
+    decode_limits,
     index_settings,
     session_settings,
 )
@@ -231,7 +232,7 @@ def _reembed(options: argparse.Namespace) -> int:
             database_place(config),
             blob_place(config),
             session_settings(config),
-            config.images.max_pixels,
+            decode_limits(config),
             index_settings(config.match, config.vector_index),
         ),
         ReembedOptions(options.model, options.leave_lost_faces, options.keep_old, options.json),

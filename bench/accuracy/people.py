@@ -26,7 +26,8 @@ from service.runtime.manifest import EmbeddingFacts, ModelSpec, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
 from service.telemetry import StageClock
 from service.vision.crop import cut_face
-from service.vision.decode import decode_pixels
+from service.vision.decode import decode
+from service.vision.formats.base import DecodeLimits
 
 Vectors = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -34,7 +35,6 @@ Labels = NDArray[np.int64]
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PHOTOS_AT_ONCE = 8
 _CALL_FACES = 8
-_MAX_PIXELS = 32_000_000
 # Distances are counted in bins of this width.
 _BIN = 5e-4
 _LOWEST, _HIGHEST = -1.0, 3.0
@@ -126,8 +126,9 @@ async def embed(
         some = faces[start : start + _CALL_FACES]
         crops = []
         for face in some:
-            pixels = decode_pixels(face.path.read_bytes(), _MAX_PIXELS)
-            crop = cut_face(pixels, face.place, facts.crop, face.turned)
+            photo = decode(face.path.read_bytes(), DecodeLimits(), hashed=False)
+            place = face.place.scaled(1 / photo.shrink)
+            crop = cut_face(photo.pixels, place, facts.crop, face.turned)
             assert crop is not None
             crops.append(crop)
         vectors[start : start + len(some)] = session.run(np.stack(crops), wanted)[0]

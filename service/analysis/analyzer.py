@@ -36,6 +36,7 @@ from service.telemetry import Metrics, StageClock
 from service.vision.cascade import CascadeSettings
 from service.vision.crop import cut_face, resize_face
 from service.vision.decode import DecodedPhoto, blank_png, decode, read_header
+from service.vision.formats.base import DecodeLimits
 from service.vision.quality import face_quality
 from service.vision.resample import summed_area_table
 from service.vision.views import View
@@ -43,8 +44,6 @@ from service.vision.views import View
 _QUIET_S = 1.0
 # A larger file is never cheap to decode.
 _MAX_CHEAP_BYTES = 1 << 18
-# Bytes for each pixel during detection: the pixel, its sums, and the sums of a coarser table.
-_BYTES_KEPT = 3 + 12 + 3
 # The memory of a photo with more than eight million pixels goes back to the system at once.
 _LARGE_BYTES = 3 * 8_000_000
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
@@ -57,7 +56,7 @@ class AnalysisSettings:
     min_confidence: the smallest probability of a face.
     compatible: whether to detect the faces that facenet-pytorch detects, in one full pass.
     max_detections: the largest number of faces of a photo; the most probable ones are kept.
-    max_pixels: the largest width x height that is decoded.
+    decoding: the limits of one photo.
     max_photos: the largest number of photos in work at once, so that each is soon done. One tenant
         gets all places but one.
     max_decoded_bytes: the memory for the decoded photos in work, all together. One tenant gets
@@ -71,7 +70,7 @@ class AnalysisSettings:
     min_confidence: float
     compatible: bool
     max_detections: int
-    max_pixels: int
+    decoding: DecodeLimits
     max_photos: int
     max_decoded_bytes: int
     screen: bool
@@ -94,20 +93,14 @@ class _EncodedPhoto:
 class _OpenedPhoto:
     """A decoded photo.
 
+    Faces are detected and cut out in the decoded pixels, at the scale that they have.
+
     table: the summed-area table, uint32 [height + 1, width + 1, 3]; empty if the photo is not
     searched.
     """
 
     decoded: DecodedPhoto
     table: NDArray[np.uint32]
-
-    @property
-    def width(self) -> int:
-        return int(self.decoded.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.decoded.pixels.shape[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,10 +213,10 @@ class Analyzer:
             photo = await self._open(read, clock, ticket, hashed=hashed)
             kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("embed"):
-                faces = await self._embed(photo.decoded.pixels, kept, turned, ticket)
+                faces = await self._embed(photo.decoded, kept, turned, ticket)
             decoded = photo.decoded
             return AnalyzedPhoto(
-                decoded.format, photo.width, photo.height, decoded.phash, faces, turned
+                decoded.format, decoded.width, decoded.height, decoded.phash, faces, turned
             )
 
     async def detect(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> DetectedPhoto:
@@ -237,8 +230,11 @@ class Analyzer:
             kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("detect"):
                 cut = await self._cut(photo.decoded.pixels, kept, turned, ticket, cuts=False)
-            faces = tuple(DetectedFace(each.detection, each.quality) for each in cut)
-            return DetectedPhoto(photo.width, photo.height, faces, turned)
+            decoded = photo.decoded
+            faces = tuple(
+                DetectedFace(each.detection.scaled(decoded.shrink), each.quality) for each in cut
+            )
+            return DetectedPhoto(decoded.width, decoded.height, faces, turned)
 
     async def embed_crop(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> Embedding:
         """Embed an image that shows one face and nothing else; times decode and embed.
@@ -376,16 +372,16 @@ class Analyzer:
 
     async def _embed(
         self,
-        pixels: NDArray[np.uint8],
+        photo: DecodedPhoto,
         detections: Sequence[Detection],
         turned: int,
         ticket: Ticket,
     ) -> tuple[EmbeddedFace, ...]:
-        cut = await self._cut(pixels, detections, turned, ticket, cuts=True)
+        cut = await self._cut(photo.pixels, detections, turned, ticket, cuts=True)
         crops = [each.crop for each in cut if each.crop is not None]
         embeddings = await self._embedder.embed(crops, ticket) if crops else ()
         return tuple(
-            EmbeddedFace(each.detection, embedding, each.quality)
+            EmbeddedFace(each.detection.scaled(photo.shrink), embedding, each.quality)
             for each, embedding in zip(cut, embeddings, strict=True)
         )
 
@@ -407,15 +403,13 @@ class Analyzer:
         return [self._measure_photo(data) for data in batch]
 
     def _measure_photo(self, data: bytes) -> int:
-        header = read_header(data, self._settings.max_pixels)
-        kept = header.width * header.height * _BYTES_KEPT
-        return max(header.decoding_bytes, kept) + len(data)
+        return read_header(data, self._settings.decoding).decoding_bytes + len(data)
 
     def _open_photos(self, batch: Sequence[_EncodedPhoto]) -> list[_OpenedPhoto]:
         return [self._open_photo(photo) for photo in batch]
 
     def _open_photo(self, photo: _EncodedPhoto) -> _OpenedPhoto:
-        decoded = decode(photo.data, self._settings.max_pixels, hashed=photo.hashed)
+        decoded = decode(photo.data, self._settings.decoding, hashed=photo.hashed)
         if decoded.pixels.size > _LARGE_BYTES:
             release_free_memory()  # else each worker keeps the memory of its decoder
         return _OpenedPhoto(

@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 
 from service.analysis.stages import StageFactory
 from service.batching import Ticket
-from service.domain.errors import InputError
+from service.domain.errors import ImageTooLargeError, InputError
 from service.domain.types import Embedding
 from service.runtime.manifest import EmbeddingFacts, embedding_of
 from service.runtime.providers import Provider
 from service.runtime.sessions import ModelSession
 from service.vision.crop import resize_face
-from service.vision.decode import decode_pixels, plain_jpeg_size
+from service.vision.decode import decode, read_header
+from service.vision.formats.base import DecodeLimits
 
 # On a CPU, calls of more than 8 faces gain nothing and delay the faces. A GPU needs larger calls.
 _CALL_FACES: dict[Provider, int] = {"cpu": 8, "openvino": 8, "cuda": 64}
 
 
-# A plain JPEG with at most this number of pixels is decoded within half a millisecond.
+# A file that takes more processor time would delay the other faces of its batch.
+_CHEAP_WORK_US = 1000.0
 _CHEAP_PIXELS = 1 << 17
+_CHEAP = DecodeLimits(_CHEAP_PIXELS, _CHEAP_PIXELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,12 @@ class FaceEmbedder:
     def _open(self, crop: Crop) -> NDArray[np.uint8] | Exception:
         if not isinstance(crop, EncodedCrop):
             return crop
-        size = plain_jpeg_size(crop.data)
-        if size is None or size[0] * size[1] > _CHEAP_PIXELS:
-            return NotCheapError()
         try:
-            return resize_face(decode_pixels(crop.data, _CHEAP_PIXELS), self.facts.crop.size)
+            if read_header(crop.data, _CHEAP).work_us > _CHEAP_WORK_US:
+                return NotCheapError()
+            photo = decode(crop.data, _CHEAP, hashed=False)
+        except ImageTooLargeError:
+            return NotCheapError()
         except InputError as error:
             return error
+        return resize_face(photo.pixels, self.facts.crop.size)

@@ -12,7 +12,8 @@ from service.domain.types import Embedding, FacePlace
 from service.runtime.manifest import EmbeddingFacts, embedding_of, load_manifest
 from service.runtime.sessions import SessionSettings, open_sessions
 from service.vision.crop import cut_face
-from service.vision.decode import decode_pixels
+from service.vision.decode import decode
+from service.vision.formats.base import DecodeLimits
 
 # Larger calls gain nothing on a CPU.
 _CALL_FACES = 8
@@ -22,8 +23,8 @@ class StoredFaceEmbedder:
     """The embedding network without a batcher, for work that no request waits for.
 
     Args:
-        max_pixels: the largest width x height of a photo that is decoded. A photo of an archive may
-            be larger, because it was never decoded before.
+        limits: those of the photos that the service takes. A photo of an archive may exceed them,
+            because it was never decoded before.
         space: the space of the embeddings; None for the default one.
 
     Raises:
@@ -35,7 +36,7 @@ class StoredFaceEmbedder:
         models: Path,
         settings: SessionSettings,
         *,
-        max_pixels: int,
+        limits: DecodeLimits,
         space: str | None = None,
     ) -> None:
         manifest = load_manifest(models)
@@ -43,7 +44,7 @@ class StoredFaceEmbedder:
         only_embedder = manifest.model_copy(update={"models": embedder})
         self._session = open_sessions(models, only_embedder, settings)["embedder"]
         self.facts: EmbeddingFacts = embedding_of(self._session.spec, space)
-        self._max_pixels = max_pixels
+        self._limits = limits
 
     def cut(
         self, data: bytes, places: Sequence[FacePlace], turned: int
@@ -55,10 +56,13 @@ class StoredFaceEmbedder:
             turned: the further rotation that makes the faces upright, in degrees clockwise.
 
         Raises:
-            InputError: the bytes are not a usable photo, or have more pixels than `max_pixels`.
+            InputError: the bytes are not a usable photo, or exceed the limits.
         """
-        pixels = decode_pixels(data, self._max_pixels)
-        return [cut_face(pixels, place, self.facts.crop, turned) for place in places]
+        photo = decode(data, self._limits, hashed=False)
+        return [
+            cut_face(photo.pixels, place.scaled(1 / photo.shrink), self.facts.crop, turned)
+            for place in places
+        ]
 
     def embed(self, crops: Sequence[NDArray[np.uint8]]) -> list[Embedding]:
         """The unit vector of each crop, float32 [dimension], in order."""

@@ -71,6 +71,7 @@ STATUS: Mapping[type[errors.FacetteError], int] = MappingProxyType(
         errors.UnsupportedImageError: 415,
         errors.CorruptImageError: 422,
         errors.ImageTooLargeError: 422,
+        errors.ImageTooComplexError: 422,
         errors.ParameterError: 422,
         errors.InputError: 422,
         errors.OverloadedError: 429,

@@ -21,10 +21,14 @@ from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
 from service.store.face.indexer import IndexSettings
 from service.vision.cascade import CascadeSettings
+from service.vision.formats.base import DecodeLimits
 
 # One for requests, and one so that /readyz does not wait behind them.
 _FEWEST_CONNECTIONS = 2
 _MIB = 1 << 20
+# A photo of 32 million pixels, and for each worker one of 12 million.
+_DECODED_BYTES = 512 * _MIB
+_DECODED_BYTES_PER_WORKER = 192 * _MIB
 _CONNECT_TIMEOUT_S = 3.0  # to the bucket's endpoint
 
 
@@ -40,16 +44,28 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         min_confidence=detection.min_confidence,
         compatible=detection.compatible,
         max_detections=detection.max_detections,
-        max_pixels=config.images.max_pixels,
+        decoding=decode_limits(config),
         max_photos=share(inference.max_photos_in_work, config)
         if inference.max_photos_in_work
         else 3 * workers,
-        max_decoded_bytes=share(
-            inference.max_decoded_mb * _MIB or usable_memory_bytes() // 4, config
-        ),
+        max_decoded_bytes=share(inference.max_decoded_mb * _MIB, config)
+        if inference.max_decoded_mb
+        else _decoded_bytes(workers, config),
         screen=inference.screen == "auto",
         workers=workers,
     )
+
+
+def _decoded_bytes(workers: int, config: Config) -> int:
+    """The memory for the decoded photos of one process, where none is configured."""
+    wanted = max(_DECODED_BYTES, workers * _DECODED_BYTES_PER_WORKER)
+    return min(wanted, share(usable_memory_bytes() // 4, config))
+
+
+def decode_limits(config: Config) -> DecodeLimits:
+    """The limits of one photo."""
+    images = config.images
+    return DecodeLimits(images.max_pixels, images.max_decoded_pixels, images.max_jpeg_scans)
 
 
 def rule_of(match: MatchConfig, facts: EmbeddingFacts) -> MatchRule:

@@ -24,6 +24,7 @@ from service.store.database.database import Database
 from service.store.face.indexer import Indexer, IndexSettings
 from service.store.face.vectors import open_vectors
 from service.usecases.reembed import Progress, Reembed
+from service.vision.formats.base import DecodeLimits
 
 _EVERY_S = 5.0
 _LOWEST_PRIORITY = 19
@@ -51,7 +52,7 @@ class ReembedPlaces:
     database: DatabasePlace
     blobs: BlobPlace
     sessions: SessionSettings
-    max_pixels: int
+    decoding: DecodeLimits
     indexes: IndexSettings
 
 
@@ -90,7 +91,7 @@ async def _run(places: ReembedPlaces, options: ReembedOptions, models: ModelSet)
             StoredFaceEmbedder,
             models.folder,
             places.sessions,
-            max_pixels=places.max_pixels,
+            limits=places.decoding,
             space=models.space,
         )
         vectors = await stack.enter_async_context(open_vectors(database, model))

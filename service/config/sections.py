@@ -319,7 +319,20 @@ class ImagesConfig(Section):
     """What is accepted as an image."""
 
     max_pixels: int = Field(
-        32_000_000, ge=1, description="largest width x height, checked before decoding"
+        256_000_000, ge=1, description="largest width x height, checked before decoding"
+    )
+    max_decoded_pixels: int = Field(
+        32_000_000,
+        ge=1,
+        description="largest width x height that is decoded, which takes 16 bytes of memory a "
+        "pixel. A JPEG, HEIC or AVIF with more is decoded at a half, a quarter or an eighth of its "
+        "size; a file of another format is refused",
+    )
+    max_jpeg_scans: int = Field(
+        100,
+        ge=1,
+        description="most scans of a JPEG: a progressive one usually has ten, and each passes all "
+        "of its pixels",
     )
 
 
@@ -373,9 +386,10 @@ class InferenceConfig(Section):
         0,
         ge=0,
         le=1_048_576,
-        description="memory, in MB, that the photos in work may take decoded, all together; 0 = a "
-        "quarter of the memory that the service may use. One tenant gets three quarters of it. A "
-        "photo that needs more than all of it is in work alone",
+        description="memory, in MB, that the photos in work may take decoded, all together; 0 = "
+        "192 for each worker, at least 512, at most a quarter of the memory that the service may "
+        "use. One tenant gets three quarters of it. A photo that needs more than all of it is in "
+        "work alone",
     )
 
 

@@ -11,6 +11,7 @@ FacetteError
 │   ├── UnsupportedImageError   not an image, or not of a supported type
 │   ├── CorruptImageError       an image that ends early or does not decode
 │   ├── ImageTooLargeError      more pixels than the limit
+│   ├── ImageTooComplexError    an image that takes far more work to decode than photos do
 │   └── BodyTooLargeError       more bytes than the limit
 ├── AccessError
 │   ├── MissingTokenError       no token was sent
@@ -123,19 +124,37 @@ class CorruptImageError(InputError):
 
 
 class ImageTooLargeError(InputError):
-    """The image's header announces more pixels than the limit, or a longer side."""
+    """The image's header announces more pixels than the limit, or a longer side.
+
+    setting: the name of the setting that is the limit.
+    """
 
     code = "image_too_large"
 
-    def __init__(self, width: int, height: int, max_pixels: int, max_side: int) -> None:
+    def __init__(
+        self, width: int, height: int, max_pixels: int, max_side: int, setting: str
+    ) -> None:
         super().__init__(
-            f"The image is {width} x {height} pixels; at most {max_pixels} pixels are accepted, "
-            f"and {max_side} on a side."
+            f"The image is {width} x {height} pixels; at most {max_pixels} pixels ({setting}) are "
+            f"accepted of such a file, and {max_side} on a side."
         )
         self.width = width
         self.height = height
         self.max_pixels = max_pixels
         self.max_side = max_side
+        self.setting = setting
+
+
+class ImageTooComplexError(InputError):
+    """The image would take far more processor time than photos of its size do."""
+
+    code = "image_too_complex"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The image file has so many parts, or such odd ones, that it is not decoded; save it "
+            "anew with another program."
+        )
 
 
 class BodyTooLargeError(InputError):

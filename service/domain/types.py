@@ -33,6 +33,10 @@ class Box:
     x2: float
     y2: float
 
+    def scaled(self, factor: float) -> Box:
+        """The same rectangle in pixels of a photo of another scale."""
+        return Box(self.x1 * factor, self.y1 * factor, self.x2 * factor, self.y2 * factor)
+
 
 @dataclass(frozen=True, slots=True)
 class FacialArea:
@@ -56,6 +60,11 @@ class Detection:
     landmarks: tuple[tuple[float, float], ...]
     confidence: float
 
+    def scaled(self, factor: float) -> Detection:
+        """The same face in pixels of a photo of another scale."""
+        landmarks = tuple((x * factor, y * factor) for x, y in self.landmarks)
+        return Detection(self.box.scaled(factor), landmarks, self.confidence)
+
     def facial_area(self, width: int, height: int) -> FacialArea:
         """The box clipped to a photo of `width` x `height` pixels and rounded to whole pixels."""
         x1 = min(max(round(self.box.x1), 0), width - 1)
@@ -72,13 +81,18 @@ class FacePlace:
     box: Box
     landmarks: tuple[tuple[float, float], ...]
 
+    def scaled(self, factor: float) -> FacePlace:
+        """The same place in pixels of a photo of another scale."""
+        landmarks = tuple((x * factor, y * factor) for x, y in self.landmarks)
+        return FacePlace(self.box.scaled(factor), landmarks)
+
 
 @dataclass(frozen=True, slots=True)
 class FaceQuality:
     """How well a face can be compared.
 
     score: 0 to 1, the lowest score of its parts.
-    size: shorter side of the box, in pixels of the photo.
+    size: shorter side of the box, in pixels of the photo as it was decoded.
     sharpness: mean Sobel magnitude of the aligned grey face, grey values a pixel.
     brightness: mean grey value, 0 to 255.
     contrast: standard deviation of the grey values.

@@ -16,6 +16,7 @@ from service.runtime.manifest import EmbeddingFacts, Precision, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
 from service.vision.crop import cut_face
 from service.vision.decode import decode
+from service.vision.formats.base import DecodeLimits
 from tests.support.processor import EXACT_INT8, OFFERED, needs_exact_int8
 
 # On CPUs fp16 takes several times as long.
@@ -54,7 +55,7 @@ def crops(faces_dir: Path, facts: EmbeddingFacts) -> Crops:
 
     found = []
     for name, faces in load_reference(faces_dir).items():
-        pixels = decode((faces_dir / name).read_bytes(), 100_000_000).pixels
+        pixels = decode((faces_dir / name).read_bytes(), DecodeLimits()).pixels
         for face in sorted(faces, key=area, reverse=True):
             crop = cut_face(pixels, FacePlace(face.box, ()), facts.crop)
             assert crop is not None

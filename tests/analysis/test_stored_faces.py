@@ -20,13 +20,14 @@ from service.domain.errors import ImageTooLargeError, InputError
 from service.domain.types import Box, Detection, FacePlace
 from service.runtime.sessions import SessionSettings
 from service.telemetry import Metrics, StageClock
+from service.vision.formats.base import DecodeLimits
 
-MAX_PIXELS = 32_000_000
+LIMITS = DecodeLimits()
 
 
 @pytest.fixture(scope="module")
 def embedder(models_dir: Path) -> StoredFaceEmbedder:
-    return StoredFaceEmbedder(models_dir, SessionSettings("cpu", "fp32"), max_pixels=MAX_PIXELS)
+    return StoredFaceEmbedder(models_dir, SessionSettings("cpu", "fp32"), limits=LIMITS)
 
 
 def _as_stored(face: Detection) -> FacePlace:
@@ -96,7 +97,7 @@ def test_a_photo_of_an_archive_takes_no_more_memory_than_one_that_is_sent(
     embedder: StoredFaceEmbedder,
 ) -> None:
     data = io.BytesIO()
-    Image.new("1", (MAX_PIXELS // 4000 + 1, 4000)).save(data, "png")
+    Image.new("1", (LIMITS.max_decoded_pixels // 4000 + 1, 4000)).save(data, "png")
     assert len(data.getvalue()) < 10_000
     with pytest.raises(ImageTooLargeError):
         embedder.cut(data.getvalue(), [], 0)

@@ -393,6 +393,12 @@ def test_memory_for_decoded_photos_is_shared_by_the_processes(path: Path) -> Non
     assert analysis_settings(given).max_decoded_bytes == 100 * 2**20
 
 
-def test_memory_for_decoded_photos_is_a_quarter_unless_it_is_given(path: Path) -> None:
-    settings = analysis_settings(load(path, TOKEN))
-    assert settings.max_decoded_bytes == usable_memory_bytes() // 4
+@pytest.mark.parametrize(("workers", "wanted_mb"), [(1, 512), (2, 512), (4, 768)])
+def test_memory_for_decoded_photos_grows_with_the_workers(
+    path: Path, workers: int, wanted_mb: int
+) -> None:
+    settings = analysis_settings(load(path, TOKEN + f"[inference]\nworkers = {workers}\n"))
+    wanted = min(wanted_mb * 2**20, usable_memory_bytes() // 4)
+    assert settings.max_decoded_bytes == wanted
+    limits = settings.decoding
+    assert limits.max_decoded_bytes <= 512 * 2**20
