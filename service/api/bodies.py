@@ -88,12 +88,14 @@ async def read_body(intake: Intake, headers: Headers, query: Mapping[str, str]) 
     content_types = headers.getlist("content-type")
     if len(content_types) > 1:
         raise MalformedBodyError("The request body must have one Content-Type.")
-    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
-        return Body()
     content_type = content_types[0] if content_types else ""
     kind = content_type.partition(";")[0].strip().lower()
+    is_declared_image = kind.startswith(_IMAGE_TYPES)
+    is_empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    if is_empty and not is_declared_image:
+        return Body()
     async with aclosing(intake.pieces()) as pieces:
-        if kind.startswith(_IMAGE_TYPES):
+        if is_declared_image:
             return Body(image=await _spooled(pieces))
         if kind == _MULTIPART:
             return await _multipart(content_type, pieces)

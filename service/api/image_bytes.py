@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -116,12 +117,12 @@ def decode_file(upload: UploadFile) -> UploadFile:
 
 
 def decode_base64(pieces: Iterable[bytes]) -> UploadFile:
-    """Decode base64 in the standard alphabet or the one of URLs, or a data: URL of such text.
+    """Decode an image from base64 in either alphabet, or from a data: URL of such text.
 
     Blanks and line ends are skipped, and padding may be missing.
 
     Raises:
-        ParameterError: there is anything else.
+        ParameterError: there is anything else, or no image in it. Many words are base64.
     """
     decoder = _Base64()
     decoded = spool()
@@ -129,14 +130,16 @@ def decode_base64(pieces: Iterable[bytes]) -> UploadFile:
         for piece in _without_scheme(pieces):
             decoded.file.write(decoder.feed(piece))
         decoded.file.write(decoder.end())
-        decoded.file.flush()  # a full disk shows now
+        decoded.file.seek(0)  # writes what is buffered: a full disk shows now
+        if not is_image(decoded.file.read(HEAD_BYTES)):
+            raise _broken()
     except binascii.Error:
         decoded.file.close()
         raise _broken() from None
     except BaseException:
         decoded.file.close()
         raise
-    decoded.size = decoded.file.tell()
+    decoded.size = decoded.file.seek(0, os.SEEK_END)
     return decoded
 
 
@@ -225,7 +228,6 @@ _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 def _broken() -> ParameterError:
     return ParameterError(
         IMAGE,
-        f"The text in '{IMAGE}' is neither a data: URL nor base64: it has other characters, or "
-        "ends early. A '+' in a form of type application/x-www-form-urlencoded must be sent as "
-        "%2B.",
+        f"The text in '{IMAGE}' is neither an image in base64 nor a data: URL of one. A '+' in a "
+        f"form of type application/x-www-form-urlencoded must be sent as %2B. {HOW_TO_SEND}",
     )

@@ -121,7 +121,7 @@ async def test_large_photo_is_taken_as_clients_write_it(data: bytes, kind: str) 
 @pytest.mark.parametrize("url", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 async def test_base64_of_any_length_is_decoded(length: int, url: bool, padded: bool) -> None:
-    photo = b"\xfb\xff\xbf\xfe\xfd\xfa\xff\xfe"[:length] or b"\0"
+    photo = JPEG[:4] + b"\xfb\xff\xbf\xfe\xfd\xfa\xff\xfe"[:length]
     sent = text(photo, url=url) if padded else text(photo, url=url).rstrip("=")
     assert await image_of(await read(in_json(sent), JSON)) == photo
     encoded = sent.replace("+", "%2B").encode()
@@ -130,19 +130,16 @@ async def test_base64_of_any_length_is_decoded(length: int, url: bool, padded: b
 
 @pytest.mark.parametrize(
     "sent",
-    ["?", "AAA", "A", "AAAAA", "AA=A", "AA===", "A===", "====", "AA+_", "AAAÄ", "AAAA=", "AA=", "=",
-     "data:image/jpeg,AAAA", "data:image/jpeg;base64", "data:;base64,A", "file:///etc/passwd",
-     "https://example.com/a.jpg", "\ud800"],
+    ["", "?", "/9j/4", "/9j/4AA=A", "/9j/4A===", "/9j/4AAA=", "/9j/4AA_", "/9j/4AAÄ", "=", "====",
+     "data:image/jpeg,/9j/4AAA", "data:image/jpeg;base64", "data:;base64,/9j/4", "words",
+     "file:///etc/passwd", "https://example.com/a.jpg", "\ud800"],
 )  # fmt: skip
-async def test_what_is_no_base64_is_refused(sent: str) -> None:
-    if sent == "AAA":  # padding may be missing
-        assert await image_of(await read(in_json(sent), JSON)) == b"\0\0"
-        return
+async def test_text_that_is_no_image_in_base64_is_refused(sent: str) -> None:
     await refused(in_json(sent), JSON, ("invalid_parameter", "malformed_body"))
 
 
 async def test_blank_for_a_plus_is_refused() -> None:
-    await refused(b"image=AA+A", URLENCODED, ("invalid_parameter",))
+    await refused(b"image=/9j/4AA+", URLENCODED, ("invalid_parameter",))
 
 
 async def test_parameters_of_a_json_body_are_those_of_a_form() -> None:
