@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.boundary import Boundary
+from service.api.cors import CrossOrigin
 from service.api.routes import build_routes, caller_routes, operations_routes
 from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
@@ -57,11 +58,12 @@ class Service:
         apart = bool(config.server.operations_port)
         lease = self._generations.lease
         self._boundary = self._bounded(caller_routes(lease) if apart else build_routes(lease))
+        self._front = CrossOrigin(self._boundary, self._metrics, config.server.cors_origins)
         self.operations: ASGIApp = self._bounded(operations_routes(lease))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
-        await self._boundary(scope, receive, send)
+        await self._front(scope, receive, send)
 
     @property
     def metrics(self) -> Metrics:
@@ -102,6 +104,7 @@ class Service:
             else:
                 self.config = found.config
                 self._boundary.limit_bodies(found.config.server.max_body_bytes)
+                self._front.allow(found.config.server.cors_origins)
                 self._metrics.reloads.labels("ok").inc()
                 if {"server.log_level", "server.log_json"} & set(found.applied):
                     server = self.config.server

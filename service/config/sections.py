@@ -156,7 +156,15 @@ class VectorIndexConfig(Section):
 
 def _words(value: object) -> object:
     """Let the environment give a list as words separated by commas."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",")] if value.strip() else []
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#,*A-Z]+", value):
+        raise ValueError("must be like https://app.example.com, in lower case, without a path")
+    return value
 
 
 class ServerConfig(Section):
@@ -199,21 +207,34 @@ class ServerConfig(Section):
         description="seconds that a connection is kept for another request; longer than callers "
         "and proxies keep it (60 to 90 s are usual), so that no request meets a closing one",
     )
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_words)
+    ] = Field(
+        (),
+        description="origins of web pages whose scripts may call the service from a browser, like "
+        "https://app.example.com; * = every page. Empty = none. A script holds the token, and "
+        "whoever opens the page can read it there",
+    )
     max_body_bytes: int = Field(
-        25 * 1024 * 1024,
+        64 * 1024 * 1024,
         ge=1024,
-        description="largest request body, in bytes; a form without files may have 1 MiB",
+        description="largest request body, in bytes; of a photo as base64 the text counts. A body "
+        "without a photo may have 1 MiB",
     )
     max_requests_in_flight: int = Field(
         256,
         ge=1,
         description="requests worked on or waiting at once; beyond it a request is refused "
-        "with 429 before its body is read. One tenant gets at most three quarters of them",
+        "with 429 before its body is read. One tenant gets at most three quarters of them, one "
+        "address seven eighths",
     )
     max_bytes_in_flight: int = Field(
-        256 * 1024 * 1024,
+        768 * 1024 * 1024,
         ge=1024,
-        description="bytes of request bodies held at once; beyond it a request is refused with 429",
+        description="bytes of request bodies that have arrived and are held at once, at least "
+        "server.max_body_bytes; beyond it a request is refused with 429. One tenant gets at most "
+        "three quarters of them, one address seven eighths. Of each body at most 1 MiB is in "
+        "memory, and a larger one in a file in the temporary folder (TMPDIR)",
     )
     max_wait_ms: float = Field(
         5000.0,
@@ -238,7 +259,10 @@ class ServerConfig(Section):
         "number in X-Request-Timeout-Ms; what cannot be done in time is answered with 504",
     )
     upload_timeout_s: float = Field(
-        60.0, gt=0, description="seconds that a request's body may take to arrive"
+        60.0,
+        gt=0,
+        description="seconds that a request's body may take to arrive; after 10 s one that arrives "
+        "at less than 1 KiB/s on average is given up",
     )
     processes: int = Field(
         1,

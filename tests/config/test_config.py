@@ -24,6 +24,7 @@ TOKEN = '[auth]\ntoken = "a-long-enough-token"\n'
 OTHER_VALUES = {
     "server.host": "0.0.0.0",
     "server.log_level": "debug",
+    "server.cors_origins": "https://app.example, http://localhost:5173",
     "auth.token": "another-long-token",
     "paths.data_dir": "/srv/data",
     "paths.upload_dir": "/srv/uploads",
@@ -157,7 +158,7 @@ def test_every_setting_can_come_from_the_environment(path: Path, section: str, k
     found: Any = getattr(getattr(config, section), key)
     assert found != SECTIONS[section].model_fields[key].default
     if isinstance(found, tuple):
-        assert found == tuple(float(part) for part in value.split(","))
+        assert found == tuple(type(found[0])(part.strip()) for part in value.split(","))
     elif isinstance(found, bool):
         assert str(found).lower() == value
     else:
@@ -249,6 +250,11 @@ def test_a_mistake_is_named_with_setting_and_line(path: Path, line: str, setting
         ("[match]\nmax_wrong_joins = -0.01", "[match] max_wrong_joins"),
         ("[quality]\nmin_for_matching = 1.01", "[quality] min_for_matching"),
         ('[inference]\nmodel = ""', "[inference] model"),
+        ('[server]\ncors_origins = ["https://app.example/"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["https://*.example"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["https://App.example"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["app.example"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["null"]', "[server] cors_origins"),
     ],
 )
 def test_values_without_sense_are_refused(path: Path, text: str, setting: str) -> None:
