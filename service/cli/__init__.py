@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imports of large libraries open files, which would take the place of a closed standard stream.
     from service.cli.arguments import run_command
 
-    status = run_command(argv)
-    if error := end_output():
-        print(f"facette: standard output cannot be written: {error}", file=sys.stderr)
-        return status or 2
-    return status
+    try:
+        status = run_command(argv)
+    finally:
+        if error := end_output():
+            print(f"facette: standard output cannot be written: {error}", file=sys.stderr)
+    return status or (2 if error else 0)

@@ -28,8 +28,10 @@ def mend_inherited() -> None:
                 os.close(opened)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # In UTF-8, `surrogateescape` writes the bytes of any file name.
+        if sys.stdout.errors == "strict" or sys.stdout.encoding.lower() != "utf-8":
+            sys.stdout.reconfigure(errors="backslashreplace")
     mask = os.umask(0o077)
     os.umask(mask & ~_OWNER | _WRITABLE_BY_OTHERS)
 

@@ -52,7 +52,9 @@ local replication all peer map=facette
 _LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 # Earlier releases took these from the caller's environment. A server refuses to start where the
 # machine lacks the locale, even if its command line has another value.
-_LOCALE_SETTING = re.compile(r"^(lc_(?:messages|monetary|numeric|time)\s*=\s*)(?!C\b)[^#\n]*", re.M)
+_LOCALE_SETTING = re.compile(
+    r"^(lc_(?:messages|monetary|numeric|time)\s*=)(?!\s*'?C'?\s*(?:#|$))[^#\n]*", re.MULTILINE
+)
 # initdb writes PG_VERSION first, so that a folder with it may be half made. Its work is therefore
 # done in a folder of its own, which gets another name when it is complete.
 _UNFINISHED = "initdb.unfinished"
@@ -319,7 +321,7 @@ class Cluster:
         """Replace locales of an earlier release's configuration, which this machine may lack."""
         path = self.folder / "postgresql.conf"
         text = os.fsdecode(path.read_bytes())
-        corrected = _LOCALE_SETTING.sub(r"\1C ", text)
+        corrected = _LOCALE_SETTING.sub(r"\1 C ", text)
         if corrected != text:
             _write_as(path, corrected, self.account)
 
