@@ -28,10 +28,12 @@ def mend_inherited() -> None:
                 os.close(opened)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # In UTF-8, `surrogateescape` writes the bytes of any file name.
-        if sys.stdout.errors == "strict" or sys.stdout.encoding.lower() != "utf-8":
-            sys.stdout.reconfigure(errors="backslashreplace")
+    output = sys.stdout
+    # In UTF-8, `surrogateescape` writes the bytes of any file name.
+    if isinstance(output, io.TextIOWrapper) and (
+        output.errors == "strict" or output.encoding.lower() != "utf-8"
+    ):
+        output.reconfigure(errors="backslashreplace")
     mask = os.umask(0o077)
     os.umask(mask & ~_OWNER | _WRITABLE_BY_OTHERS)
 
