@@ -210,7 +210,11 @@ class Cluster:
             return True
         # The folder may have been removed from a temporary folder; an unsafe new one is not used.
         self.account.make_private(self.socket_dir)
-        pid = self._launch()
+        try:
+            pid = self._launch()
+        except subprocess.CalledProcessError as error:
+            self._said = _words_of(error)
+            return False
         patience = _Patience("the embedded database takes long to start; it may be recovering")
         while _runs(pid):
             found = self.postmaster()

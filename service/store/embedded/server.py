@@ -93,9 +93,14 @@ def _start(cluster: Cluster) -> None:
     for attempt in range(_ATTEMPTS):
         if attempt:
             for_ever.wait(_BETWEEN_ATTEMPTS_S)
-        # A running server may be recovering from a crash, or shutting down.
-        if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
-            return
+        try:
+            # A running server may be recovering from a crash, or shutting down.
+            if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
+                return
+        except OSError as error:
+            raise ConfigError(
+                f"the embedded PostgreSQL in {cluster.folder} cannot be started: {error}"
+            ) from error
     raise ConfigError(
         f"the embedded PostgreSQL in {cluster.folder} does not start; its log {cluster.log} ends: "
         f"{cluster.last_words()}"
