@@ -326,6 +326,9 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    except (TypeError, UnicodeError):  # the name cannot be encoded for a look-up
+        listener.close()
+        raise ConfigError(f"cannot listen on {host}:{port}: it is no host name") from None
     return listener
 
 

@@ -318,8 +318,12 @@ def _is_connection_failure(error: Exception) -> bool:
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Whether an error means that no connection can be made, for whatever reason."""
-    return isinstance(error, (*_CONNECTION_FAILURES, asyncpg.PostgresError))
+    """Whether an error means that no connection can be made, for whatever reason.
+
+    A ValueError is about the address or the environment: a host that cannot be a name, a port or a
+    mode of TLS in a variable that asyncpg reads.
+    """
+    return isinstance(error, (*_CONNECTION_FAILURES, asyncpg.PostgresError, ValueError))
 
 
 @contextmanager
@@ -388,7 +392,9 @@ async def owner_connection(settings: DatabaseSettings) -> AsyncIterator[asyncpg.
             **address_of(settings),
             server_settings=_session("facette command"),
         )
-    except (*_CONNECTION_FAILURES, asyncpg.PostgresError) as error:
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
         raise ConfigError(f"{name} cannot be used: {_words_of(error)}") from error
     try:
         await use_schemas(connection)
