@@ -26,6 +26,7 @@ from service.domain.errors import FacetteError, StoppingError
 from service.store.blob.opening import open_blob_store
 from service.store.database.database import Database
 from service.telemetry import Metrics, configure_logging, open_tracing
+from service.vision.compiled import check_compilation
 
 _logger = logging.getLogger(__name__)
 
@@ -148,6 +149,11 @@ class Service:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(asyncio.to_thread, self._tracing.close)
+        if not check_compilation():
+            _logger.warning(
+                "compiled kernels cannot be kept, and are compiled at each start: set "
+                "NUMBA_CACHE_DIR to a folder that this account can write"
+            )
         # Missing models are reported before the database is started, which takes seconds.
         await asyncio.to_thread(check_models, self.config.paths.models_dir)
         database = await Database.open(database_settings(self.config, stack))

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Section(BaseModel):
-    """Part of the configuration: frozen, and closed to unknown keys."""
+    """Part of the configuration: frozen, and closed to unknown keys.
+
+    A text loses the white space around it, which comes from files and secret stores and which no
+    host, URL, key or token can have. The fields of `_keep_blanks` lose line breaks alone: blanks
+    are legal at the ends of a path, and of a name or password in PostgreSQL.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    _keep_blanks: ClassVar[frozenset[str]] = frozenset()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trimmed(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        text = value.strip("\r\n") if info.field_name in cls._keep_blanks else value.strip()
+        if _CONTROL.search(text):
+            raise ValueError("must not have control characters, such as line breaks")
+        return text
 
 
 def _bucket_url(value: str) -> str:
@@ -68,7 +94,11 @@ class BlobsConfig(Section):
 class DatabaseConfig(Section):
     """The PostgreSQL server. Leave the whole section out to use the embedded one."""
 
-    host: str = Field("localhost", description="host name, or the folder of a unix socket")
+    _keep_blanks = frozenset({"dbname", "user", "password"})
+
+    host: str = Field(
+        "localhost", min_length=1, description="host name, or the folder of a unix socket"
+    )
     port: int = Field(5432, ge=1, le=65535, description="TCP port")
     dbname: str = Field("facette", description="database; it needs the pgvector extension")
     user: str = Field("facette", description="login; it owns the tables")
@@ -170,7 +200,9 @@ def _origin(value: str) -> str:
 class ServerConfig(Section):
     """Where the service listens, and how much it takes on."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 = all addresses"
+    )
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on")
     operations_port: int = Field(
         0,
@@ -286,22 +318,41 @@ class ServerConfig(Section):
     log_json: bool = Field(False, description="write log lines as JSON objects")
 
 
+def _header_value(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("must have printable ASCII characters only, since HTTP headers carry it")
+    return value
+
+
 class AuthConfig(Section):
     """Who may call."""
 
-    token: str = Field(
+    token: Annotated[str, AfterValidator(_header_value)] = Field(
         min_length=8,
         description="the secret that every caller sends, as 'Authorization: Bearer <token>' or in "
-        "a 'token' header; at least 8 characters",
+        "a 'token' header; at least 8 printable ASCII characters",
     )
+
+
+def _not_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("must not be empty")
+    return value
+
+
+_Folder = Annotated[Path, BeforeValidator(_not_empty)]
 
 
 class PathsConfig(Section):
     """Where things lie; relative paths start at the configuration file's folder."""
 
-    data_dir: Path = Field(Path("data"), description="folder of the embedded database")
-    upload_dir: Path = Field(Path("data/uploads"), description="folder of the stored image files")
-    models_dir: Path = Field(Path("models"), description="folder of the exported models")
+    _keep_blanks = frozenset({"data_dir", "upload_dir", "models_dir"})
+
+    data_dir: _Folder = Field(Path("data"), description="folder of the embedded database")
+    upload_dir: _Folder = Field(
+        Path("data/uploads"), description="folder of the stored image files"
+    )
+    models_dir: _Folder = Field(Path("models"), description="folder of the exported models")
 
 
 class DetectionConfig(Section):

@@ -517,7 +517,7 @@ BOMBS: dict[str, Callable[[], Iterator[bytes]]] = {
 LARGEST_MB = 300
 IMPORT = """
 import asyncio, sys
-import service.cli  # as the command has loaded it by then
+import service.cli.arguments  # as the command has loaded it by then
 from pathlib import Path
 from service.domain.errors import ArchiveError
 from service.store.archive.imports import import_tenant
