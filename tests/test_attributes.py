@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 
 SERVICE = Path(__file__).resolve().parents[1] / "service"
-ROOMS = ("api", "app", "commands", "process", "store/archive", "store/blob", "store/embedded")
-ROOMS += ("telemetry", "usecases")
+ROOMS = (
+    "api",
+    "app",
+    "cli",
+    "commands",
+    "process",
+    "store/archive",
+    "store/blob",
+    "store/embedded",
+)
+ROOMS += ("store/embedded", "telemetry", "usecases")
 MODULES = sorted(path for room in ROOMS for path in (SERVICE / room).rglob("*.py"))
-MODULES.append(SERVICE / "cli.py")
 # Objects of libraries, and those of this module that `__init__` cannot know, with their attributes.
 FOREIGN = {
     # Uvicorn's cycle of a request; tests/process/test_uvicorn.py names all that is relied on.
