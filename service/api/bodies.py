@@ -48,6 +48,8 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _JSON: Final = "application/json"
 _MULTIPART: Final = "multipart/form-data"
 _IMAGE_TYPES: Final = ("image/", "application/octet-stream", "binary/octet-stream")
+# A gateway that decompresses a body would read another one.
+_COMPRESSIONS: Final = ("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress")
 _UTF_8: Final = re.compile(r';\s*charset\s*=\s*"?(?!utf-?8\b)', re.IGNORECASE)
 # A name in a form: percent-encoded, and much shorter than the bytes that are kept of each piece.
 _NAME_IN_FORM: Final = re.compile(rb"(?:^|[&;])((?:[\w.+-]|%[0-9a-fA-F]{2}){1,64})=")
@@ -91,6 +93,11 @@ async def read_body(intake: Intake, headers: Headers, query: Mapping[str, str]) 
     content_type = content_types[0] if content_types else ""
     kind = content_type.partition(";")[0].strip().lower()
     is_declared_image = kind.startswith(_IMAGE_TYPES)
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding in _COMPRESSIONS:
+        raise MalformedBodyError(
+            f"The body is compressed ('Content-Encoding: {coding}'), which is not supported."
+        )
     is_empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
     if is_empty and not is_declared_image:
         return Body()

@@ -137,7 +137,7 @@ async def parse_multipart(
     parts = _PlainParts(
         Headers(raw=[(b"content-type", head)]),
         begin.pieces(),
-        max_files=1,
+        max_files=2,  # a second one has an error of its own
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
     )
@@ -245,8 +245,8 @@ class _PlainParts(MultiPartParser):
         names_of_it = _NAME.findall(disposition)
         if kind.strip().lower() != b"form-data" or len(names_of_it) != 1:
             raise _PartError("a part is not 'Content-Disposition: form-data' with one name")
-        _, options = parse_options_header(disposition)
-        is_image = options.get(b"name") == IMAGE.encode()
+        super().on_headers_finished()
+        is_image = part.field_name == IMAGE
         coding = found.get(b"content-transfer-encoding", b"binary").strip().lower()
         if coding not in _UNCHANGED and not (is_image and coding == _BASE64):
             raise _PartError(
@@ -254,12 +254,13 @@ class _PlainParts(MultiPartParser):
                 "part has one"
             )
         content_type = found.get(b"content-type", b"").strip().lower()
-        is_file = b"filename" in options or is_image or content_type.startswith(_FILE_TYPES)
-        if is_file and self._current_files:
-            raise _PartError("it has more than one file")
-        if is_file and b"filename" not in options:
+        if part.file is None and (is_image or content_type.startswith(_FILE_TYPES)):
+            # Taken again, as a file: without a name it was counted as text.
+            self._current_fields -= 1
             part.content_disposition = disposition + b'; filename=""'
-        super().on_headers_finished()
+            super().on_headers_finished()
+        if self._current_files > 1:
+            raise _PartError("it has more than one file")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """Take bytes of a part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
@@ -42,6 +43,8 @@ class Intake:
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._of = ""
+        # Of unknown length, a body is never known to be complete.
+        self._announced = float(request.headers.get("content-length", math.inf))
         self._received = 0
         self._begun = 0.0
         self._timeout: asyncio.Timeout | None = None
@@ -57,8 +60,8 @@ class Intake:
         """
         if max_bytes < self._max_bytes:
             self._max_bytes, self._of = max_bytes, of
-        announced = int(self._request.headers.get("content-length", 0))
-        if max(self._received, announced) > self._max_bytes:
+        is_announced_longer = math.isfinite(self._announced) and self._announced > self._max_bytes
+        if self._received > self._max_bytes or is_announced_longer:
             raise BodyTooLargeError(self._max_bytes, self._of)
 
     @asynccontextmanager
@@ -96,7 +99,8 @@ class Intake:
                 if self._received > self._max_bytes:
                     raise BodyTooLargeError(self._max_bytes, self._of)
                 self._permit.take(len(piece))
-                self._expect(self._due())
+                if self._received < self._announced:
+                    self._expect(self._due())
                 yield piece
         self._permit.complete()
         self._expect(None)

@@ -29,11 +29,15 @@ JSON = "application/json"
 
 
 async def read(
-    data: bytes, content_type: str | None, query: dict[str, str] | None = None, piece: int = 1000
+    data: bytes,
+    content_type: str | None,
+    query: dict[str, str] | None = None,
+    piece: int = 1000,
+    **others: str,
 ) -> Body:
     """What a body is read as that arrives in pieces, chunked."""
     sent = [data[start : start + piece] for start in range(0, len(data), piece)]
-    head = {"transfer-encoding": "chunked"}
+    head = {"transfer-encoding": "chunked", **others}
     headers = Headers(head if content_type is None else {**head, "content-type": content_type})
     scope = {"type": "http", "method": "POST", "headers": headers.raw}
 
@@ -254,6 +258,12 @@ async def test_body_without_a_photo_has_a_lower_limit(kind: str | None) -> None:
 async def test_base64_counts_with_its_own_length() -> None:
     with pytest.raises(BodyTooLargeError):
         await read(in_json(text(bytes(MAX_BODY * 3 // 4))), JSON, piece=65536)
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", JSON, MULTIPART, None])
+async def test_compressed_body_says_so(kind: str | None) -> None:
+    with pytest.raises(FacetteError, match="compressed"):
+        await read(JPEG, kind, **{"content-encoding": "GZip"})
 
 
 async def test_body_of_another_kind_says_what_it_is() -> None:

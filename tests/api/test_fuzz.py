@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
 import httpx2 as httpx
@@ -47,6 +48,9 @@ TYPES = st.sampled_from(
         b"multipart/form-data",
         b"application/x-www-form-urlencoded",
         b"application/json",
+        b"application/json; charset=utf-8",
+        b"text/plain",
+        b"image/jpeg",
     ]
 )
 DISPOSITIONS = st.sampled_from(
@@ -61,6 +65,7 @@ DISPOSITIONS = st.sampled_from(
 PARTS = st.lists(st.tuples(DISPOSITIONS, st.binary(max_size=40)), max_size=4)
 BODIES = st.one_of(
     st.binary(max_size=200),
+    PARAMETERS.map(lambda parameters: json.dumps(parameters).encode()),
     PARTS.map(
         lambda parts: (
             b"".join(

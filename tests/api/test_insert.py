@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -171,3 +173,46 @@ def test_the_tenant_may_stand_in_the_query_string(
     )
     assert answer.status_code == 200, answer.text
     read(client, "/image", tenant_id=tenant, image_id=answer.json()["image_id"])
+
+
+def ways_to_send(photo: bytes, tenant: str) -> dict[str, dict[str, Any]]:
+    text = base64.b64encode(photo)
+    names = {"tenant_id": tenant}
+    form = "application/x-www-form-urlencoded"
+    return {
+        "body without a type": {"content": photo, "params": names},
+        "body of another type": {
+            "content": photo,
+            "params": names,
+            "headers": {"content-type": form},
+        },
+        "chunked body": {"content": iter([photo]), "params": names},
+        "JSON": {"json": {**names, "image": text.decode()}},
+        "part without a file name": {
+            "files": {"image": (None, photo, "image/jpeg"), "tenant_id": (None, tenant)}
+        },
+        "data: URL in a form": {"data": {**names, "image": "data:;base64," + text.decode()}},
+        "part in base64": multipart(
+            ('name="image"\r\nContent-Transfer-Encoding: base64', text),
+            ("name=tenant_id", tenant.encode()),
+        ),
+    }
+
+
+@pytest.mark.parametrize("path", ["/insert-image", "/v1/embed"])
+@pytest.mark.parametrize("way", ways_to_send(b"", ""))
+def test_photo_is_taken_in_every_form_that_clients_send(
+    client: httpx.Client,
+    service: ServiceProcess,
+    tenant: str,
+    photos: Photos,
+    way: str,
+    path: str,
+) -> None:
+    answer = client.post(path, **ways_to_send(photos.astronaut, tenant)[way])
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["faces"]) == 1
+    if path == "/insert-image":
+        found = stored_file(service, answer.json()["image_id"])
+        assert found is not None
+        assert found.read_bytes() == photos.astronaut
