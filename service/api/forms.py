@@ -42,6 +42,7 @@ _CHARSET_FIELD = "_charset_"
 # A parameter of a header, also as RFC 2231 extends it.
 _PARAMETER = rb";[ \t]*%s[ \t]*(?:\*[^=;]*)?="
 _NAME = re.compile(_PARAMETER % rb"name", re.IGNORECASE)
+_FILE_NAME = re.compile(rb";[ \t]*filename[ \t]*=", re.IGNORECASE)
 _BOUNDARY = re.compile(_PARAMETER % rb"boundary", re.IGNORECASE)
 _CHARSET = re.compile(_PARAMETER % rb"charset", re.IGNORECASE)
 # Error messages repeat at most this many characters of a name.
@@ -226,7 +227,11 @@ class _PlainParts(MultiPartParser):
         is_complete: whether the final boundary was found.
     """
 
-    is_complete = False
+    def __init__(
+        self, headers: Headers, stream: AsyncGenerator[bytes, None], **limits: int
+    ) -> None:
+        super().__init__(headers, stream, **limits)
+        self.is_complete = False
 
     def close(self) -> None:
         """Remove the files, also one that is not complete."""
@@ -245,20 +250,18 @@ class _PlainParts(MultiPartParser):
         names_of_it = _NAME.findall(disposition)
         if kind.strip().lower() != b"form-data" or len(names_of_it) != 1:
             raise _PartError("a part is not 'Content-Disposition: form-data' with one name")
+        content_type = found.get(b"content-type", b"").strip().lower()
+        if not _FILE_NAME.search(disposition) and (
+            content_type.startswith(_FILE_TYPES) or _names_image(disposition)
+        ):
+            part.content_disposition = disposition + b'; filename=""'  # a file without a name
         super().on_headers_finished()
-        is_image = part.field_name == IMAGE
         coding = found.get(b"content-transfer-encoding", b"binary").strip().lower()
-        if coding not in _UNCHANGED and not (is_image and coding == _BASE64):
+        if coding not in _UNCHANGED and not (part.field_name == IMAGE and coding == _BASE64):
             raise _PartError(
                 f"a part has a Content-Transfer-Encoding; '{IMAGE}' may be in base64, and no other "
                 "part has one"
             )
-        content_type = found.get(b"content-type", b"").strip().lower()
-        if part.file is None and (is_image or content_type.startswith(_FILE_TYPES)):
-            # Taken again, as a file: without a name it was counted as text.
-            self._current_fields -= 1
-            part.content_disposition = disposition + b'; filename=""'
-            super().on_headers_finished()
         if self._current_files > 1:
             raise _PartError("it has more than one file")
 
@@ -285,6 +288,12 @@ class _PlainParts(MultiPartParser):
     def on_end(self) -> None:
         """Take note of the final boundary."""
         self.is_complete = True
+
+
+def _names_image(disposition: bytes) -> bool:
+    """Whether the name of a part is that of the image; most parts are told by the first look."""
+    name = IMAGE.encode()
+    return name in disposition and parse_options_header(disposition)[1].get(b"name") == name
 
 
 _FILE_TYPES: Final = (b"image/", b"application/octet-stream", b"binary/octet-stream")
