@@ -134,7 +134,7 @@ async def parse_multipart(
         raise _not_utf_8()
     # Starlette replaces bytes that it cannot decode. Latin-1 decodes every byte, reversibly.
     head = b'multipart/form-data; charset=latin-1; boundary="' + boundary + b'"'
-    begin = _Begin(pieces)
+    begin = _Begin(pieces, boundary)
     parts = _PlainParts(
         Headers(raw=[(b"content-type", head)]),
         begin.pieces(),
@@ -147,7 +147,7 @@ async def parse_multipart(
     except _PartError as error:
         raise _unparsable(error.message) from error
     except MultiPartException as error:
-        raise _unparsable(begin.fault(boundary)) from error
+        raise _unparsable(begin.fault()) from error
     if not parts.is_complete:
         parts.close()
         raise _unparsable("it breaks off before the line of its final boundary")
@@ -183,28 +183,46 @@ def _not_utf_8() -> MalformedBodyError:
 
 
 class _Begin:
-    """Keeps the first bytes of a form, to tell what is wrong with it."""
+    """The beginning of a form: skips a preamble, and keeps the first bytes, to tell what is wrong.
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    Mail libraries write a preamble, a sentence before the first boundary (RFC 2046, section 5.1.1).
+    It is skipped where each reader finds the same first boundary: the first one stands at the
+    beginning of a line.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], boundary: bytes) -> None:
         self._pieces = pieces
+        self._delimiter = b"--" + boundary
         self._first = b""
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The pieces themselves."""
+        """The pieces without a preamble."""
+        is_begun = False
         async for piece in self._pieces:
-            if len(self._first) < _KEPT_BYTES:
-                self._first += piece[:_KEPT_BYTES]
-            yield piece
+            if is_begun:
+                yield piece
+                continue
+            self._first += piece
+            start = self._first.find(self._delimiter)
+            if start < 0 and len(self._first) < _KEPT_BYTES:
+                continue
+            is_begun = True
+            is_near = start + len(self._delimiter) <= _KEPT_BYTES
+            is_line = is_near and start > 1 and self._first[start - 2 : start] == b"\r\n"
+            yield self._first[start:] if is_line else self._first
+            self._first = self._first[:_KEPT_BYTES]
+        if not is_begun:
+            yield self._first
 
-    def fault(self, boundary: bytes) -> str:
+    def fault(self) -> str:
         """The most probable fault of a form that does not parse."""
-        delimiter, first = b"--" + boundary, self._first.lstrip(b"\r\n")
-        if delimiter not in first:
+        first = self._first.lstrip(b"\r\n")
+        if self._delimiter not in first:
             return "it does not begin with the boundary that its Content-Type names"
-        if not first.startswith(delimiter):
-            return "there is text before the first boundary"
-        if first.startswith(delimiter + b"\n"):
+        if first.startswith(self._delimiter + b"\n"):
             return "its lines must end in CR and LF, and end in LF alone"
+        if not first.startswith(self._delimiter):
+            return "there is text before the first boundary"
         return "a part of it is malformed"
 
 
