@@ -115,18 +115,17 @@ async def read_body(intake: Intake, headers: Headers, query: Mapping[str, str]) 
 
 async def _multipart(content_type: str, pieces: AsyncGenerator[bytes, None]) -> Body:
     fields = await parse_multipart(content_type, pieces)
-    body = Body()
     try:
-        body.fields = once(fields)
-        part = body.fields.get(IMAGE)
+        found = once(fields)
+        part = found.get(IMAGE)
         if isinstance(part, UploadFile) and await _is_encoded(part):
-            body.fields[IMAGE] = await _replaced(part, decode_file)
+            found[IMAGE] = await _replaced(part, decode_file)
     except BaseException:
         for _, value in fields:
             if isinstance(value, UploadFile):
                 await value.close()
         raise
-    return body
+    return Body(found)
 
 
 async def _is_encoded(part: UploadFile) -> bool:

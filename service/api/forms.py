@@ -42,6 +42,7 @@ _CHARSET_FIELD = "_charset_"
 # A parameter of a header, also as RFC 2231 extends it.
 _PARAMETER = rb";[ \t]*%s[ \t]*(?:\*[^=;]*)?="
 _NAME = re.compile(_PARAMETER % rb"name", re.IGNORECASE)
+_FILE_NAME = re.compile(rb";[ \t]*filename[ \t]*=", re.IGNORECASE)
 _BOUNDARY = re.compile(_PARAMETER % rb"boundary", re.IGNORECASE)
 _CHARSET = re.compile(_PARAMETER % rb"charset", re.IGNORECASE)
 # Error messages repeat at most this many characters of a name.
@@ -133,7 +134,7 @@ async def parse_multipart(
         raise _not_utf_8()
     # Starlette replaces bytes that it cannot decode. Latin-1 decodes every byte, reversibly.
     head = b'multipart/form-data; charset=latin-1; boundary="' + boundary + b'"'
-    begin = _Begin(pieces)
+    begin = _Begin(pieces, boundary)
     parts = _PlainParts(
         Headers(raw=[(b"content-type", head)]),
         begin.pieces(),
@@ -146,7 +147,7 @@ async def parse_multipart(
     except _PartError as error:
         raise _unparsable(error.message) from error
     except MultiPartException as error:
-        raise _unparsable(begin.fault(boundary)) from error
+        raise _unparsable(begin.fault()) from error
     if not parts.is_complete:
         parts.close()
         raise _unparsable("it breaks off before the line of its final boundary")
@@ -182,28 +183,46 @@ def _not_utf_8() -> MalformedBodyError:
 
 
 class _Begin:
-    """Keeps the first bytes of a form, to tell what is wrong with it."""
+    """The beginning of a form: skips a preamble, and keeps the first bytes, to tell what is wrong.
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+    Mail libraries write a preamble, a sentence before the first boundary (RFC 2046, section 5.1.1).
+    It is skipped where each reader finds the same first boundary: the first one stands at the
+    beginning of a line.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], boundary: bytes) -> None:
         self._pieces = pieces
+        self._delimiter = b"--" + boundary
         self._first = b""
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The pieces themselves."""
+        """The pieces without a preamble."""
+        is_begun = False
         async for piece in self._pieces:
-            if len(self._first) < _KEPT_BYTES:
-                self._first += piece[:_KEPT_BYTES]
-            yield piece
+            if is_begun:
+                yield piece
+                continue
+            self._first += piece
+            start = self._first.find(self._delimiter)
+            if start < 0 and len(self._first) < _KEPT_BYTES:
+                continue
+            is_begun = True
+            is_near = start + len(self._delimiter) <= _KEPT_BYTES
+            is_line = is_near and start > 1 and self._first[start - 2 : start] == b"\r\n"
+            yield self._first[start:] if is_line else self._first
+            self._first = self._first[:_KEPT_BYTES]
+        if not is_begun:
+            yield self._first
 
-    def fault(self, boundary: bytes) -> str:
+    def fault(self) -> str:
         """The most probable fault of a form that does not parse."""
-        delimiter, first = b"--" + boundary, self._first.lstrip(b"\r\n")
-        if delimiter not in first:
+        first = self._first.lstrip(b"\r\n")
+        if self._delimiter not in first:
             return "it does not begin with the boundary that its Content-Type names"
-        if not first.startswith(delimiter):
-            return "there is text before the first boundary"
-        if first.startswith(delimiter + b"\n"):
+        if first.startswith(self._delimiter + b"\n"):
             return "its lines must end in CR and LF, and end in LF alone"
+        if not first.startswith(self._delimiter):
+            return "there is text before the first boundary"
         return "a part of it is malformed"
 
 
@@ -226,7 +245,11 @@ class _PlainParts(MultiPartParser):
         is_complete: whether the final boundary was found.
     """
 
-    is_complete = False
+    def __init__(
+        self, headers: Headers, stream: AsyncGenerator[bytes, None], **limits: int
+    ) -> None:
+        super().__init__(headers, stream, **limits)
+        self.is_complete = False
 
     def close(self) -> None:
         """Remove the files, also one that is not complete."""
@@ -245,20 +268,18 @@ class _PlainParts(MultiPartParser):
         names_of_it = _NAME.findall(disposition)
         if kind.strip().lower() != b"form-data" or len(names_of_it) != 1:
             raise _PartError("a part is not 'Content-Disposition: form-data' with one name")
+        content_type = found.get(b"content-type", b"").strip().lower()
+        if not _FILE_NAME.search(disposition) and (
+            content_type.startswith(_FILE_TYPES) or _names_image(disposition)
+        ):
+            part.content_disposition = disposition + b'; filename=""'  # a file without a name
         super().on_headers_finished()
-        is_image = part.field_name == IMAGE
         coding = found.get(b"content-transfer-encoding", b"binary").strip().lower()
-        if coding not in _UNCHANGED and not (is_image and coding == _BASE64):
+        if coding not in _UNCHANGED and not (part.field_name == IMAGE and coding == _BASE64):
             raise _PartError(
                 f"a part has a Content-Transfer-Encoding; '{IMAGE}' may be in base64, and no other "
                 "part has one"
             )
-        content_type = found.get(b"content-type", b"").strip().lower()
-        if part.file is None and (is_image or content_type.startswith(_FILE_TYPES)):
-            # Taken again, as a file: without a name it was counted as text.
-            self._current_fields -= 1
-            part.content_disposition = disposition + b'; filename=""'
-            super().on_headers_finished()
         if self._current_files > 1:
             raise _PartError("it has more than one file")
 
@@ -285,6 +306,12 @@ class _PlainParts(MultiPartParser):
     def on_end(self) -> None:
         """Take note of the final boundary."""
         self.is_complete = True
+
+
+def _names_image(disposition: bytes) -> bool:
+    """Whether the name of a part is that of the image; most parts are told by the first look."""
+    name = IMAGE.encode()
+    return name in disposition and parse_options_header(disposition)[1].get(b"name") == name
 
 
 _FILE_TYPES: Final = (b"image/", b"application/octet-stream", b"binary/octet-stream")

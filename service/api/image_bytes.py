@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -73,9 +72,12 @@ class UploadedImage:
 
 def spool() -> UploadFile:
     """An empty file that stays in memory while it is small."""
+    return UploadFile(_spooled_file(), size=0)  # type: ignore[arg-type]
+
+
+def _spooled_file() -> SpooledTemporaryFile[bytes]:
     # The caller closes the file, as it closes those of a form.
-    file = SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115
-    return UploadFile(file, size=0)  # type: ignore[arg-type]
+    return SpooledTemporaryFile(max_size=MEMORY_BYTES)
 
 
 def is_image(head: bytes) -> bool:
@@ -124,23 +126,22 @@ def decode_base64(pieces: Iterable[bytes]) -> UploadFile:
     Raises:
         ParameterError: there is anything else, or no image in it. Many words are base64.
     """
-    decoder = _Base64()
-    decoded = spool()
+    decoder, file = _Base64(), _spooled_file()
     try:
         for piece in _without_scheme(pieces):
-            decoded.file.write(decoder.feed(piece))
-        decoded.file.write(decoder.end())
-        decoded.file.seek(0)  # writes what is buffered: a full disk shows now
-        if not is_image(decoded.file.read(HEAD_BYTES)):
+            file.write(decoder.feed(piece))
+        file.write(decoder.end())
+        size = file.tell()
+        file.seek(0)  # writes what is buffered: a full disk shows now
+        if not is_image(file.read(HEAD_BYTES)):
             raise _broken()
     except binascii.Error:
-        decoded.file.close()
+        file.close()
         raise _broken() from None
     except BaseException:
-        decoded.file.close()
+        file.close()
         raise
-    decoded.size = decoded.file.seek(0, os.SEEK_END)
-    return decoded
+    return UploadFile(file, size=size)  # type: ignore[arg-type]
 
 
 def json_string(data: bytes | mmap, start: int, end: int) -> Iterator[bytes]:

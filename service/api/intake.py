@@ -17,7 +17,7 @@ MIN_BYTES_PER_S: Final = 1024
 """A body whose average rate is lower, from the grace on, is cut off."""
 
 GRACE_S: Final = 10.0
-"""Seconds from the begin of a body in which it may be slower."""
+"""Seconds from the beginning of a body in which it may be slower."""
 
 
 class UploadTimeoutError(InputError):
@@ -77,7 +77,7 @@ class Intake:
         permit = self._permit
         try:
             async with asyncio.timeout_at(self._due()) as self._timeout:
-                permit.on_evicted = self._stop
+                permit.when_evicted(self._stop)
                 yield
         except TimeoutError:
             if not permit.evicted:

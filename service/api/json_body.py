@@ -10,6 +10,7 @@ import json
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
@@ -66,42 +67,39 @@ def parse_json(body: UploadFile) -> list[tuple[str, Field]]:
     return list(fields.items())
 
 
+@dataclass(frozen=True, slots=True)
 class _Cut:
     """A document without its long string.
 
-    rest: the document with `mark` in the place of the string.
+    rest: the document with `mark` in the place of the string; nobody can send this text elsewhere.
     span: where the string begins and ends, without its quotes; None where there is none.
     """
 
-    def __init__(self) -> None:
-        self.rest = b""
-        self.span: tuple[int, int] | None = None
-        # Nobody can send this text in another place.
-        self.mark = uuid4().hex
+    rest: bytes
+    mark: str
+    span: tuple[int, int] | None
 
 
 def _cut(data: _Document) -> _Cut:
-    cut, rest, position, size = _Cut(), [], 0, 0
+    mark, rest, position, size = uuid4().hex, list[bytes](), 0, 0
+    span: tuple[int, int] | None = None
     while (start := _find_quote(data, position)) >= 0:
         end = _end_of_string(data, start + 1)
         if end - start <= MAX_FIELD_BYTES:
-            piece = (position, end + 1)
-        elif cut.span is None:
-            piece = (position, start)
-            cut.span = (start + 1, end)
+            piece, instead = data[position : end + 1], b""
+        elif span is None:
+            piece, instead = data[position:start], b'"%s"' % mark.encode()
+            span = (start + 1, end)
         else:
             raise MalformedBodyError(
                 f"Only one text in the JSON body may be longer than {MAX_FIELD_BYTES} bytes."
             )
-        size += piece[1] - piece[0]
+        size += len(piece)
         _check_size(size)
-        rest.append(data[slice(*piece)])
-        if piece[1] == start:
-            rest.append(b'"%s"' % cut.mark.encode())
+        rest += (piece, instead)
         position = end + 1
     _check_size(size + len(data) - position)
-    cut.rest = b"".join([*rest, data[position : len(data)]])
-    return cut
+    return _Cut(b"".join([*rest, data[position : len(data)]]), mark, span)
 
 
 def _end_of_string(data: _Document, start: int) -> int:

@@ -78,77 +78,12 @@ class InFlightLimiter:
         self._metrics.refusals.labels(reason).inc()
         return OverloadedError("The service is working at its limit; try again shortly.")
 
-    def _begin(self, permit: Permit) -> None:
-        address = self._addresses.get(permit.address)
-        if address is None:
-            address = _Account(self._of_address, "address", "address")
-            self._addresses[permit.address] = address
-        permit.accounts = (self._tenant(permit.key), address, self._all)
-        for account in permit.accounts:
-            account.requests += 1
-        self._metrics.in_flight.inc()
-
-    def _end(self, permit: Permit) -> None:
-        self._give_back(permit)
-        for account in permit.accounts:
-            account.requests -= 1
-        self._forget_tenant(permit.key)
-        if not self._addresses[permit.address].requests:
-            del self._addresses[permit.address]
-        self._metrics.in_flight.dec()
-
-    def _grow(self, permit: Permit, size: int) -> None:
-        if permit.evicted:
-            raise OverloadedError(_EVICTED)
-        for account in permit.accounts:
-            while account.bytes + size > account.max_bytes:
-                loser = self._loser(account, permit)
-                self._metrics.refusals.labels(account.reason_of_bytes).inc()
-                loser.evicted = True
-                self._give_back(loser)
-                loser.on_evicted()
-                if loser is permit:
-                    raise OverloadedError(_EVICTED)
-        for account in permit.accounts:
-            account.bytes += size
-            account.arriving.setdefault(permit)
-        permit.bytes += size
-        self._metrics.bytes_in_flight.inc(size)
-
-    def _loser(self, account: _Account, permit: Permit) -> Permit:
-        """The upload that makes room in an account for further bytes of a permit."""
-        now = self._clock()
-        candidates = [permit, *account.arriving]
-        return max(candidates, key=lambda each: (each.accounts[0].bytes, -each.bytes_per_s(now)))
-
-    def _give_back(self, permit: Permit) -> None:
-        self._complete(permit)
-        for account in permit.accounts:
-            account.bytes -= permit.bytes
-        self._metrics.bytes_in_flight.dec(permit.bytes)
-        permit.bytes = 0
-
-    def _complete(self, permit: Permit) -> None:
-        for account in permit.accounts:
-            account.arriving.pop(permit, None)
-
-    def _move(self, permit: Permit, tenant: str) -> None:
-        key = ("tenant", tenant)
-        if key == permit.key:
-            return
-        former, *others = permit.accounts
-        new = self._tenants.get(key)
-        if new is not None and (
-            new.requests >= new.max_requests or new.bytes + permit.bytes > new.max_bytes
-        ):
-            raise self._refusal("tenant")
-        new = self._tenant(key)
-        for account, sign in ((former, -1), (new, 1)):
-            account.requests += sign
-            account.bytes += sign * permit.bytes
-        permit.accounts = (new, *others)
-        self._forget_tenant(permit.key)
-        permit.key = key
+    def _accounts(self, key: tuple[str, str], address: str) -> tuple[_Account, ...]:
+        """The accounts of a tenant, of an address and of everybody, which a request enters."""
+        at = self._addresses.get(address)
+        if at is None:
+            at = self._addresses[address] = _Account(self._of_address, "address", "address")
+        return self._tenant(key), at, self._all
 
     def _tenant(self, key: tuple[str, str]) -> _Account:
         account = self._tenants.get(key)
@@ -156,15 +91,32 @@ class InFlightLimiter:
             account = self._tenants[key] = _Account(self._of_tenant, "tenant", "tenant")
         return account
 
-    def _forget_tenant(self, key: tuple[str, str]) -> None:
+    def _other_tenant(self, key: tuple[str, str], size: int) -> _Account:
+        """The account of a tenant, which has room for one more request of that size."""
+        account = self._tenants.get(key)
+        if account is not None and not account.has_room(1, size):
+            raise self._refusal("tenant")
+        return self._tenant(key)
+
+    def _forget(self, key: tuple[str, str], address: str) -> None:
+        """Forget a tenant and an address that have no request in flight."""
         if not self._tenants[key].requests:
             del self._tenants[key]
+        if not self._addresses[address].requests:
+            del self._addresses[address]
 
+    def _make_room(self, permit: Permit, size: int) -> None:
+        """Let uploads give their bytes back until there is room for further ones of a permit."""
+        for account in permit.accounts:
+            while not permit.evicted and not account.has_room(0, size):
+                self._metrics.refusals.labels(account.reason_of_bytes).inc()
+                self._loser(account, permit).evict()
 
-_EVICTED: Final = (
-    "The service holds as many bytes of uploads as it may, and this upload made room for others; "
-    "try again shortly."
-)
+    def _loser(self, account: _Account, permit: Permit) -> Permit:
+        """The upload that makes room in an account for further bytes of a permit."""
+        now = self._clock()
+        candidates = [permit, *account.arriving]
+        return max(candidates, key=lambda each: (each.accounts[0].bytes, -each.bytes_per_s(now)))
 
 
 class _Account:
@@ -185,29 +137,42 @@ class _Account:
         self.bytes = 0
         self.arriving: dict[Permit, None] = {}
 
+    def has_room(self, requests: int, size: int) -> bool:
+        """Whether so many more requests and bytes are within the limits."""
+        return self.requests + requests <= self.max_requests and self.bytes + size <= self.max_bytes
+
+    def add(self, requests: int, size: int) -> None:
+        """Count requests and bytes; negative numbers take them back."""
+        self.requests += requests
+        self.bytes += size
+
 
 class Permit:
     """Permission for one request to be in flight.
 
     Attributes:
         evicted: whether the upload lost its place to others while it arrived.
-        on_evicted: called when that happens.
     """
 
     __slots__ = (
-        "_limiter", "_started", "accounts", "address", "bytes", "evicted", "key", "on_evicted",
+        "_address", "_key", "_limiter", "_metrics", "_on_evicted", "_started", "accounts", "bytes",
+        "evicted",
     )  # fmt: skip
-
-    accounts: tuple[_Account, ...]
 
     def __init__(self, limiter: InFlightLimiter, key: tuple[str, str], address: str) -> None:
         self._limiter = limiter
+        self._metrics = limiter._metrics
         self._started = limiter._clock()
-        self.key = key
-        self.address = address
+        self._key = key
+        self._address = address
+        self._on_evicted: Callable[[], None] = _nothing
+        self.accounts: tuple[_Account, ...] = ()
         self.bytes = 0
         self.evicted = False
-        self.on_evicted: Callable[[], None] = _nothing
+
+    def when_evicted(self, stop: Callable[[], None]) -> None:
+        """Call a function when the upload loses its place, which stops reading it."""
+        self._on_evicted = stop
 
     def take(self, size_bytes: int) -> None:
         """Count bytes of the body that have arrived.
@@ -215,12 +180,28 @@ class Permit:
         Raises:
             OverloadedError: there is no room for them; the upload has lost its place.
         """
-        if size_bytes or self.evicted:
-            self._limiter._grow(self, size_bytes)
+        if size_bytes and not self.evicted:
+            self._limiter._make_room(self, size_bytes)
+        if self.evicted:
+            raise OverloadedError(
+                "The service holds as many bytes of uploads as it may, and this upload made room "
+                "for others; try again shortly."
+            )
+        if size_bytes:
+            for account in self.accounts:
+                account.arriving.setdefault(self)
+            self._count(size_bytes)
 
     def complete(self) -> None:
         """The body has arrived: the request keeps its bytes until it ends."""
-        self._limiter._complete(self)
+        for account in self.accounts:
+            account.arriving.pop(self, None)
+
+    def evict(self) -> None:
+        """Give the bytes back, because others need the room; the upload is refused."""
+        self.evicted = True
+        self._give_back()
+        self._on_evicted()
 
     def assign_to(self, tenant: str) -> None:
         """Count the permit for a tenant, and no longer for the tenant it counted for before.
@@ -228,18 +209,43 @@ class Permit:
         Raises:
             OverloadedError: the tenant holds its share already.
         """
-        self._limiter._move(self, tenant)
+        key = ("tenant", tenant)
+        if key == self._key:
+            return
+        former, *others = self.accounts
+        new = self._limiter._other_tenant(key, self.bytes)
+        former.add(-1, -self.bytes)
+        new.add(1, self.bytes)
+        self._limiter._forget(self._key, self._address)
+        self.accounts, self._key = (new, *others), key
 
     def bytes_per_s(self, now: float) -> float:
         """The average rate at which the body arrived."""
         return self.bytes / max(_SHORTEST_S, now - self._started)
 
+    def _count(self, size: int) -> None:
+        for account in self.accounts:
+            account.add(0, size)
+        self.bytes += size
+        self._metrics.bytes_in_flight.inc(size)
+
+    def _give_back(self) -> None:
+        self.complete()
+        self._count(-self.bytes)
+
     def __enter__(self) -> Permit:
-        self._limiter._begin(self)
+        self.accounts = self._limiter._accounts(self._key, self._address)
+        for account in self.accounts:
+            account.add(1, 0)
+        self._metrics.in_flight.inc()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._limiter._end(self)
+        self._give_back()
+        for account in self.accounts:
+            account.add(-1, 0)
+        self._limiter._forget(self._key, self._address)
+        self._metrics.in_flight.dec()
 
 
 def _nothing() -> None:

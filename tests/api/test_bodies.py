@@ -104,6 +104,7 @@ async def test_photo_as_the_body_is_known_by_its_first_bytes(
         (form('name="image"', LARGE), MULTIPART),
         (form('name=image; filename=""', LARGE), 'Multipart/Form-Data; Boundary="b"'),
         (form("name=image; filename*=utf-8''a.jpg", LARGE), MULTIPART),
+        (b"This is a MIME message.\r\n" + form('name="image"', LARGE), MULTIPART),
         (form(BASE64_PART, WRAPPED), MULTIPART),
         (form('name="image"', text(LARGE).encode()), MULTIPART),
         (form('name="image"', text(LARGE, url=True).rstrip("=").encode()), MULTIPART),
@@ -206,7 +207,9 @@ async def test_json_in_another_encoding_is_refused() -> None:
         (form('name="image"', JPEG).replace(b"\r\n", b"\n"), "CR and LF"),
         (form('name="image"', JPEG, end=""), "final boundary"),
         (form('name="image"', JPEG)[:-8], "final boundary"),
-        (b"This is MIME.\r\n" + form('name="image"', JPEG), "text before"),
+        (b"This is MIME. " + form('name="image"', JPEG), "text before"),
+        (b"This is --b.\r\n" + form('name="image"', JPEG), "text before"),
+        (b"x" * 2000 + b"\r\n" + form('name="image"', JPEG), "text before"),
         (form('name="image"', JPEG).replace(b"--b", b"--c"), "boundary that its Content-Type"),
         (b"", "final boundary"),
         (form('name="image"', JPEG, end="") + form('name="b"; filename="c"', b""), "one file"),
@@ -220,6 +223,12 @@ async def test_form_that_does_not_parse_says_why(data: bytes, says: str) -> None
     message = await refused(data, MULTIPART, ("malformed_body",), piece=65536)
     assert says in message
     assert "Send a photo as" in message
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100])
+async def test_preamble_is_skipped_however_the_form_arrives(piece: int) -> None:
+    data = b"This is a MIME message.\r\n\r\n" + form('name="image"', JPEG)
+    assert await image_of(await read(data, MULTIPART, piece=piece)) == JPEG
 
 
 @pytest.mark.parametrize("kind", ["multipart/mixed; boundary=b", "multipart/related; boundary=b"])

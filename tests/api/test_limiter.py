@@ -35,7 +35,7 @@ class House:
         """Hold a permit; each tenant has an address of its own unless one is named."""
         at = address or f"address of {tenant}"
         permit = self._held.enter_context(self.limiter.acquire(announced, tenant, at))
-        permit.on_evicted = lambda: self.evicted.append(permit)
+        permit.when_evicted(lambda: self.evicted.append(permit))
         permit.take(arrived)
         return permit
 

@@ -31,6 +31,7 @@ MAX_BODY = 64 * 1024
 MAX_PIXELS = 100_000
 UPLOAD_TIMEOUT_S = 15
 CHUNK = 4096
+PAGE = "https://app.example"
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def limited(models_dir: Path) -> Iterator[ServiceProcess]:
         "FACETTE_SERVER_MAX_BODY_BYTES": str(MAX_BODY),
         "FACETTE_SERVER_UPLOAD_TIMEOUT_S": str(UPLOAD_TIMEOUT_S),
         "FACETTE_IMAGES_MAX_PIXELS": str(MAX_PIXELS),
+        "FACETTE_SERVER_CORS_ORIGINS": f"{PAGE}, http://localhost:5173",
     }
     with open_folder() as folder:
         process = ServiceProcess(folder, models_dir, settings).start()
@@ -190,6 +192,19 @@ def test_a_wrong_token_is_refused_at_the_limit(
 ) -> None:
     with unfinished_upload(client, limited):
         assert_error(client.get("/image", headers={"token": "another-token"}), 403)
+
+
+def test_a_page_can_read_the_refusal_of_its_request(
+    client: httpx.Client, limited: ServiceProcess
+) -> None:
+    with unfinished_upload(client, limited):
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "token"}
+        preflight = httpx.options(f"{limited.url}/v1/detect", headers={"Origin": PAGE, **asked})
+        assert preflight.status_code == 200
+        answer = client.post("/v1/detect", content=b"x", headers={"Origin": PAGE})
+        assert_error(answer, 429, "overloaded")
+        assert answer.headers["access-control-allow-origin"] == PAGE
+        assert "Retry-After" in answer.headers["access-control-expose-headers"]
 
 
 def test_a_client_that_hangs_up_gives_its_permit_back(
