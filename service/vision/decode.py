@@ -29,7 +29,6 @@ from service.vision.formats.webp import WEBP
 FORMATS: Final[tuple[PhotoFormat, ...]] = (JPEG, PNG, WEBP, BMP, TIFF, GIF)
 """The formats; the first one that recognises a file reads and decodes it."""
 
-_NAMES = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 # EXIF 2.32, table 6: the transpose that makes each orientation upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,7 +99,7 @@ def decode(data: bytes, limits: DecodeLimits, *, hashed: bool = True) -> Decoded
         raise
     except UnidentifiedImageError:
         raise UnsupportedImageError(
-            f"The file is a {form.name.upper()} file of a kind that is not supported, or damaged."
+            f"The {form.title} file is of a kind that is not supported, or damaged."
         ) from None
     except Exception as error:  # a hostile file can raise almost any error in a decoder
         raise corrupt(error) from error
@@ -129,7 +128,8 @@ def format_of(data: bytes) -> PhotoFormat:
     for form in FORMATS:
         if form.recognizes(data):
             return form
-    raise UnsupportedImageError(f"The file is not a {_NAMES} image.")
+    *titles, last = [form.title for form in FORMATS]
+    raise UnsupportedImageError(f"The file is not a {', '.join(titles)} or {last} image.")
 
 
 def blank_png(side: int) -> bytes:

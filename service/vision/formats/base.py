@@ -92,13 +92,14 @@ class PhotoHeader:
 class PhotoFormat:
     """One format, as `service.vision.decode.FORMATS` registers it.
 
-    name: lower-case, as in answers and in the database.
+    name: lower-case, as in the database. title: as in messages.
     recognizes: whether the first bytes are those of the format.
     read_header: reads and checks the header; raises InputError, and decodes no pixel.
     decode: the pixels of a file whose header was read; raises any error for a damaged file.
     """
 
     name: str
+    title: str
     recognizes: Callable[[bytes], bool]
     read_header: Callable[[bytes, DecodeLimits], PhotoHeader]
     decode: Callable[[bytes, PhotoHeader], Raster]

@@ -43,6 +43,10 @@ _DEPTHS = {
     _RGBA: (8, 16),
 }
 _MOST_COLORS = 256
+# ImageMagick wrote EXIF data as a text in hexadecimal digits before PNG had a chunk for it.
+_TEXTS = (b"tEXt", b"zTXt")
+_EXIF_TEXT = b"Raw profile type exif\0"
+_MOST_TEXT_BYTES = 1 << 18
 _CHUNK_BYTES = 12
 
 # Microseconds of a core, measured: see `MAX_WORK_US`.
@@ -105,6 +109,7 @@ def read_chunks(data: bytes) -> Chunks:
         ImageTooComplexError: there are more chunks than in photos.
     """
     found: Chunks | None = None
+    has_exif = False
     place = len(SIGNATURE)
     while len(kind := data[place + 4 : place + 8]) == 4 and kind != b"IEND":
         body = slice(place + 8, place + 8 + int.from_bytes(data[place : place + 4]))
@@ -121,6 +126,9 @@ def read_chunks(data: bytes) -> Chunks:
             found.transparency = _transparency(found, data[body])
         elif kind == b"eXIf" and _is_whole(data, kind, body):
             found.orientation = orientation_of(data[body])
+            has_exif = True
+        elif kind in _TEXTS and not has_exif and data.startswith(_EXIF_TEXT, body.start):
+            found.orientation = orientation_of(_exif_of_text(kind, data[body]))
         place = body.stop + 4
     if found is None or not found.pixels:
         raise CorruptImageError("The PNG file ends early.")
@@ -199,6 +207,17 @@ def _transparency(found: Chunks, body: bytes) -> bytes:
     return body if len(body) == {_GREY: 2, _RGB: 6}.get(found.head.color_type) else b""
 
 
+def _exif_of_text(kind: bytes, body: bytes) -> bytes:
+    """The EXIF data in a text: a name, its length and hexadecimal digits, in lines."""
+    text = body[len(_EXIF_TEXT) :][:_MOST_TEXT_BYTES]
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], _MOST_TEXT_BYTES)
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except (ValueError, zlib.error):
+        return b""
+
+
 def _is_whole(data: bytes, kind: bytes, body: slice) -> bool:
     """Whether a chunk has the checksum that it says."""
     return data[body.stop : body.stop + 4] == zlib.crc32(data[body], zlib.crc32(kind)).to_bytes(4)
@@ -208,4 +227,4 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + zlib.crc32(kind + body).to_bytes(4)
 
 
-PNG = PhotoFormat("png", recognizes, read_header, decode)
+PNG = PhotoFormat("png", "PNG", recognizes, read_header, decode)

@@ -277,4 +277,4 @@ def _jpeg_work_us(part: bytes, limits: DecodeLimits) -> float:
     return jpeg.work_us(layout, layout.frame)
 
 
-TIFF = PhotoFormat("tiff", recognizes, read_header, decode)
+TIFF = PhotoFormat("tiff", "TIFF", recognizes, read_header, decode)
