@@ -32,7 +32,7 @@ $$;
 
 CREATE FUNCTION public.count_people() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     SET enable_seqscan TO 'off'
     AS $$
 BEGIN
@@ -50,7 +50,7 @@ $$;
 
 CREATE FUNCTION public.recount_clusters(of_tenant text) RETURNS void
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     AS $$
 BEGIN
     PERFORM FROM tenant WHERE of_tenant IS NULL OR tenant_id = of_tenant
@@ -79,7 +79,7 @@ $$;
 
 CREATE FUNCTION public.sum_changed_faces() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     SET enable_seqscan TO 'off'
     SET enable_nestloop TO 'off'
     AS $$
@@ -135,7 +135,7 @@ $$;
 
 CREATE FUNCTION public.sum_changed_vector() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     SET enable_seqscan TO 'off'
     AS $$
 BEGIN
@@ -154,7 +154,7 @@ $$;
 
 CREATE FUNCTION public.sum_deleted_face() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     SET enable_seqscan TO 'off'
     AS $$
 BEGIN
@@ -173,7 +173,7 @@ $$;
 
 CREATE FUNCTION public.sum_deleted_vectors() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
@@ -196,7 +196,7 @@ $$;
 
 CREATE FUNCTION public.sum_inserted_vectors() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO '$user', 'public'
+    SET search_path TO 'public'
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'

@@ -27,9 +27,9 @@ PYPROJECT = HERE.parent / "pyproject.toml"
 
 # The extras of each set. onnxruntime's three builds exclude one another: the CPU's is pinned.
 EXTRAS = {
-    "serve": ("cpu", "s3", "tracing"),
-    "setup": ("cpu", "embedded", "export"),
-    "test": ("bench", "cpu", "embedded", "export", "s3", "test", "tracing"),
+    "serve": ("cpu", "heic", "s3", "tracing"),
+    "setup": ("cpu", "embedded", "export", "heic"),
+    "test": ("bench", "cpu", "embedded", "export", "heic", "s3", "test", "tracing"),
 }
 TOOLS = "uv\npip-audit\n"
 

@@ -10,15 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import httpx2 as httpx
 import pytest
 
 from bench.common.photos import faces_folder
 from service.store.database.database import Database, DatabaseSettings
-from service.store.database.migrations import migrate
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
+from tests.support.databases import Databases, Templates, databases_of_a_test
 from tests.support.folders import ROOT, open_folder
 from tests.support.service import SHARED_FOLDER, ServiceProcess, lay_database
 
@@ -143,55 +142,37 @@ def tenant() -> str:
     return f"tenant-{uuid4().hex}"
 
 
-_TEMPLATE = "facette_template"
-_SETTINGS = EmbeddedSettings(shared_buffers_mb=256)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedAddress]:
     """A server for the databases of a worker's tests."""
     with open_folder() as folder:
         lay_database(folder)
-        with embedded_server(folder, _SETTINGS) as address:
+        with embedded_server(folder, EmbeddedSettings(shared_buffers_mb=256)) as address:
             yield address
 
 
-async def _connect(address: EmbeddedAddress, database: str) -> asyncpg.Connection:
-    return await asyncpg.connect(
-        host=address.socket_dir, port=address.port, user=address.user, database=database
-    )
+@pytest.fixture(scope="session")
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return Templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
-async def empty_database(postgres: EmbeddedAddress) -> AsyncIterator[DatabaseSettings]:
+async def databases(postgres: EmbeddedAddress, _templates: Templates) -> AsyncIterator[Databases]:
+    """Makes the databases of one test."""
+    async with databases_of_a_test(postgres, _templates) as made:
+        yield made
+
+
+@pytest.fixture
+async def empty_database(databases: Databases) -> DatabaseSettings:
     """A database without any table."""
-    async for settings in _database(postgres, "template0"):
-        yield settings
+    return await databases.empty()
 
 
 @pytest.fixture
-async def database(postgres: EmbeddedAddress) -> AsyncIterator[Database]:
-    """A migrated database, copied from a template that is migrated once."""
-    admin = await _connect(postgres, postgres.dbname)
-    if not await admin.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", _TEMPLATE):
-        await admin.execute(f"CREATE DATABASE {_TEMPLATE}")
-        template = await _connect(postgres, _TEMPLATE)
-        await migrate(template)
-        await template.close()
-    await admin.close()
-    async for settings in _database(postgres, _TEMPLATE):
-        found = await Database.open(settings)
-        yield found
-        await found.close()
-
-
-async def _database(address: EmbeddedAddress, template: str) -> AsyncIterator[DatabaseSettings]:
-    name = f"test_{uuid4().hex}"
-    admin = await _connect(address, address.dbname)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield DatabaseSettings(address.socket_dir, address.port, name, address.user, "", 8, 10.0, 30.0)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+async def database(databases: Databases) -> Database:
+    """A migrated database without any row."""
+    return await databases.migrated()
 
 
 @pytest.fixture

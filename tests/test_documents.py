@@ -19,10 +19,11 @@ import pytest
 
 from export.embedders import records
 from export.embedders.curves import Curve
-from service import __version__, cli
+from service import __version__
 from service.api import errors as api_errors
 from service.api import legacy
 from service.api.routes import build_routes
+from service.cli import arguments as cli
 from service.config import (
     CONFIG_PATH_VARIABLE,
     ENVIRONMENT_PREFIX,

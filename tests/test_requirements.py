@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements"
 FILES = ("serve", "setup", "test", "tools", "torch", "torch-cuda")
 EXTRAS = {
-    "serve": ("cpu", "s3", "tracing"),
-    "setup": ("cpu", "embedded", "export"),
-    "test": ("bench", "cpu", "embedded", "export", "s3", "test", "tracing"),
+    "serve": ("cpu", "heic", "s3", "tracing"),
+    "setup": ("cpu", "embedded", "export", "heic"),
+    "test": ("bench", "cpu", "embedded", "export", "heic", "s3", "test", "tracing"),
 }
 
 

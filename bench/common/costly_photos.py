@@ -168,6 +168,7 @@ def seeds() -> Mapping[str, bytes]:
         "webp": save(picture, "WEBP"),
         "webp lossless": save(picture.convert("RGBA"), "WEBP", lossless=True),
         "webp moving": save(picture, "WEBP", save_all=True, append_images=[picture.rotate(90)]),
+        "avif": save(picture, "AVIF"),
         "bmp": save(picture, "BMP"),
         "tiff": save(picture, "TIFF"),
         "tiff lzw": save(picture, "TIFF", compression="tiff_lzw"),

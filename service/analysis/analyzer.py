@@ -16,7 +16,7 @@ from service.analysis.embedder import EncodedCrop, FaceEmbedder, NotCheapError
 from service.analysis.finder import FaceFinder
 from service.analysis.scan import open_screen
 from service.analysis.stages import StageFactory
-from service.batching import Gate, Ticket, WorkerPool
+from service.batching import Gate, InputMemory, Ticket, WorkerPool
 from service.domain.errors import StoppingError
 from service.domain.types import (
     AnalyzedPhoto,
@@ -46,6 +46,9 @@ _QUIET_S = 1.0
 _MAX_CHEAP_BYTES = 1 << 18
 # The memory of a photo with more than eight million pixels goes back to the system at once.
 _LARGE_BYTES = 3 * 8_000_000
+# Files that are decoded, or wait for it, take at most so much memory; smaller ones are few.
+_FILES_BYTES = 192 << 20
+_SMALL_FILE_BYTES = 4 << 20
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
 
@@ -162,6 +165,7 @@ class Analyzer:
         )
         # A file that waits for a place is in memory only while its header is read.
         self._readers = Gate(settings.workers)
+        self._files = InputMemory(_FILES_BYTES, _SMALL_FILE_BYTES)
         self._pool = WorkerPool(settings.workers)
         stages = StageFactory(self._pool, metrics)
         # The stages are made in the order of the pipeline, because the stage made last goes first.
@@ -246,13 +250,14 @@ class Analyzer:
         Raises:
             InputError: the bytes are not a usable image.
         """
-        data = await read()
-        with self._in_use(ticket), suppress(NotCheapError):
-            if len(data) <= _MAX_CHEAP_BYTES and self.embedding.crop.kind == "box":
-                with clock.stage("embed"):
-                    (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
-                    return embedding
-        del data  # it is read again once there is a place
+        if ticket.size_bytes <= _MAX_CHEAP_BYTES and self.embedding.crop.kind == "box":
+            data = await read()
+            with self._in_use(ticket), suppress(NotCheapError):
+                if len(data) <= _MAX_CHEAP_BYTES:
+                    with clock.stage("embed"):
+                        (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
+                        return embedding
+            del data  # it is read again once there is a place
         async with self._place(read, clock, ticket):
             crop = await self._single_face(read, clock, ticket)
             with clock.stage("embed"):
@@ -314,7 +319,8 @@ class Analyzer:
         """The memory that a photo takes in work, by its header."""
         await self._readers.enter(ticket)
         try:
-            return await self._measurer.submit(await read(), ticket)
+            async with self._files.hold(ticket):
+                return await self._measurer.submit(await read(), ticket)
         finally:
             self._readers.leave(ticket)
             self._pool.no_more(ticket)  # it may have to wait for a place
@@ -323,8 +329,9 @@ class Analyzer:
         self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool
     ) -> _OpenedPhoto:
         with clock.stage("decode"):
-            photo = _EncodedPhoto(await read(), hashed=hashed, searched=True)
-            return await self._decoder.submit(photo, ticket)
+            async with self._files.hold(ticket):
+                photo = _EncodedPhoto(await read(), hashed=hashed, searched=True)
+                return await self._decoder.submit(photo, ticket)
 
     async def _find(
         self, photo: _OpenedPhoto, clock: StageClock, ticket: Ticket
@@ -340,8 +347,10 @@ class Analyzer:
         """The input of the network for an image that shows one face."""
         aligns, size = self.embedding.crop.kind == "landmarks", self.embedding.crop.size
         with clock.stage("decode"):
-            encoded = _EncodedPhoto(await read(), hashed=False, searched=aligns)
-            photo = await self._decoder.submit(encoded, ticket)
+            async with self._files.hold(ticket):
+                encoded = _EncodedPhoto(await read(), hashed=False, searched=aligns)
+                photo = await self._decoder.submit(encoded, ticket)
+            del encoded
         pixels = photo.decoded.pixels
         if aligns and pixels.shape[:2] != (size, size):
             kept, turned = await self._find(photo, clock, ticket)

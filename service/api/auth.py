@@ -6,7 +6,14 @@ import hmac
 
 from starlette.datastructures import Headers
 
-from service.domain.errors import MissingTokenError, WrongTokenError
+from service.domain.errors import (
+    ConflictingTokensError,
+    MissingTokenError,
+    WrongTokenError,
+)
+
+TOKEN_HEADERS = ("token", "x-api-key")
+"""Headers that hold the token alone, beside Authorization."""
 
 
 class TokenGuard:
@@ -20,17 +27,23 @@ class TokenGuard:
 
         Raises:
             MissingTokenError: the request has no token.
+            ConflictingTokensError: the request has several, and they differ. A gateway might check
+                one, and the service another.
             WrongTokenError: the request has another token.
         """
-        sent = _token_of(headers)
+        sent = _tokens_of(headers)
         if not sent:
             raise MissingTokenError
-        if not hmac.compare_digest(sent.encode("latin-1"), self._token):
+        if len(sent) > 1:
+            raise ConflictingTokensError
+        if not hmac.compare_digest(sent.pop().encode("latin-1"), self._token):
             raise WrongTokenError
 
 
-def _token_of(headers: Headers) -> str:
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and credentials.strip():
-        return credentials.strip()
-    return headers.get("token", "").strip()
+def _tokens_of(headers: Headers) -> set[str]:
+    found = {value.strip() for name in TOKEN_HEADERS for value in headers.getlist(name)}
+    for value in headers.getlist("authorization"):
+        scheme, _, credentials = value.partition(" ")
+        if scheme.lower() == "bearer":
+            found.add(credentials.strip())
+    return found - {""}

@@ -23,7 +23,6 @@ from service.api.errors import (
     routing_error,
 )
 from service.api.pace import Pace
-from service.api.params import is_image
 from service.domain.errors import (
     AccessError,
     BodyTooLargeError,
@@ -38,7 +37,6 @@ from service.telemetry import Metrics, RequestSpan, Tracing
 _logger = logging.getLogger("facette.request")
 
 _UNMATCHED = "(none)"
-_MAX_PLAIN_BODY_BYTES = 1 << 20
 _LINGER_S = 2.0
 _MAX_THROWN_AWAY_BYTES = 1 << 20
 # Counted and logged, never sent: the client disconnected before its answer.
@@ -54,7 +52,8 @@ class Boundary:
     Args:
         app: the router.
         lifespan: creates the context in which the service runs; it logs why it cannot start.
-        max_body_bytes: limit on a body that may be an image; other bodies have a lower limit.
+        max_body_bytes: limit on every body; one without an image has a lower limit, which is known
+            once its first bytes have arrived.
     """
 
     def __init__(
@@ -169,17 +168,10 @@ class _Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._max_body_bytes = self._limit(max_body_bytes)
+        self._max_body_bytes = max_body_bytes
         self._announced: float = math.inf
         self._received = 0
         self._answered = 0.0
-
-    def _limit(self, max_body_bytes: int) -> int:
-        """The limit of this request: an image may be large, any other body is small."""
-        content_type = self._headers.get("content-type", "")
-        if content_type.lower().startswith("multipart/form-data") or is_image(content_type):
-            return max_body_bytes
-        return min(max_body_bytes, _MAX_PLAIN_BODY_BYTES)
 
     def note(self, status: int, code: str) -> None:
         """Take note of the outcome, for metrics and the log."""

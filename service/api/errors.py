@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from starlette.responses import Response
 
-from service.api.params import UploadTimeoutError
+from service.api.intake import UploadTimeoutError
 from service.api.render import Json
 from service.domain import errors
 
@@ -52,6 +52,17 @@ class HeadTimeoutError(errors.InputError):
 
     def __init__(self) -> None:
         super().__init__("The head of the request took too long to arrive.")
+
+
+class OriginNotAllowedError(errors.AccessError):
+    """A browser asks for a call that a page of this origin may not make."""
+
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Pages of this origin may not make this call; server.cors_origins lists the origins."
+        )
 
 
 # The first class in the MRO of an error that stands here decides.

@@ -2,33 +2,41 @@
 
 Text that is not UTF-8 is refused. Replacing it by U+FFFD would make two names equal. A name with
 two values is refused as well: a gateway might authorise one value, and the service use the other.
+
+The part of a multipart form that is called `image` is taken as clients send it: with or without a
+file name, as bytes or as base64. It names nothing that anybody authorises, so a reader that takes
+its bytes otherwise still reads the same parameters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from contextlib import aclosing
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
 
+from service.api.image_bytes import HOW_TO_SEND, IMAGE
 from service.domain.errors import InputError, ParameterError
 
 Field = str | UploadFile
 _Field = TypeVar("_Field", bound=Field)
 
-_MAX_FIELDS = 32
-_MAX_FIELD_BYTES = 64 * 1024
+MAX_FIELDS: Final = 32
+MAX_FIELD_BYTES: Final = 64 * 1024
+"""The longest text of a field, unless the field is the image."""
+
+MAX_PLAIN_BODY_BYTES: Final = 1 << 20
+"""The longest body without a photo."""
+
 _CHARSETS = (b"utf-8", b"utf8")
 # Charsets of a part that many clients name for any text. ASCII is the same in all of them.
 _LIKE_ASCII = (b"us-ascii", b"iso-8859-1", b"windows-1252")
 _UNCHANGED = (b"7bit", b"8bit", b"binary")
+_BASE64 = b"base64"
 # RFC 7578, section 4.6: a field that says how the text of all others is encoded.
 _CHARSET_FIELD = "_charset_"
 # A parameter of a header, also as RFC 2231 extends it.
@@ -56,30 +64,6 @@ def parse_query(query: bytes) -> dict[str, str]:
         return once(map(_pair, _fields(query)))
     except UnicodeDecodeError:
         raise ParameterError("query", "The query string must be percent-encoded UTF-8.") from None
-
-
-async def read_form(request: Request) -> FormData:
-    """The fields of the form in a request body, in order; empty for a body of another type.
-
-    The caller closes the form, which removes uploaded files.
-
-    Raises:
-        MalformedBodyError: the form cannot be parsed, or its text is not UTF-8.
-    """
-    head = request.headers.get("content-type", "").encode("latin-1")
-    content_type, options = parse_options_header(head)
-    try:
-        if content_type == b"multipart/form-data":
-            if len(_BOUNDARY.findall(head)) > 1 or len(_CHARSET.findall(head)) > 1:
-                raise _unparsable()
-            return await _multipart(request, options)
-        if content_type == b"application/x-www-form-urlencoded":
-            return _urlencoded(await request.body())
-    except UnicodeDecodeError:
-        raise MalformedBodyError("The text in the request body must be UTF-8.") from None
-    except (MultiPartException, FormParserError) as error:
-        raise _unparsable() from error
-    return FormData()
 
 
 def once(fields: Iterable[tuple[str, _Field]]) -> dict[str, _Field]:
@@ -112,39 +96,124 @@ def merge(query: Mapping[str, str], form: Mapping[str, Field]) -> dict[str, Fiel
     return {**query, **form}
 
 
-def _unparsable() -> MalformedBodyError:
-    return MalformedBodyError("The form in the request body cannot be parsed.")
+def parse_urlencoded(body: bytes) -> list[tuple[str, str]]:
+    """The fields of a form of type application/x-www-form-urlencoded, in order.
 
-
-def _urlencoded(body: bytes) -> FormData:
+    Raises:
+        MalformedBodyError: the form has too many or too long fields, or is not UTF-8.
+    """
     fields = _fields(body)
-    if len(fields) > _MAX_FIELDS or any(len(field) > _MAX_FIELD_BYTES for field in fields):
-        raise _unparsable()
-    return FormData([_pair(field) for field in fields])
+    if len(fields) > MAX_FIELDS:
+        raise _unparsable(f"it has more than {MAX_FIELDS} fields")
+    try:
+        pairs = [_pair(field) for field in fields]
+    except UnicodeDecodeError:
+        raise _not_utf_8() from None
+    if any(name != IMAGE and len(value) > MAX_FIELD_BYTES for name, value in pairs):
+        raise _unparsable(_TOO_LONG)
+    return pairs
 
 
-async def _multipart(request: Request, options: Mapping[bytes, bytes]) -> FormData:
+async def parse_multipart(
+    content_type: str, pieces: AsyncGenerator[bytes, None]
+) -> list[tuple[str, Field]]:
+    """The fields of a form of type multipart/form-data, in order; the caller closes the files.
+
+    Raises:
+        MalformedBodyError: the form cannot be parsed, or its text is not UTF-8.
+    """
+    head = content_type.encode("latin-1")
+    if len(_BOUNDARY.findall(head)) > 1 or len(_CHARSET.findall(head)) > 1:
+        raise _unparsable("its Content-Type has a boundary or a charset twice")
+    _, options = parse_options_header(head)
     boundary = options.get(b"boundary", b"")
-    if not boundary or b'"' in boundary or b"\\" in boundary:
-        raise _unparsable()
+    if not 1 <= len(boundary) <= _MAX_BOUNDARY_BYTES or b'"' in boundary or b"\\" in boundary:
+        raise _unparsable("its Content-Type names no usable boundary")
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
-        raise MalformedBodyError("The text in the request body must be UTF-8.")
+        raise _not_utf_8()
     # Starlette replaces bytes that it cannot decode. Latin-1 decodes every byte, reversibly.
     head = b'multipart/form-data; charset=latin-1; boundary="' + boundary + b'"'
-    async with aclosing(request.stream()) as stream:
-        form = await _PlainParts(
-            Headers(raw=[(b"content-type", head)]),
-            stream,
-            max_files=1,
-            max_fields=_MAX_FIELDS,
-            max_part_size=_MAX_FIELD_BYTES,
-        ).parse()
+    begin = _Begin(pieces)
+    parts = _PlainParts(
+        Headers(raw=[(b"content-type", head)]),
+        begin.pieces(),
+        max_files=1,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_FIELD_BYTES,
+    )
     try:
-        fields = [(_utf_8(name), _again(value)) for name, value in form.multi_items()]
+        form = await parts.parse()
+    except _PartError as error:
+        raise _unparsable(error.message) from error
+    except MultiPartException as error:
+        raise _unparsable(begin.fault(boundary)) from error
+    if not parts.is_complete:
+        parts.close()
+        raise _unparsable("it breaks off before the line of its final boundary")
+    try:
+        return [(_utf_8(name), _again(value)) for name, value in form.multi_items()]
     except UnicodeDecodeError:
-        await form.close()
-        raise
-    return FormData(fields)
+        parts.close()
+        raise _not_utf_8() from None
+
+
+def is_base64_part(part: UploadFile) -> bool:
+    """Whether the header of a part says that its bytes are base64."""
+    return part.headers.get("content-transfer-encoding", "").strip().lower() == _BASE64.decode()
+
+
+def is_text_part(part: UploadFile) -> bool:
+    """Whether a part may be text: it has neither a file name nor another type."""
+    content_type = part.headers.get("content-type", "text/plain").strip().lower()
+    return not part.filename and content_type.startswith("text/")
+
+
+_TOO_LONG: Final = f"a field other than '{IMAGE}' is longer than {MAX_FIELD_BYTES} bytes"
+
+
+def _unparsable(reason: str) -> MalformedBodyError:
+    return MalformedBodyError(
+        f"The form in the request body cannot be parsed: {reason}. {HOW_TO_SEND}"
+    )
+
+
+def _not_utf_8() -> MalformedBodyError:
+    return MalformedBodyError("The text in the request body must be UTF-8.")
+
+
+class _Begin:
+    """Keeps the first bytes of a form, to tell what is wrong with it."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+        self._first = b""
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The pieces themselves."""
+        async for piece in self._pieces:
+            if len(self._first) < _KEPT_BYTES:
+                self._first += piece[:_KEPT_BYTES]
+            yield piece
+
+    def fault(self, boundary: bytes) -> str:
+        """The most probable fault of a form that does not parse."""
+        delimiter, first = b"--" + boundary, self._first.lstrip(b"\r\n")
+        if delimiter not in first:
+            return "it does not begin with the boundary that its Content-Type names"
+        if not first.startswith(delimiter):
+            return "there is text before the first boundary"
+        if first.startswith(delimiter + b"\n"):
+            return "its lines must end in CR and LF, and end in LF alone"
+        return "a part of it is malformed"
+
+
+_KEPT_BYTES: Final = 1024
+# RFC 2046, section 5.1.1, allows 70.
+_MAX_BOUNDARY_BYTES: Final = 256
+
+
+class _PartError(MultiPartException):
+    """A part is refused; the message says why."""
 
 
 class _PlainParts(MultiPartParser):
@@ -152,24 +221,52 @@ class _PlainParts(MultiPartParser):
 
     Raises:
         MultiPartException: there is another.
+
+    Attributes:
+        is_complete: whether the final boundary was found.
     """
+
+    is_complete = False
+
+    def close(self) -> None:
+        """Remove the files, also one that is not complete."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
     def on_headers_finished(self) -> None:
         """Look at the headers of a part before they are taken."""
-        headers = self._current_part.item_headers
-        names = [name for name, _ in headers]
+        part = self._current_part
+        names = [name for name, _ in part.item_headers]
         if len(names) > len(set(names)):
-            raise MultiPartException("a header stands twice")
-        found = dict(headers)
+            raise _PartError("a part has a header twice")
+        found = dict(part.item_headers)
         disposition = found.get(b"content-disposition", b"")
         kind, _, _ = disposition.partition(b";")
         names_of_it = _NAME.findall(disposition)
         if kind.strip().lower() != b"form-data" or len(names_of_it) != 1:
-            raise MultiPartException("not one name of a form's field")
+            raise _PartError("a part is not 'Content-Disposition: form-data' with one name")
+        _, options = parse_options_header(disposition)
+        is_image = options.get(b"name") == IMAGE.encode()
         coding = found.get(b"content-transfer-encoding", b"binary").strip().lower()
-        if coding not in _UNCHANGED:
-            raise MultiPartException("a coding of another protocol")
+        if coding not in _UNCHANGED and not (is_image and coding == _BASE64):
+            raise _PartError(
+                f"a part has a Content-Transfer-Encoding; '{IMAGE}' may be in base64, and no other "
+                "part has one"
+            )
+        content_type = found.get(b"content-type", b"").strip().lower()
+        is_file = b"filename" in options or is_image or content_type.startswith(_FILE_TYPES)
+        if is_file and self._current_files:
+            raise _PartError("it has more than one file")
+        if is_file and b"filename" not in options:
+            part.content_disposition = disposition + b'; filename=""'
         super().on_headers_finished()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take bytes of a part."""
+        part = self._current_part
+        if part.file is None and len(part.data) + end - start > MAX_FIELD_BYTES:
+            raise _PartError(_TOO_LONG)
+        super().on_part_data(data, start, end)
 
     def on_part_end(self) -> None:
         """Look at the text of a part that is no file."""
@@ -179,10 +276,17 @@ class _PlainParts(MultiPartParser):
             charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8").lower()
             is_known = charset in _CHARSETS or (charset in _LIKE_ASCII and part.data.isascii())
             if not is_known or len(_CHARSET.findall(content_type)) > 1:
-                raise MultiPartException("text in another encoding")
+                raise _PartError("the text of a part is in another encoding than UTF-8")
             if part.field_name == _CHARSET_FIELD and bytes(part.data).lower() not in _CHARSETS:
-                raise MultiPartException("other parts in another encoding")
+                raise _PartError("its text is in another encoding than UTF-8")
         super().on_part_end()
+
+    def on_end(self) -> None:
+        """Take note of the final boundary."""
+        self.is_complete = True
+
+
+_FILE_TYPES: Final = (b"image/", b"application/octet-stream", b"binary/octet-stream")
 
 
 def _again(value: Field) -> Field:

@@ -1,8 +1,7 @@
-"""The checked parameters of a request, from its query string, form and head."""
+"""The checked parameters of a request, from its query string, body and head."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
@@ -10,28 +9,23 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import Receive
 
 from service.api.accept import preferred
-from service.api.forms import (
-    Field,
-    MalformedBodyError,
-    merge,
-    once,
-    parse_query,
-    read_form,
-)
+from service.api.bodies import Body, read_body
+from service.api.forms import Field, merge, parse_query
+from service.api.image_bytes import HOW_TO_SEND, UploadedImage
+from service.api.intake import Intake
 from service.batching import Priority
 from service.domain.errors import (
-    InputError,
     MissingParameterError,
     ParameterError,
     UnavailableError,
 )
 from service.domain.names import NAME_RULE, is_name
-from service.domain.types import PhotoSource, TenantId
+from service.domain.types import TenantId
 
 _logger = logging.getLogger(__name__)
 
@@ -41,36 +35,22 @@ _MAX_INT64 = 2**63 - 1
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
-class UploadTimeoutError(InputError):
-    """The body did not arrive within the timeout."""
-
-    code = "upload_timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedImage:
-    """An uploaded image file, which is read when a worker is free for it."""
-
-    read: PhotoSource
-    size_bytes: int
-
-
 class Parameters:
     """The parameters of one request.
 
     Args:
         call: facts of the head.
-        values: parameters of the query string and the form.
-        image: the body of a request whose body is an image.
+        body: what the body holds.
         accept: value of the Accept header; empty where there is none.
+
+    Raises:
+        ParameterError: a parameter has one value in the query string and another in the body.
     """
 
-    def __init__(
-        self, call: Call, values: Mapping[str, Field], image: bytes | None, accept: str
-    ) -> None:
+    def __init__(self, call: Call, body: Body, accept: str) -> None:
         self.call = call
-        self._values = values
-        self._image = image
+        self._values = merge(call.query, body.fields)
+        self._body = body
         self._accept = accept
 
     def text(self, name: str) -> str:
@@ -134,33 +114,32 @@ class Parameters:
         )
 
     def file(self, name: str) -> UploadedImage:
-        """An uploaded file: a field of the form, or the whole body.
+        """An uploaded image: a field of the body, or the whole body.
 
         Raises:
-            ParameterError: the file is missing or empty, or the parameter is no file.
+            ParameterError: the image is missing or empty, or the parameter is no file.
         """
-        value = self._values.get(name)
-        if self._image is not None:
+        value: Field | None = self._values.get(name)
+        if self._body.image is not None:
             if value is not None:
                 raise ParameterError(name, f"The body is the '{name}'; the query may not name it.")
-            return _in_memory(name, self._image)
+            value = self._body.image
         if value is None:
-            raise MissingParameterError(name)
-        if not isinstance(value, UploadFile):
+            raise MissingParameterError(name, self._hint())
+        if not isinstance(value, UploadFile) and value:
             raise ParameterError(
-                name,
-                f"The parameter '{name}' must be a file in a multipart/form-data body, or the "
-                "body itself with a Content-Type of image/*.",
+                name, f"The parameter '{name}' cannot be in the query string. {HOW_TO_SEND}"
             )
-        if not value.size:
+        if not isinstance(value, UploadFile) or not value.size:
             raise ParameterError(name, f"The file in '{name}' is empty.")
-        upload = value
+        return UploadedImage.of(value)
 
-        async def read() -> bytes:
-            await upload.seek(0)
-            return await upload.read()
-
-        return UploadedImage(read, value.size)
+    def _hint(self) -> str:
+        """What is sent in the place of an image, and how to send one."""
+        for other, value in self._values.items():
+            if isinstance(value, UploadFile):
+                return f"The form has a file in the field '{other[:64]}'. {HOW_TO_SEND}"
+        return self._body.unread or HOW_TO_SEND
 
     def _get(self, name: str) -> str | None:
         value = self._values.get(name)
@@ -169,50 +148,31 @@ class Parameters:
         return value
 
 
-def is_image(content_type: str) -> bool:
-    """Whether a body of this content type is an image, and not a form."""
-    return content_type.lower().startswith(("image/", "application/octet-stream"))
-
-
-def _in_memory(name: str, image: bytes) -> UploadedImage:
-    if not image:
-        raise ParameterError(name, f"The file in '{name}' is empty.")
-
-    async def read() -> bytes:
-        return image
-
-    return UploadedImage(read, len(image))
-
-
 @asynccontextmanager
-async def parameters(request: Request, call: Call, timeout_s: float) -> AsyncIterator[Parameters]:
+async def parameters(request: Request, call: Call, intake: Intake) -> AsyncIterator[Parameters]:
     """Read the parameters of a request; uploaded files are removed when the block ends.
 
     Raises:
-        MalformedBodyError: the form cannot be parsed.
-        ParameterError: a parameter occurs twice in the form, or has another value in the query.
-        UploadTimeoutError: the body did not arrive within `timeout_s`.
+        MalformedBodyError: the body cannot be parsed.
+        ParameterError: a parameter occurs twice in the body, or has another value in the query.
+        UploadTimeoutError: the body did not arrive in time, or arrived too slowly.
+        OverloadedError: there is no room for the bytes of the body.
+        UnavailableError: there is no room for it on the disk.
     """
     headers = request.headers
-    if len(headers.getlist("content-type")) > 1:
-        raise MalformedBodyError("The request body must have one Content-Type.")
-    form, image = FormData(), None
     try:
-        async with asyncio.timeout(timeout_s):
-            if is_image(headers.get("content-type", "")):
-                image = await request.body()
-            else:
-                form = await read_form(request)
-    except TimeoutError:
-        raise UploadTimeoutError("The request body took too long to arrive.") from None
+        async with intake.open():
+            body = await read_body(intake, headers, call.query)
     except OSError as error:  # larger uploads are written to a temporary file
         _logger.error("an upload could not be stored: %s", error)
-        raise UnavailableError("The service cannot take uploads at the moment.") from error
+        raise UnavailableError(
+            "The service cannot take uploads at the moment: its temporary folder is full or "
+            "missing. Nothing was stored."
+        ) from error
     try:
-        values = merge(call.query, once(form.multi_items()))
-        yield Parameters(call, values, image, ", ".join(headers.getlist("accept")))
+        yield Parameters(call, body, ", ".join(headers.getlist("accept")))
     finally:
-        await form.close()
+        await body.close()
 
 
 TIMEOUT_HEADER = "x-request-timeout-ms"

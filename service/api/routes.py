@@ -12,9 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.api import legacy, v1
 from service.api import operations as ops
+from service.api.intake import Intake
 from service.api.pace import Pace
 from service.api.params import Call, Parameters, parameters
 from service.api.services import ApiServices, Lease
+from service.domain.addresses import network_of
 
 # Answers a second on the routes that ask for no token.
 _OPEN_PER_S = 250
@@ -86,8 +88,12 @@ async def _guarded(lease: Lease, handlers: Mapping[str, Handler], request: Reque
         api.guard.check(request.headers)
         handler = handlers["GET" if request.method == "HEAD" else request.method]
         call = Call.of(request, api.request_timeout_s)
-        with api.limiter.acquire(call.body_bytes, call.tenant) as permit:
-            async with parameters(request, call, api.upload_timeout_s) as given:
+        address = network_of(request.client.host) if request.client else ""
+        with api.limiter.acquire(call.body_bytes, call.tenant, address) as permit:
+            intake = Intake(
+                request, permit, timeout_s=api.upload_timeout_s, max_bytes=api.max_body_bytes
+            )
+            async with parameters(request, call, intake) as given:
                 if tenant := given.optional("tenant_id"):
                     permit.assign_to(tenant)
                 return await handler(api, given)

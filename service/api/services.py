@@ -26,6 +26,7 @@ class ApiServices:
     limiter: InFlightLimiter
     admission: Admission
     metrics: Metrics
+    max_body_bytes: int
     upload_timeout_s: float
     request_timeout_s: float
     ready: Callable[[], Awaitable[None]]

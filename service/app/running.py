@@ -176,6 +176,7 @@ class Running:
             limiter=self._limiter(config),
             admission=self._admission(config, engine),
             metrics=metrics,
+            max_body_bytes=server.max_body_bytes,
             upload_timeout_s=server.upload_timeout_s,
             request_timeout_s=server.request_timeout_ms / 1e3,
             ready=self._ready,
@@ -188,11 +189,10 @@ class Running:
 
     def _limiter(self, config: Config) -> InFlightLimiter:
         server = config.server
-        # Each process admits one body of the largest size, whatever its share of the limit is.
-        most_bytes = min(server.max_bytes_in_flight, server.max_body_bytes)
+        # The limiter has room for one body of the largest size, whatever the share of a process is.
         numbers = (
             share(server.max_requests_in_flight, config),
-            max(share(server.max_bytes_in_flight, config), most_bytes),
+            share(server.max_bytes_in_flight, config),
             server.max_body_bytes,
         )
         requests, in_flight, body = numbers

@@ -12,6 +12,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.boundary import Boundary
+from service.api.cors import CrossOrigin
 from service.api.routes import build_routes, caller_routes, operations_routes
 from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
@@ -25,6 +26,7 @@ from service.domain.errors import FacetteError, StoppingError
 from service.store.blob.opening import open_blob_store
 from service.store.database.database import Database
 from service.telemetry import Metrics, configure_logging, open_tracing
+from service.vision.compiled import check_compilation
 
 _logger = logging.getLogger(__name__)
 
@@ -57,11 +59,12 @@ class Service:
         apart = bool(config.server.operations_port)
         lease = self._generations.lease
         self._boundary = self._bounded(caller_routes(lease) if apart else build_routes(lease))
+        self._front = CrossOrigin(self._boundary, self._metrics, config.server.cors_origins)
         self.operations: ASGIApp = self._bounded(operations_routes(lease))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
-        await self._boundary(scope, receive, send)
+        await self._front(scope, receive, send)
 
     @property
     def metrics(self) -> Metrics:
@@ -102,6 +105,7 @@ class Service:
             else:
                 self.config = found.config
                 self._boundary.limit_bodies(found.config.server.max_body_bytes)
+                self._front.allow(found.config.server.cors_origins)
                 self._metrics.reloads.labels("ok").inc()
                 if {"server.log_level", "server.log_json"} & set(found.applied):
                     server = self.config.server
@@ -145,6 +149,11 @@ class Service:
 
     async def _start(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(asyncio.to_thread, self._tracing.close)
+        if not check_compilation():
+            _logger.warning(
+                "compiled kernels cannot be kept, and are compiled at each start: set "
+                "NUMBA_CACHE_DIR to a folder that this account can write"
+            )
         # Missing models are reported before the database is started, which takes seconds.
         await asyncio.to_thread(check_models, self.config.paths.models_dir)
         database = await Database.open(database_settings(self.config, stack))

@@ -115,6 +115,7 @@ class EmbeddedPlace:
             self.max_connections,
             self.acquire_timeout_s,
             self.statement_timeout_s,
+            embedded=True,
         )
 
 

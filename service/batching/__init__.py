@@ -3,7 +3,7 @@
 from service.batching.admission import Admission, AdmissionLimits
 from service.batching.batcher import BatchPolicy, BatchReport, BatchSizeError, MicroBatcher
 from service.batching.fairness import FairShare
-from service.batching.gate import Gate
+from service.batching.gate import Gate, InputMemory
 from service.batching.pool import WorkerPool
 from service.batching.ticket import Lane, Priority, Ticket, free_ticket
 
@@ -15,6 +15,7 @@ __all__ = [
     "BatchSizeError",
     "FairShare",
     "Gate",
+    "InputMemory",
     "Lane",
     "MicroBatcher",
     "Priority",

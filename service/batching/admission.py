@@ -137,7 +137,8 @@ class Admission:
         return self._backlog_s[Priority.INTERACTIVE] <= half_s
 
     def _begin(self, admitted: Admitted) -> Ticket:
-        ticket = Ticket(self._fair.enter(admitted.tenant), admitted.priority, admitted.deadline)
+        lane = self._fair.enter(admitted.tenant)
+        ticket = Ticket(lane, admitted.priority, admitted.deadline, admitted.size_bytes)
         self._move(ticket, admitted.cost_s)
         return ticket
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from service.batching.ticket import Lane, Ticket
@@ -108,3 +110,34 @@ class Gate:
                 entry.future.set_result(None)
             else:
                 return
+
+
+class InputMemory:
+    """Bounds the memory of large inputs, which are read from files when their turn comes.
+
+    Small inputs do not wait: there are few in work, and they take little.
+
+    Args:
+        room: the limit of the sum of the large inputs' sizes, in bytes.
+        small: the size, in bytes, up to which an input is small.
+    """
+
+    def __init__(self, room: int, small: int) -> None:
+        self._gate = Gate(sys.maxsize, room=room)
+        self._small = small
+
+    @asynccontextmanager
+    async def hold(self, ticket: Ticket) -> AsyncIterator[None]:
+        """Hold the room for the input of a request while the input is in memory.
+
+        Raises:
+            WithdrawnError, DeadlineError: the ticket failed before there was room.
+        """
+        if ticket.size_bytes <= self._small:
+            yield
+            return
+        await self._gate.enter(ticket, ticket.size_bytes)
+        try:
+            yield
+        finally:
+            self._gate.leave(ticket, ticket.size_bytes)

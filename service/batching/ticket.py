@@ -90,20 +90,25 @@ class Ticket:
 
     lane, priority: decide the order among requests.
     deadline: the `time.monotonic()` by which the request must be answered; infinite for none.
+    size_bytes: the size of the input; 0 where it is unknown.
     spent_s: the worker seconds spent on the request so far.
     """
 
-    __slots__ = ("_failure", "_steps", "_waiting", "deadline", "lane", "priority", "spent_s")
+    __slots__ = (
+        "_failure", "_steps", "_waiting", "deadline", "lane", "priority", "size_bytes", "spent_s",
+    )  # fmt: skip
 
     def __init__(
         self,
         lane: Lane,
         priority: Priority = Priority.INTERACTIVE,
         deadline: float = math.inf,
+        size_bytes: int = 0,
     ) -> None:
         self.lane = lane
         self.priority = priority
         self.deadline = deadline
+        self.size_bytes = size_bytes
         self.spent_s = 0.0
         self._steps = 0
         self._failure: FacetteError | None = None

@@ -13,6 +13,7 @@ from service.domain.types import ModelSpace, TenantId
 from service.runtime.manifest import load_manifest
 from service.store.database.active_model import active_model
 from service.store.database.role import SERVICE_ROLE
+from service.store.database.schemas import use_schemas
 from service.store.face import health
 from service.store.face.indexer import vector_indexes, vector_sets
 
@@ -39,8 +40,18 @@ _SUMS = {
 async def check_schema(report: Report, connection: asyncpg.Connection) -> bool:
     """Check versions and migrations; returns whether the schema is that of this release."""
     postgresql, pgvector = await health.versions(connection)
-    having = f"pgvector {pgvector}" if pgvector else "no pgvector"
-    report.ok("database", f"PostgreSQL {postgresql} with {having} answers")
+    schemas = await use_schemas(connection)
+    having = f"pgvector {pgvector} in schema {schemas.vector}" if pgvector else "no pgvector"
+    report.ok(
+        "database",
+        f"PostgreSQL {postgresql} with {having} answers; the tables are in schema {schemas.home}",
+    )
+    if schemas.missing_privilege:
+        report.wrong(
+            "database",
+            f"the login {schemas.login} may not create tables and indexes there",
+            schemas.missing_privilege,
+        )
     state = await health.migration_state(connection)
     if state.is_current:
         report.ok("migrations", f"all {state.newest} are applied")
@@ -88,6 +99,11 @@ async def check_isolation(report: Report, connection: asyncpg.Connection) -> Non
             found.other_policies,
             "the policies differ from the migrations for",
             "compare with docs/schema.sql, which has one policy own_tenant for each table",
+        ),
+        (
+            found.hidden and (found.hidden,),
+            "row-level security hides from the login rows of",
+            "make the login the owner of the tables, without FORCE ROW LEVEL SECURITY",
         ),
         (
             found.shows_rows,

@@ -40,7 +40,8 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
             ) from None
         text = ""
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path} cannot be read: {reason}") from error
     try:
         values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -54,7 +55,13 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     except ValidationError as error:
         lines = [_problem(path, text, overrides, problem) for problem in error.errors()]
         raise ConfigError("\n".join(lines)) from None
-    base = path.resolve().parent
+    try:
+        base = path.resolve().parent
+    except OSError as error:
+        raise ConfigError(
+            f"{path} has no folder, since the working folder does not exist any more "
+            f"({error.strerror}): change to another folder"
+        ) from error
     paths = config.paths.model_copy(
         update={name: base / getattr(config.paths, name) for name in PathsConfig.model_fields}
     )
@@ -85,6 +92,7 @@ def _problem(
     message = {
         "extra_forbidden": "there is no such setting",
         "missing": "this setting is required",
+        "value_error": str(problem.get("ctx", {}).get("error", "")),
     }.get(problem["type"], problem["msg"][:1].lower() + problem["msg"][1:])
     if len(location) > 1 and location[1] in overrides.get(location[0], {}):
         variable = f"{ENVIRONMENT_PREFIX}{location[0]}_{location[1]}".upper()

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Section(BaseModel):
-    """Part of the configuration: frozen, and closed to unknown keys."""
+    """Part of the configuration: frozen, and closed to unknown keys.
+
+    A text loses the white space around it, which comes from files and secret stores and which no
+    host, URL, key or token can have. The fields of `_keep_blanks` lose line breaks alone: blanks
+    are legal at the ends of a path, and of a name or password in PostgreSQL.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    _keep_blanks: ClassVar[frozenset[str]] = frozenset()
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trimmed(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        text = value.strip("\r\n") if info.field_name in cls._keep_blanks else value.strip()
+        if _CONTROL.search(text):
+            raise ValueError("must not have control characters, such as line breaks")
+        return text
 
 
 def _bucket_url(value: str) -> str:
@@ -68,7 +94,11 @@ class BlobsConfig(Section):
 class DatabaseConfig(Section):
     """The PostgreSQL server. Leave the whole section out to use the embedded one."""
 
-    host: str = Field("localhost", description="host name, or the folder of a unix socket")
+    _keep_blanks = frozenset({"dbname", "user", "password"})
+
+    host: str = Field(
+        "localhost", min_length=1, description="host name, or the folder of a unix socket"
+    )
     port: int = Field(5432, ge=1, le=65535, description="TCP port")
     dbname: str = Field("facette", description="database; it needs the pgvector extension")
     user: str = Field("facette", description="login; it owns the tables")
@@ -156,13 +186,23 @@ class VectorIndexConfig(Section):
 
 def _words(value: object) -> object:
     """Let the environment give a list as words separated by commas."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",")] if value.strip() else []
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#,*A-Z]+", value):
+        raise ValueError("must be like https://app.example.com, in lower case, without a path")
+    return value
 
 
 class ServerConfig(Section):
     """Where the service listens, and how much it takes on."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 = all addresses"
+    )
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on")
     operations_port: int = Field(
         0,
@@ -199,21 +239,34 @@ class ServerConfig(Section):
         description="seconds that a connection is kept for another request; longer than callers "
         "and proxies keep it (60 to 90 s are usual), so that no request meets a closing one",
     )
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_words)
+    ] = Field(
+        (),
+        description="origins of web pages whose scripts may call the service from a browser, like "
+        "https://app.example.com; * = every page. Empty = none. A script holds the token, and "
+        "whoever opens the page can read it there",
+    )
     max_body_bytes: int = Field(
-        25 * 1024 * 1024,
+        64 * 1024 * 1024,
         ge=1024,
-        description="largest request body, in bytes; a form without files may have 1 MiB",
+        description="largest request body, in bytes; of a photo as base64 the text counts. A body "
+        "without a photo may have 1 MiB",
     )
     max_requests_in_flight: int = Field(
         256,
         ge=1,
         description="requests worked on or waiting at once; beyond it a request is refused "
-        "with 429 before its body is read. One tenant gets at most three quarters of them",
+        "with 429 before its body is read. One tenant gets at most three quarters of them, one "
+        "address seven eighths",
     )
     max_bytes_in_flight: int = Field(
-        256 * 1024 * 1024,
+        768 * 1024 * 1024,
         ge=1024,
-        description="bytes of request bodies held at once; beyond it a request is refused with 429",
+        description="bytes of request bodies that have arrived and are held at once, at least "
+        "server.max_body_bytes; beyond it a request is refused with 429. One tenant gets at most "
+        "three quarters of them, one address seven eighths. Of each body at most 1 MiB is in "
+        "memory, and a larger one in a file in the temporary folder (TMPDIR)",
     )
     max_wait_ms: float = Field(
         5000.0,
@@ -238,7 +291,10 @@ class ServerConfig(Section):
         "number in X-Request-Timeout-Ms; what cannot be done in time is answered with 504",
     )
     upload_timeout_s: float = Field(
-        60.0, gt=0, description="seconds that a request's body may take to arrive"
+        60.0,
+        gt=0,
+        description="seconds that a request's body may take to arrive; after 10 s one that arrives "
+        "at less than 1 KiB/s on average is given up",
     )
     processes: int = Field(
         1,
@@ -262,22 +318,41 @@ class ServerConfig(Section):
     log_json: bool = Field(False, description="write log lines as JSON objects")
 
 
+def _header_value(value: str) -> str:
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("must have printable ASCII characters only, since HTTP headers carry it")
+    return value
+
+
 class AuthConfig(Section):
     """Who may call."""
 
-    token: str = Field(
+    token: Annotated[str, AfterValidator(_header_value)] = Field(
         min_length=8,
         description="the secret that every caller sends, as 'Authorization: Bearer <token>' or in "
-        "a 'token' header; at least 8 characters",
+        "a 'token' header; at least 8 printable ASCII characters",
     )
+
+
+def _not_empty(value: object) -> object:
+    if value == "":
+        raise ValueError("must not be empty")
+    return value
+
+
+_Folder = Annotated[Path, BeforeValidator(_not_empty)]
 
 
 class PathsConfig(Section):
     """Where things lie; relative paths start at the configuration file's folder."""
 
-    data_dir: Path = Field(Path("data"), description="folder of the embedded database")
-    upload_dir: Path = Field(Path("data/uploads"), description="folder of the stored image files")
-    models_dir: Path = Field(Path("models"), description="folder of the exported models")
+    _keep_blanks = frozenset({"data_dir", "upload_dir", "models_dir"})
+
+    data_dir: _Folder = Field(Path("data"), description="folder of the embedded database")
+    upload_dir: _Folder = Field(
+        Path("data/uploads"), description="folder of the stored image files"
+    )
+    models_dir: _Folder = Field(Path("models"), description="folder of the exported models")
 
 
 class DetectionConfig(Section):
@@ -325,8 +400,8 @@ class ImagesConfig(Section):
         32_000_000,
         ge=1,
         description="largest width x height that is decoded, which takes 16 bytes of memory a "
-        "pixel. A JPEG with more is decoded at a half, a quarter or an eighth of its size; a file "
-        "of another format is refused",
+        "pixel. A JPEG, HEIC or AVIF with more is decoded at a half, a quarter or an eighth of its "
+        "size; a file of another format is refused",
     )
     max_jpeg_scans: int = Field(
         100,

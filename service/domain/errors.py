@@ -15,6 +15,7 @@ FacetteError
 │   └── BodyTooLargeError       more bytes than the limit
 ├── AccessError
 │   ├── MissingTokenError       no token was sent
+│   ├── ConflictingTokensError  several tokens were sent that differ
 │   └── WrongTokenError         a token was sent that is not the right one
 ├── NotFoundError               no such thing in this tenant
 ├── ArchiveError                a tenant's archive cannot be written, or not be relied on
@@ -107,8 +108,8 @@ class MissingParameterError(ParameterError):
 
     code = "missing_parameter"
 
-    def __init__(self, parameter: str) -> None:
-        super().__init__(parameter, f"The parameter '{parameter}' is missing.")
+    def __init__(self, parameter: str, hint: str = "") -> None:
+        super().__init__(parameter, f"The parameter '{parameter}' is missing. {hint}".rstrip())
 
 
 class UnsupportedImageError(InputError):
@@ -162,8 +163,9 @@ class BodyTooLargeError(InputError):
 
     code = "body_too_large"
 
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(f"The request body is larger than the limit of {max_bytes} bytes.")
+    def __init__(self, max_bytes: int, of: str = "") -> None:
+        limit = f"{max_bytes} bytes {of}".rstrip()
+        super().__init__(f"The request body is larger than the limit of {limit}.")
         self.max_bytes = max_bytes
 
 
@@ -180,8 +182,18 @@ class MissingTokenError(AccessError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Send the token as 'Authorization: Bearer <token>' or in a 'token' header."
+            "Send the token as 'Authorization: Bearer <token>', or in a 'token' or 'x-api-key' "
+            "header."
         )
+
+
+class ConflictingTokensError(AccessError):
+    """The head has several tokens, and they differ."""
+
+    code = "conflicting_tokens"
+
+    def __init__(self) -> None:
+        super().__init__("The request has several tokens that differ; send one.")
 
 
 class WrongTokenError(AccessError):

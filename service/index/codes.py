@@ -22,9 +22,10 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
+from service.vision.compiled import kernel
 from service.vision.vectors import intrinsic
 
 Codes = NDArray[np.uint64]
@@ -60,7 +61,7 @@ def _bit_count(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _distances(codes: Codes, code: Codes) -> NDArray[np.int16]:
     """The number of bits in which each of `codes` differs from `code`, over the words it has."""
     bits = np.empty(len(codes), dtype=np.int16)
@@ -72,7 +73,7 @@ def _distances(codes: Codes, code: Codes) -> NDArray[np.int16]:
     return bits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest(bits: NDArray[np.int16], wanted: int) -> NDArray[np.int64]:
     """Where the `wanted` smallest distances are, and those as large as the largest of them."""
     counts = np.zeros(BITS + 1, dtype=np.int64)
@@ -85,13 +86,13 @@ def _nearest(bits: NDArray[np.int16], wanted: int) -> NDArray[np.int64]:
     return np.flatnonzero(bits <= limit)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hamming_nearest(code: Codes, codes: Codes, wanted: int) -> NDArray[np.int64]:
     """Rows of the `wanted` nearest of some codes, and of those as near as the last of them."""
     return _nearest(_distances(codes, code), wanted)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest_pivots(
     code: Codes, codes: Codes, pivot_rows: _Ints, heads: Codes, wanted: int
 ) -> NDArray[np.int64]:
@@ -100,7 +101,7 @@ def _nearest_pivots(
     return some[hamming_nearest(code, codes[pivot_rows[some]], wanted)]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pivot_within_radius(codes: Codes, row: int, pivot_rows: _Ints, some: NDArray[np.int64]) -> int:
     """The nearest of some pivots, where it is within the radius of a row's code; else -1."""
     bits = _distances(codes[pivot_rows[some]], codes[row])
@@ -111,7 +112,7 @@ def _pivot_within_radius(codes: Codes, row: int, pivot_rows: _Ints, some: NDArra
     return number
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pivots_by_head(codes: Codes, heads: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of a code and a pivot whose head is near: numbers of the codes, and of the pivots."""
     whose, which = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -124,7 +125,7 @@ def _pivots_by_head(codes: Codes, heads: Codes) -> tuple[NDArray[np.int64], NDAr
     return whose, which
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _join(
     codes: Codes,
     start: int,
@@ -165,7 +166,7 @@ def _join(
     return pivots
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rows_of(ids: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Rows that have one of some ids: uint64 [n, 2] each, `wanted` ordered by its first column."""
     rows, count = np.empty(len(wanted), dtype=np.int64), 0
@@ -180,7 +181,7 @@ def _rows_of(ids: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.
     return rows[:count]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _leave(
     rows: NDArray[np.int64],
     codes: Codes,
@@ -227,7 +228,7 @@ def _leave(
     return pivots
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rows_of_pivots(
     pivots: NDArray[np.int64], chains: _Ints, before: _Ints, count: int
 ) -> NDArray[np.int64]:
@@ -245,7 +246,7 @@ def _rows_of_pivots(
     return rows[:found]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _probe(
     code: Codes,
     codes: Codes,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from typing import Protocol
 
 from service.app.settings import share
 from service.config import Config
+from service.domain.addresses import network_of
 
 # A quarter of a process's file descriptors, and this many more, stay free for files and the
 # database.
@@ -144,13 +144,3 @@ class ConnectionLimiter:
         longest.evict()
         self._on_refusal("displaced")
         return True
-
-
-def network_of(host: str) -> str:
-    """The unit that the limit per address counts: an IPv4 address, or the /64 network of IPv6."""
-    if ":" not in host:
-        return host
-    address = IPv6Address(host.partition("%")[0])
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return address.packed[:8].hex()

@@ -116,6 +116,7 @@ class Supervisor:
             stack.callback(os.close, alive)
             stack.callback(os.close, life)
             environment = _environment(
+                settings.embedded,
                 FACETTE_SERVER_PROCESSES=str(self._config.server.processes),
                 FACETTE_DATABASE_HOST=settings.host,
                 FACETTE_DATABASE_PORT=str(settings.port),
@@ -268,11 +269,20 @@ class Supervisor:
         await asyncio.gather(*keepers)
 
 
-def _environment(**settings: str) -> Mapping[str, str]:
-    """The environment of this process with `settings`, and with its package on the path."""
+def _environment(is_embedded: bool, **settings: str) -> Mapping[str, str]:
+    """The environment of this process with `settings`, and with its package on the path.
+
+    Args:
+        is_embedded: the database is the embedded one. The processes see a configured database, for
+            which variables of PostgreSQL such as PGSSLMODE would hold.
+    """
+    mine = dict(os.environ)
+    if is_embedded:
+        mine = {name: value for name, value in mine.items() if not name.startswith("PG")}
+        mine["PGPASSWORD"] = ""  # else a password is looked for in the home folder
     root = str(Path(service.__file__).parents[1])
     path = [*filter(None, [os.environ.get("PYTHONPATH")]), root]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **settings}
+    return {**mine, "PYTHONPATH": os.pathsep.join(path), **settings}
 
 
 def say_ready(tell: int) -> None:

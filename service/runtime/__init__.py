@@ -1,1 +1,6 @@
-"""Exported models and the ONNX Runtime sessions that run them."""
+from __future__ import annotations
+
+import os
+
+# ONNX Runtime reports its use to its maker unless this is set before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

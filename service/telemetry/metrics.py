@@ -30,7 +30,7 @@ _STAGE_BUCKETS_S: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1,
     0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
-REFUSAL_REASONS: Final = ("requests", "bytes", "backlog", "tenant", "deadline")
+REFUSAL_REASONS: Final = ("requests", "bytes", "backlog", "tenant", "address", "deadline")
 # Reasons to refuse or close a connection, or to refuse a request before it is served.
 CONNECTION_REASONS: Final = (
     "address", "connections", "displaced", "silent", "head_timeout", "head_too_large", "pipeline",
@@ -119,7 +119,7 @@ class Metrics:
         )
         self.refusals = Counter(
             "facette_refusals",
-            "Requests refused before any work: requests, bytes, backlog, tenant or deadline.",
+            "Requests refused unserved: requests, bytes, backlog, tenant, address or deadline.",
             ("reason",),
             registry=self.registry,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from service.batching import Ticket
+from service.batching import InputMemory, Ticket
 from service.domain.errors import StoreUnavailableError
 from service.domain.matching import (
     Candidates,
@@ -38,6 +38,9 @@ from service.usecases.ports import BlobStore, FaceStore, PhotoAnalyzer, TenantWr
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.4
+# Files that are being stored take at most so much memory; smaller ones are few.
+_FILES_BYTES = 128 << 20
+_SMALL_FILE_BYTES = 4 << 20
 _SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
 
 
@@ -45,11 +48,12 @@ _SUFFIX = {"jpeg": "jpg", "mpo": "jpg"}
 class _Blob:
     """Bytes in the blob store that no row names yet.
 
+    read: reads the bytes again.
     put_at: when they were last put, monotonic seconds.
     """
 
     key: str
-    data: bytes
+    read: PhotoSource
     put_at: float
 
     def was_put(self, now: float) -> None:
@@ -94,6 +98,7 @@ class IngestPhoto:
         self._retry_s = retry_s
         self._orphan_grace_s = orphan_grace_s
         self._on_face = on_face
+        self._files = InputMemory(_FILES_BYTES, _SMALL_FILE_BYTES)
 
     async def __call__(
         self, tenant_id: TenantId, read: PhotoSource, clock: StageClock, ticket: Ticket
@@ -111,23 +116,27 @@ class IngestPhoto:
         photo = await self._analyzer.analyze(read, clock, ticket)
         ticket.check()
         with clock.stage("store"):
-            stored = await self._store_photo(tenant_id, await read(), photo, ticket)
+            stored = await self._store_photo(tenant_id, read, photo, ticket)
         for face in stored.faces:
             self._on_face(face.is_auto_matched)
         return stored
 
     async def _store_photo(
-        self, tenant_id: TenantId, data: bytes, photo: AnalyzedPhoto, ticket: Ticket
+        self, tenant_id: TenantId, read: PhotoSource, photo: AnalyzedPhoto, ticket: Ticket
     ) -> IngestedPhoto:
         image_id = ImageId(str(uuid4()))
         blob = None
-        if self._blobs is None:
-            sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
-        else:
-            key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
-            blob = _Blob(key, data, time.monotonic())
-            sha256 = await self._blobs.put(key, data)
-        image = NewImage(image_id, blob.key if blob else None, sha256, photo, len(data))
+        async with self._files.hold(ticket):
+            data = await read()
+            if self._blobs is None:
+                sha256 = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+            else:
+                key = self._blobs.key(tenant_id, image_id, _SUFFIX.get(photo.format, photo.format))
+                blob = _Blob(key, read, time.monotonic())
+                sha256 = await self._blobs.put(key, data)
+            size_bytes = len(data)
+            del data  # it may take long until the database has stored the rest
+        image = NewImage(image_id, blob.key if blob else None, sha256, photo, size_bytes)
         try:
             faces = await self._insert_once(tenant_id, image, blob, ticket)
         except Exception as error:
@@ -189,7 +198,7 @@ class IngestPhoto:
             return
         now = time.monotonic()
         if now - blob.put_at > self._orphan_grace_s / 2:
-            await self._blobs.put(blob.key, blob.data)
+            await self._blobs.put(blob.key, await blob.read())
             blob.was_put(now)
 
     async def _insert(

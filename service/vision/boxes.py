@@ -8,8 +8,9 @@ including its one-pixel conventions, so the detections are the same.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from service.vision.compiled import kernel
 
 Boxes = NDArray[np.float32]
 
@@ -18,7 +19,7 @@ _BY_UNION = (np.float32(0.0), False)
 _BY_SMALLER = (np.float32(1.0), True)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _suppress(
     boxes: NDArray[np.float32],
     order: NDArray[np.int64],

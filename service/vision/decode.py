@@ -19,26 +19,18 @@ from PIL import Image, UnidentifiedImageError
 from service.domain.errors import InputError, UnsupportedImageError
 from service.vision.formats.base import DecodeLimits, PhotoFormat, PhotoHeader, Raster, corrupt
 from service.vision.formats.bmp import BMP
-from service.vision.formats.camera_raw import is_raw_file, raw_file_error
+from service.vision.formats.camera_raw import CAMERA_RAW
+from service.vision.formats.exif import TURNS
 from service.vision.formats.gif import GIF
+from service.vision.formats.heif import HEIF
 from service.vision.formats.jpeg import JPEG
 from service.vision.formats.png import PNG
 from service.vision.formats.tiff import TIFF
 from service.vision.formats.webp import WEBP
 
-FORMATS: Final[tuple[PhotoFormat, ...]] = (JPEG, PNG, WEBP, BMP, TIFF, GIF)
+FORMATS: Final[tuple[PhotoFormat, ...]] = (CAMERA_RAW, JPEG, PNG, WEBP, HEIF, BMP, TIFF, GIF)
 """The formats; the first one that recognises a file reads and decodes it."""
 
-# EXIF 2.32, table 6: the transpose that makes each orientation upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _SIXTEEN_BIT_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 # Pillow converts these to RGB or RGBA alone: the hash is that of the conversion.
 _ONLY_TO = {"LAB": "RGB", "La": "LA", "RGBa": "RGBA"}
@@ -54,7 +46,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 class DecodedPhoto:
     """An upright photo.
 
-    pixels: uint8 [height, width, 3], RGB, contiguous; of a large JPEG, at a reduced scale.
+    pixels: uint8 [height, width, 3], RGB, contiguous; of a large photo, at a reduced scale.
     phash: 16 hex digits, equal to ImageHash's `phash` of the file as stored, or of its reduced
         pixels; empty where it was not requested.
     format: lower-case name of the file format.
@@ -123,13 +115,11 @@ def format_of(data: bytes) -> PhotoFormat:
     Raises:
         UnsupportedImageError: it is none of `FORMATS`.
     """
-    if is_raw_file(data):
-        raise raw_file_error()
     for form in FORMATS:
         if form.recognizes(data):
             return form
-    *titles, last = [form.title for form in FORMATS]
-    raise UnsupportedImageError(f"The file is not a {', '.join(titles)} or {last} image.")
+    titles = ", ".join(form.title for form in FORMATS)
+    raise UnsupportedImageError(f"The file is no image of a supported format: {titles}.")
 
 
 def blank_png(side: int) -> bytes:
@@ -147,7 +137,7 @@ def _size(raster: Raster) -> tuple[int, int]:
 
 def _finish(raster: Raster, orientation: int, *, hashed: bool) -> tuple[NDArray[np.uint8], str]:
     """Upright pixels, and the hash of the stored ones."""
-    turn = _UPRIGHT.get(orientation)
+    turn = TURNS.get(orientation)
     if not isinstance(raster, Image.Image) and turn is None and not hashed:
         return raster, ""
     picture = raster if isinstance(raster, Image.Image) else Image.fromarray(raster)

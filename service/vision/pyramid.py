@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from service.vision.boxes import Boxes, nms, nms_within_groups, refine, square
+from service.vision.compiled import kernel
 
 CELL_SIZE = 12
 STRIDE = 2
@@ -186,7 +186,7 @@ def _spans(length: int, max_length: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*ends, length], strict=True))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_cells(
     probability: NDArray[np.float32],
     regression: NDArray[np.float32],

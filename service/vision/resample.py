@@ -9,9 +9,9 @@ output i averages the inputs from floor(i*n/m) to ceil((i+1)*n/m).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from service.vision.compiled import kernel
 from service.vision.views import View
 
 
@@ -32,7 +32,7 @@ def summed_area_table(pixels: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return table
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill(pixels: NDArray[np.uint8], table: NDArray[np.uint32]) -> None:
     height, width = pixels.shape[0], pixels.shape[1]
     table[0] = np.uint32(0)
@@ -64,7 +64,7 @@ def thinned(table: NDArray[np.uint32], pixel: int) -> NDArray[np.uint32]:
     return thin
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take_every(table: NDArray[np.uint32], pixel: int, out: NDArray[np.uint32]) -> None:
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -152,7 +152,7 @@ def _unit(view: View) -> np.float32:
     return np.float32(1 / view.pixel**2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _resample_windows(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],
@@ -166,7 +166,7 @@ def _resample_windows(
         _resample(sums, rows, columns, unit, windows[k], height, width, 0, 0, out[k])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _resample_tile(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],
@@ -182,7 +182,7 @@ def _resample_tile(
     _resample(sums, rows, columns, unit, window, out_height, out_width, top, left, out)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _resample_patches(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],
@@ -197,7 +197,7 @@ def _resample_patches(
         _resample(sums, rows, columns, unit, window, height, width, top, left, out[k])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _resample_bytes(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],
@@ -236,7 +236,7 @@ def _resample_bytes(
                 out[i, j, color] = np.uint8(np.float32(total) * scale + np.float32(0.5))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _resample(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],

@@ -20,9 +20,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from service.vision.compiled import kernel
 from service.vision.vectors import (
     add,
     as_real,
@@ -126,7 +126,7 @@ class Screen:
         out = out[: (pooled_rows - 4) * width].reshape(pooled_rows - 4, width)
         source = self._buffers.bytes("pixels", rows * columns * 3 + _SPARE_BYTES)
         w = self._weights
-        _run(
+        _run(  # type: ignore[no-untyped-call]
             source, rows, columns,
             w.weights1, w.bias1, w.scale1, w.order, w.slope1,
             w.weights2, w.bias2, w.scale2, w.slope2,
@@ -144,7 +144,7 @@ class Screen:
         return _at_least(self.logits(pixels), np.float32(least))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _at_least(logits: NDArray[np.float32], least: np.float32) -> NDArray[np.int32]:
     rows, columns = logits.shape
     count = 0
@@ -164,7 +164,7 @@ def _at_least(logits: NDArray[np.float32], least: np.float32) -> NDArray[np.int3
     return places
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _run(  # type: ignore[no-untyped-def]
     pixels, rows, columns,
     weights1, bias1, scale1, order, slope1,

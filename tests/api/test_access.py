@@ -42,9 +42,11 @@ def test_every_route_refuses_a_wrong_token(
         {"Authorization": f"Bearer {TOKEN}"},
         {"authorization": f"bearer {TOKEN}"},
         {"Token": TOKEN, "Authorization": "Basic dXNlcjpwYXNz"},
+        {"X-API-Key": TOKEN},
+        {"Token": TOKEN, "X-API-Key": TOKEN, "Authorization": f"Bearer {TOKEN}"},
     ],
 )
-def test_the_token_may_stand_in_either_header(
+def test_the_token_may_stand_in_any_of_the_headers(
     service: ServiceProcess, tenant: str, headers: dict[str, str]
 ) -> None:
     answer = httpx.get(
@@ -65,6 +67,22 @@ def test_a_token_that_is_not_quite_right_is_wrong(
     value = ("Bearer " if header == "authorization" else "").encode() + token.encode("latin-1")
     answer = httpx.get(f"{service.url}/review-pending-list", headers={header.encode(): value})
     assert_error(answer, 403, "wrong_token")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("token", TOKEN), ("authorization", "Bearer another-token")],
+        [("x-api-key", "another-token"), ("token", TOKEN)],
+        [("token", TOKEN), ("token", "another-token")],
+        [("authorization", f"Bearer {TOKEN}"), ("authorization", "Bearer another-token")],
+    ],
+)
+def test_tokens_that_differ_are_refused(
+    service: ServiceProcess, headers: list[tuple[str, str]]
+) -> None:
+    answer = httpx.get(f"{service.url}/review-pending-list", headers=headers)
+    assert_error(answer, 403, "conflicting_tokens")
 
 
 @pytest.mark.parametrize("value", ["", "Bearer", "Basic dXNlcjpwYXNz"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import httpx2 as httpx
 import imagehash
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support.calls import Photos, decode, encode, insert, only_face, read
+from tests.support.odd_photos import EXACT, odd_photos, rgb
 
 # EXIF orientation: how the stored picture has to be turned to lie as that orientation says.
 STORED_AS = {
@@ -28,6 +32,36 @@ def test_a_face_is_found_in_every_supported_format(
 ) -> None:
     answer = insert(client, tenant, encode(decode(photos.astronaut), name))
     assert len(answer["face_ids"]) == 1
+
+
+def test_a_photo_shows_the_same_face_in_every_kind_of_file(
+    client: httpx.Client, photos: Photos
+) -> None:
+    portrait = decode(photos.astronaut).convert("RGB")
+    plain = _embedded(client, encode(portrait, "PNG"))
+    wrong = {}
+    for photo in odd_photos(portrait):
+        if photo.shows_faces:
+            face = _embedded(client, photo.data)
+            box = float(np.abs(face.box - plain.box).max())
+            distance = 1 - float(face.vector @ plain.vector)
+            same = photo.tolerance == EXACT and np.array_equal(photo.expected, rgb(portrait))
+            if box > (0 if same else 4) or distance > (1e-6 if same else 0.08):
+                wrong[photo.name] = box, distance
+    assert wrong == {}
+
+
+@dataclass(frozen=True)
+class _Face:
+    box: np.ndarray
+    vector: np.ndarray
+
+
+def _embedded(client: httpx.Client, photo: bytes) -> _Face:
+    answer = client.post("/v1/embed", files={"image": photo})
+    assert answer.status_code == 200, answer.text
+    (face,) = answer.json()["faces"]
+    return _Face(np.array(list(face["box"].values())), np.array(face["embedding"]))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA", "1"])

@@ -115,7 +115,7 @@ def test_a_body_of_another_type_is_not_taken_for_an_image(
     client: httpx.Client, photos: Photos
 ) -> None:
     answer = send_raw(client, "/v1/embed", photos.astronaut, kind="application/json")
-    assert_error(answer, 422, "missing_parameter")
+    assert_error(answer, 422, "malformed_body")
 
 
 @pytest.mark.parametrize("name", ["input", "embedding_format"])

@@ -23,7 +23,7 @@ from tests.support.calls import (
     wait_until,
 )
 from tests.support.folders import open_folder
-from tests.support.service import ServiceProcess
+from tests.support.service import TOKEN, ServiceProcess
 
 MIB = 1 << 20
 MAX_BODY = 4 * MIB
@@ -59,7 +59,7 @@ def client(roomy: ServiceProcess) -> Iterator[httpx.Client]:
 def test_bodies_are_taken_while_their_bytes_have_room(
     client: httpx.Client, roomy: ServiceProcess, photos: Photos
 ) -> None:
-    with uploads_held(client, roomy, [4 * MIB]):
+    with uploads_held(client, roomy, [4 * MIB], "other"):
         before = refused(client, "bytes")
         answer = send_raw(client, "/v1/detect", photos.nobody + bytes(3 * MIB))
         assert_error(answer, 429, "overloaded")
@@ -68,22 +68,45 @@ def test_bodies_are_taken_while_their_bytes_have_room(
         assert send_raw(client, "/v1/detect", photos.nobody + bytes(MIB)).status_code == 200
 
 
-def test_a_body_of_unknown_length_takes_the_room_of_the_largest(
-    client: httpx.Client, roomy: ServiceProcess
+@pytest.mark.parametrize(
+    "how", [{"Content-Length": str(MAX_BODY)}, {"Transfer-Encoding": "chunked"}]
+)
+def test_what_has_not_arrived_takes_no_room(
+    client: httpx.Client, roomy: ServiceProcess, photos: Photos, how: dict[str, str]
 ) -> None:
-    unknown = {**JPEG, "Transfer-Encoding": "chunked"}
-    with started_request(roomy, "POST", "/v1/detect", unknown):
-        wait_until(lambda: in_flight(client) == (1, MAX_BODY))
-        with started_request(roomy, "POST", "/v1/detect", unknown) as connection:
-            status, headers, body = read_answer(connection)
+    with ExitStack() as held:
+        for _ in range(MAX_OF_ONE_TENANT):
+            held.enter_context(started_request(roomy, "POST", "/v1/detect", {**JPEG, **how}))
+        wait_until(lambda: in_flight(client) == (MAX_OF_ONE_TENANT, 0))
+        answer = send_raw(client, "/v1/detect", photos.nobody + bytes(3 * MIB), tenant_id="other")
+        assert answer.status_code == 200
+
+
+def test_upload_that_holds_the_most_makes_room(
+    client: httpx.Client, roomy: ServiceProcess, tenant: str, photos: Photos
+) -> None:
+    before = refused(client, "address")
+    path, unknown = f"/v1/detect?tenant_id={tenant}", {**JPEG, "Transfer-Encoding": "chunked"}
+    with started_request(roomy, "POST", path, unknown) as connection:
+        size = 4 * MIB - 100
+        connection.sendall(b"%x\r\n" % size + bytes(size))
+        wait_until(lambda: in_flight(client) == (1, size))
+        with started_request(roomy, "POST", "/v1/detect", unknown) as other:
+            data = photos.nobody + bytes(3 * MIB)
+            other.sendall(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+            assert read_answer(other)[0] == 200
+        status, headers, body = read_answer(connection)
     assert (status, headers["connection"]) == (429, "close")
+    assert int(headers["retry-after"]) >= 1
     assert_error_body(body, "overloaded")
+    assert refused(client, "address") == before + 1
 
 
 def test_a_request_without_a_body_has_room_when_no_byte_has(
     client: httpx.Client, roomy: ServiceProcess, tenant: str
 ) -> None:
-    with uploads_held(client, roomy, [4 * MIB, 2 * MIB]):
+    with uploads_held(client, roomy, [4 * MIB], "a"), uploads_held(client, roomy, [MIB], "b", 2):
+        assert_error(send_raw(client, "/v1/detect", bytes(MIB)), 429, "overloaded")
         answer = client.get("/review-pending-list", params={"tenant_id": tenant})
     assert answer.status_code == 200, answer.text
 
@@ -106,15 +129,20 @@ def test_one_tenant_leaves_a_quarter_of_the_room_to_others(
     assert send(client, tenant, photos.nobody).status_code == 200
 
 
-def test_callers_without_a_tenant_may_fill_all_the_room(
-    client: httpx.Client, roomy: ServiceProcess, photos: Photos
+def test_callers_without_a_tenant_share_the_room_of_their_address(
+    client: httpx.Client, roomy: ServiceProcess, tenant: str, photos: Photos
 ) -> None:
-    with uploads_held(client, roomy, [1000] * (MAX_REQUESTS - 1)):
-        assert send_raw(client, "/v1/detect", photos.nobody).status_code == 200
-    with uploads_held(client, roomy, [1000] * MAX_REQUESTS):
-        before = refused(client, "requests")
+    with uploads_held(client, roomy, [1000] * MAX_OF_ONE_TENANT):
         assert_error(send_raw(client, "/v1/detect", photos.nobody), 429, "overloaded")
-        assert refused(client, "requests") == before + 1
+        answer = send_raw(client, "/v1/detect", photos.nobody, tenant_id=tenant)
+        assert answer.status_code == 200
+        with uploads_held(client, roomy, [1000], tenant, MAX_OF_ONE_TENANT + 1):
+            before = refused(client, "address")
+            answer = send_raw(client, "/v1/detect", photos.nobody, tenant_id=f"{tenant}-other")
+            assert_error(answer, 429, "overloaded")
+            assert refused(client, "address") == before + 1
+            with another_address(roomy) as elsewhere:
+                assert send_raw(elsewhere, "/v1/detect", photos.nobody).status_code == 200
 
 
 @pytest.mark.parametrize("size", [1, 20_000, MIB])
@@ -124,7 +152,7 @@ def test_a_small_refused_body_is_answered_at_once_and_its_connection_stays(
 ) -> None:
     head = {**kind, "Content-Length": str(size)}
     with (
-        uploads_held(client, roomy, [1000] * MAX_REQUESTS),
+        uploads_held(client, roomy, [1000] * MAX_OF_ONE_TENANT),
         started_request(roomy, "POST", "/v1/detect", head) as connection,
     ):
         status, headers, body = answer_on(connection)
@@ -142,7 +170,7 @@ def test_a_large_refused_body_is_answered_at_once_and_its_connection_closed(
 ) -> None:
     head = {**JPEG, "Content-Length": str(MIB + 1)}
     with (
-        uploads_held(client, roomy, [1000] * MAX_REQUESTS),
+        uploads_held(client, roomy, [1000] * MAX_OF_ONE_TENANT),
         started_request(roomy, "POST", "/v1/detect", head) as connection,
     ):
         status, headers, body = read_answer(connection)
@@ -157,7 +185,7 @@ def test_a_refused_caller_who_waited_for_leave_to_send_is_closed(
 ) -> None:
     head = {**JPEG, "Content-Length": "1000", "Expect": "100-continue"}
     with (
-        uploads_held(client, roomy, [1000] * MAX_REQUESTS),
+        uploads_held(client, roomy, [1000] * MAX_OF_ONE_TENANT),
         started_request(roomy, "POST", "/v1/detect", head) as connection,
     ):
         status, headers, _ = read_answer(connection)
@@ -165,10 +193,10 @@ def test_a_refused_caller_who_waited_for_leave_to_send_is_closed(
 
 
 def test_a_refused_request_holds_no_room(client: httpx.Client, roomy: ServiceProcess) -> None:
-    with uploads_held(client, roomy, [4 * MIB, 2 * MIB]):
+    with uploads_held(client, roomy, [4 * MIB]):
         for _ in range(20):
-            assert_error(send_raw(client, "/v1/detect", b"x"), 429, "overloaded")
-        assert in_flight(client) == (2, MAX_BYTES)
+            assert_error(send_raw(client, "/v1/detect", bytes(MIB)), 429, "overloaded")
+        assert in_flight(client) == (1, 4 * MIB - 1)
 
 
 @pytest.mark.parametrize("path", ["/insert-image", "/v1/embed", "/v1/detect"])
@@ -185,7 +213,7 @@ def test_an_upload_that_breaks_off_gives_its_room_back(
     before, gone_before = unanswered(), gone()
     with started_request(roomy, "POST", path, {**kind, "Content-Length": "1000"}) as connection:
         connection.sendall(b"--limit")
-        wait_until(lambda: in_flight(client) == (1, 1000))
+        wait_until(lambda: in_flight(client) == (1, len("--limit")))
     wait_until(lambda: in_flight(client) == (0, 0))
     wait_until(lambda: unanswered() == before + 1)
     assert gone() == gone_before + 1
@@ -193,16 +221,32 @@ def test_an_upload_that_breaks_off_gives_its_room_back(
 
 @contextmanager
 def uploads_held(
-    client: httpx.Client, roomy: ServiceProcess, sizes: Sequence[int], tenant: str | None = None
+    client: httpx.Client,
+    roomy: ServiceProcess,
+    sizes: Sequence[int],
+    tenant: str | None = None,
+    requests: int = 0,
 ) -> Iterator[None]:
-    """Hold room with uploads whose bodies do not come; hang up at the end."""
+    """Hold room with uploads that lack their last byte; hang up at the end.
+
+    Args:
+        requests: how many are held afterwards, with those of before.
+    """
     path = "/v1/detect" if tenant is None else f"/v1/detect?tenant_id={tenant}"
     with ExitStack() as held:
+        before = in_flight(client)[1]
         for size in sizes:
             head = {**JPEG, "Content-Length": str(size)}
-            held.enter_context(started_request(roomy, "POST", path, head))
-        wait_until(lambda: in_flight(client) == (len(sizes), sum(sizes)))
+            held.enter_context(started_request(roomy, "POST", path, head)).sendall(bytes(size - 1))
+        wanted = (requests or len(sizes), before + sum(sizes) - len(sizes))
+        wait_until(lambda: in_flight(client) == wanted)
         yield
+
+
+def another_address(roomy: ServiceProcess) -> httpx.Client:
+    """A client of another address."""
+    transport = httpx.HTTPTransport(local_address="127.0.0.9")
+    return httpx.Client(base_url=roomy.url, headers={"token": TOKEN}, transport=transport)
 
 
 def in_flight(client: httpx.Client) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import pytest
 
 from service.batching import (
     Gate,
+    InputMemory,
     Lane,
     Priority,
     Ticket,
@@ -211,3 +212,23 @@ async def test_room_is_never_exceeded_but_by_one_alone_and_everybody_gets_in() -
         await asyncio.gather(*(stay(size, dice.randrange(8)) for size in sizes))
     assert not inside
     assert most == 150
+
+
+async def test_large_inputs_wait_for_memory_and_small_ones_do_not() -> None:
+    memory, entered_sizes = InputMemory(room=100, small=10), []
+    release = asyncio.Event()
+
+    async def hold(tenant: str, size: int) -> None:
+        async with memory.hold(Ticket(Lane(tenant), size_bytes=size)):
+            entered_sizes.append(size)
+            await release.wait()
+
+    tasks = [
+        asyncio.create_task(hold(tenant, size))
+        for tenant, size in (("a", 70), ("b", 40), ("c", 10), ("d", 0), ("e", 30))
+    ]
+    await turns()
+    assert entered_sizes == [70, 10, 0]  # the last one may not pass the one that waits
+    release.set()
+    await asyncio.gather(*tasks)
+    assert sorted(entered_sizes) == [0, 10, 30, 40, 70]

@@ -27,7 +27,8 @@ from service.store.database.database import Database, DatabaseSettings
 from service.store.database.statements import SQL
 from service.store.face.indexer import Indexer, IndexSettings
 from tests.support.command import facette
-from tests.support.folders import open_folder
+from tests.support.databases import Databases
+from tests.support.folders import ROOT, open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 
 LARGE, SMALL = TenantId(r"large; it's \one"), TenantId("small")
@@ -45,15 +46,7 @@ class Patient:
 
     async def put(self, number: int, data: bytes = b"a photo!!") -> str:
         """Give an image of the small tenant its blob: 9 bytes, as its row says."""
-        key = self.blobs.key(SMALL, ImageId(str(UUID(int=number))), "jpg")
-        await self.blobs.put(key, data)
-        await self.owner.execute(
-            "UPDATE image SET blob_key = $3 WHERE tenant_id = $1 AND image_id = $2",
-            SMALL,
-            UUID(int=number),
-            key,
-        )
-        return key
+        return await _put(self.owner, self.blobs, number, data)
 
     def age(self, key: str) -> None:
         then = time.time() - HOUR_S
@@ -89,25 +82,46 @@ def config_of(settings: DatabaseSettings, uploads: Path, models: Path) -> Config
     )
 
 
-@pytest.fixture
-async def patient(database: Database, uploads: Path, models_dir: Path) -> AsyncIterator[Patient]:
-    config = config_of(database._settings, uploads, models_dir)
-    facts = load_manifest(models_dir).models["embedder"].embedding
+async def _fill(database: Database, uploads: Path) -> None:
+    facts = load_manifest(ROOT / "models").models["embedder"].embedding
     assert facts is not None
+    blobs = FolderBlobStore(uploads)
     async with database.maintenance() as owner:
         await load(owner, LARGE, crowd(150, seed=1))
         await load(owner, SMALL, crowd(20, seed=2))
         await owner.execute("UPDATE face_vector SET model_space = $1", facts.space)
         await owner.execute("INSERT INTO embedding_model VALUES ($1, 'default', true)", facts.space)
-        found = Patient(config, owner, FolderBlobStore(uploads))
-        await found.blobs.claim(
-            str(await owner.fetchval("SELECT database_id FROM database_identity"))
-        )
+        await blobs.claim(str(await owner.fetchval("SELECT database_id FROM database_identity")))
         for number in range(1, 6):
-            await found.put(number)
+            await _put(owner, blobs, number)
         settings = IndexSettings(100, 100, 16, 64, 64, 0, HOUR_S)
         assert await Indexer(database, settings).round()
-        yield found
+
+
+async def _put(
+    owner: asyncpg.Connection, blobs: FolderBlobStore, number: int, data: bytes = b"a photo!!"
+) -> str:
+    """Give an image of the small tenant its blob: 9 bytes, as its row says."""
+    image_id = UUID(int=number)
+    key = blobs.key(SMALL, ImageId(str(image_id)), "jpg")
+    await blobs.put(key, data)
+    await owner.execute(
+        "UPDATE image SET blob_key = $3 WHERE tenant_id = $1 AND image_id = $2",
+        *(SMALL, image_id, key),
+    )
+    return key
+
+
+@pytest.fixture
+async def database(databases: Databases, uploads: Path) -> Database:
+    return await databases.filled(_fill, uploads)
+
+
+@pytest.fixture
+async def patient(database: Database, uploads: Path, models_dir: Path) -> AsyncIterator[Patient]:
+    config = config_of(database._settings, uploads, models_dir)
+    async with database.maintenance() as owner:
+        yield Patient(config, owner, FolderBlobStore(uploads))
 
 
 async def test_healthy_service_has_nothing_wrong(patient: Patient) -> None:

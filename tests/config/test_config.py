@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ TOKEN = '[auth]\ntoken = "a-long-enough-token"\n'
 OTHER_VALUES = {
     "server.host": "0.0.0.0",
     "server.log_level": "debug",
+    "server.cors_origins": "https://app.example, http://localhost:5173",
     "auth.token": "another-long-token",
     "paths.data_dir": "/srv/data",
     "paths.upload_dir": "/srv/uploads",
@@ -157,7 +159,7 @@ def test_every_setting_can_come_from_the_environment(path: Path, section: str, k
     found: Any = getattr(getattr(config, section), key)
     assert found != SECTIONS[section].model_fields[key].default
     if isinstance(found, tuple):
-        assert found == tuple(float(part) for part in value.split(","))
+        assert found == tuple(type(found[0])(part.strip()) for part in value.split(","))
     elif isinstance(found, bool):
         assert str(found).lower() == value
     else:
@@ -249,6 +251,11 @@ def test_a_mistake_is_named_with_setting_and_line(path: Path, line: str, setting
         ("[match]\nmax_wrong_joins = -0.01", "[match] max_wrong_joins"),
         ("[quality]\nmin_for_matching = 1.01", "[quality] min_for_matching"),
         ('[inference]\nmodel = ""', "[inference] model"),
+        ('[server]\ncors_origins = ["https://app.example/"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["https://*.example"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["https://App.example"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["app.example"]', "[server] cors_origins"),
+        ('[server]\ncors_origins = ["null"]', "[server] cors_origins"),
     ],
 )
 def test_values_without_sense_are_refused(path: Path, text: str, setting: str) -> None:
@@ -402,3 +409,71 @@ def test_memory_for_decoded_photos_grows_with_the_workers(
     assert settings.max_decoded_bytes == wanted
     limits = settings.decoding
     assert limits.max_decoded_bytes <= 512 * 2**20
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\t{}\n\n", "{}\u00a0"])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_white_space_around_a_value_is_removed(path: Path, around: str, from_file: bool) -> None:
+    """A secret store or a file leaves it there, and no header, host or key can have it."""
+    values = {
+        "auth.token": "a-long-enough-token",
+        "server.host": "0.0.0.0",
+        "server.log_level": "debug",
+        "blobs.endpoint": "https://store.example",
+        "blobs.secret_access_key": "s3cret",
+        "database.host": "db.example",
+    }
+    written = {name: around.format(value) for name, value in values.items()}
+    if from_file:
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in written.items()]
+        config = load(path, "".join(lines))
+    else:
+        names = {name: f"FACETTE_{name.replace('.', '_').upper()}" for name in written}
+        config = load(path, "", {names[name]: value for name, value in written.items()})
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        assert getattr(getattr(config, section), key) == value
+
+
+@pytest.mark.parametrize("name", ["database.password", "database.user", "paths.upload_dir"])
+def test_blanks_at_the_ends_are_kept_where_they_are_legal(path: Path, name: str) -> None:
+    section, _, key = name.partition(".")
+    config = load(path, TOKEN, {f"FACETTE_{section}_{key}".upper(): " two words \n"})
+    assert str(getattr(getattr(config, section), key)).removeprefix(f"{path.parent}/") == (
+        " two words "
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("AUTH_TOKEN", " " * 12, "at least 8 characters"),
+        ("AUTH_TOKEN", "short  \n", "at least 8 characters"),
+        ("AUTH_TOKEN", "пароль-token", "must have printable ASCII characters only"),
+        ("AUTH_TOKEN", "two\nlines-of-a-token", "must not have control characters"),
+        ("AUTH_TOKEN", "a-token-with-\x7f", "must not have control characters"),
+        ("SERVER_HOST", "", "at least 1 character"),
+        ("DATABASE_HOST", " ", "at least 1 character"),
+        ("DATABASE_PASSWORD", "one\ntwo", "must not have control characters"),
+        ("BLOBS_ACCESS_KEY_ID", "one\ttwo", "must not have control characters"),
+        ("PATHS_DATA_DIR", "", "must not be empty"),
+        ("PATHS_DATA_DIR", "one\ntwo", "must not have control characters"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_in_one_line(
+    path: Path, name: str, value: str, reason: str
+) -> None:
+    (problem,) = problems(path, TOKEN, {f"FACETTE_{name}": value})
+    assert problem.startswith(f"environment variable FACETTE_{name}: ")
+    assert reason in problem
+
+
+def test_a_relative_path_in_a_removed_folder_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="the working folder does not exist any more"):
+        load_config(Path("config.toml"), {"FACETTE_AUTH_TOKEN": "a-long-enough-token"})

@@ -11,7 +11,6 @@ from service.process.connection_limiter import (
     ConnectionLimiter,
     ConnectionLimits,
     connection_limits,
-    network_of,
 )
 
 
@@ -110,20 +109,6 @@ def test_address_with_the_most_idle_connections_makes_room_for_another() -> None
     limited.connect("192.0.2.7")
     assert not old.is_evicted
     assert [each.is_evicted for each in many] == [True, False, False]
-
-
-@pytest.mark.parametrize(
-    ("host", "other", "is_same"),
-    [
-        ("192.0.2.1", "192.0.2.2", False),
-        ("2001:db8::1", "2001:db8::ffff:1", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("::ffff:192.0.2.1", "192.0.2.1", True),
-        ("fe80::1%eth0", "fe80::2", True),
-    ],
-)
-def test_ipv6_addresses_of_one_network_count_as_one(host: str, other: str, is_same: bool) -> None:
-    assert (network_of(host) == network_of(other)) == is_same
 
 
 @pytest.mark.parametrize(

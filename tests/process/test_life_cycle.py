@@ -233,6 +233,18 @@ def test_taken_port_is_said_in_one_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("host", ["no such host", "h\u00f6st..example"])
+def test_a_host_without_an_address_is_said_in_one_line(tmp_path: Path, host: str) -> None:
+    result = facette(
+        tmp_path,
+        *("serve", "--port", "0", "--host", host),
+        environment={"FACETTE_AUTH_TOKEN": "a-token-for-tests"},
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"facette: cannot listen on {host}:0: ")
+    assert result.stderr.count("\n") == 1
+
+
 def test_missing_models_are_said_in_one_line(tmp_path: Path) -> None:
     result = _serve(tmp_path, "--port", "0", FACETTE_AUTH_TOKEN="a-token-for-tests")
     assert result.returncode == 2

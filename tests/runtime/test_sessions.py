@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,6 +42,7 @@ from service.runtime.trial import time_calls
 from service.vision.cascade import CascadeSettings
 from service.vision.resample import summed_area_table
 from service.vision.views import View
+from tests.support.folders import ROOT
 from tests.support.processor import INT8, needs_exact_int8
 
 CPU_ONLY = ["CPUExecutionProvider"]
@@ -409,3 +413,23 @@ def test_graphs_are_sampled_in_their_own_layout(manifest: Manifest) -> None:
     assert sample(manifest.models["pnet"], 1).shape == (1, 3, 160, 160)
     assert sample(manifest.models["onet"], 2).dtype == np.float32
     assert CPU_CALLS.tile_side == engine._FREE_SIDE
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path, models_dir: Path) -> None:
+    """It would keep an identifier of the device, and a database of events to send, in the home."""
+    code = (
+        "from pathlib import Path\n"
+        "from service.runtime.manifest import load_manifest\n"
+        "from service.runtime.sessions import open_graph\n"
+        f"models = Path({str(models_dir)!r})\n"
+        "spec = load_manifest(models).models['onet']\n"
+        "open_graph(models / spec.file, spec, 'cpu', workers=1, intra_op_threads=1)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environment, "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
+        check=True,
+    )
+    assert [path.name for path in tmp_path.rglob("*") if "onnxruntime" in path.name] == []

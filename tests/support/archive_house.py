@@ -39,6 +39,11 @@ class House:
     blobs: FolderBlobStore
     uploads: Path
 
+    @classmethod
+    def of(cls, database: Database, uploads: Path) -> House:
+        """The installation with this database, and photos in this folder."""
+        return cls(database, FolderBlobStore(uploads), uploads)
+
     async def export(
         self, path: Path, tenant_id: TenantId = TENANT, *, images: bool = True
     ) -> Exported:
@@ -116,7 +121,7 @@ async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> Non
     began = datetime(2024, 2, 29, 23, 59, 59, 999999, UTC)
     images, clusters = ([UUID(bytes=rng.bytes(16)) for _ in range(n)] for n in (20, 7))
     faces = [UUID(bytes=rng.bytes(16)) for _ in range(FACES)]
-    async with house.database.maintenance() as connection:
+    async with house.database.maintenance() as connection, connection.transaction():
         await connection.execute("INSERT INTO tenant VALUES ($1, $2)", tenant_id, began)
         for nth, image_id in enumerate(images):
             data = rng.bytes(1000 + nth)
@@ -174,6 +179,11 @@ async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> Non
             "INSERT INTO review (tenant_id, cluster_id, created_at) VALUES ($1, $2, $3)",
             [(tenant_id, each, began) for each in clusters[:5]],
         )
+
+
+async def fill_house(database: Database, uploads: Path) -> None:
+    """An installation with that tenant alone."""
+    await fill(House.of(database, uploads))
 
 
 def entries(path: Path) -> dict[str, bytes]:

@@ -175,7 +175,7 @@ def test_a_single_process_tells_its_own_numbers() -> None:
     [
         *(
             f"facette_refusals_total{{reason={reason}}}"
-            for reason in ("requests", "bytes", "backlog", "tenant", "deadline")
+            for reason in ("requests", "bytes", "backlog", "tenant", "address", "deadline")
         ),
         "facette_reloads_total{outcome=ok}",
         "facette_reloads_total{outcome=failed}",

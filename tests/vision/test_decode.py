@@ -29,6 +29,7 @@ from service.domain.errors import (
 from service.vision.decode import FORMATS as KNOWN
 from service.vision.decode import decode, read_header
 from service.vision.formats.base import DecodeLimits
+from tests.support.heif_files import encode_heif, write_grid
 
 # The tests' filter (every warning is an error) goes before the one that the module sets.
 MODULE_FILTER = r"ignore::UserWarning:PIL\."
@@ -453,6 +454,9 @@ def seeds() -> list[bytes]:
         save(plain, "TIFF", compression="tiff_lzw"),
         save(plain, "TIFF", compression="tiff_adobe_deflate"),
         save(plain, "GIF", save_all=True, append_images=[plain.rotate(90)]),
+        save(plain, "AVIF", exif=exif),
+        encode_heif(plain.convert("RGBA"), "HEIC"),
+        write_grid(plain, 16, "HEIC"),
     ]
 
 
@@ -485,7 +489,7 @@ def test_a_damaged_file_gives_a_photo_or_an_input_error(
     assert photo.pixels.shape[2] == 3
     assert 0 < photo.pixels.size <= 3 * limit
     assert photo.pixels.flags.c_contiguous
-    assert photo.format in {form.name for form in KNOWN}
+    assert photo.format in {form.name for form in KNOWN} | {"heic", "avif"}
     assert len(photo.phash) == 16
 
 
@@ -508,6 +512,10 @@ KINDS: dict[str, tuple[str, str, dict[str, object]]] = {
     "cmyk tiff": ("TIFF", "CMYK", {"compression": "tiff_adobe_deflate"}),
     "32-bit tiff": ("TIFF", "I", {}),
     "gif": ("GIF", "P", {}),
+    "avif": ("AVIF", "RGB", {"subsampling": "4:4:4"}),
+    "avif with alpha": ("AVIF", "RGBA", {}),
+    "heic": ("HEIC", "RGB", {}),
+    "heic with alpha": ("HEIC", "RGBA", {}),
 }
 SIDE = 2000
 # A process of its own: its memory's peak is that of one image.
@@ -536,7 +544,8 @@ def test_decoding_takes_no_more_memory_than_the_header_says(kind: str, tmp_path:
     form, mode, options = KINDS[kind]
     picture = Image.fromarray(np.tile(blocks(25, 25), (SIDE // 400, SIDE // 400, 1)))
     file = tmp_path / "image"
-    file.write_bytes(save(in_mode(picture, mode), form, **options))
+    write = encode_heif if form in ("HEIC", "AVIF") else save
+    file.write_bytes(write(in_mode(picture, mode), form, **options))
     done = subprocess.run(
         [sys.executable, "-c", PEAK, str(file)], capture_output=True, text=True, check=True
     )

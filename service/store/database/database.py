@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-from pgvector.asyncpg import register_vector
 
 from service.domain.errors import ConfigError, StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
 from service.store.database.active_model import active_model
 from service.store.database.migrations import migrate
 from service.store.database.role import SERVICE_ROLE
+from service.store.database.schemas import Schemas, use_schemas
 from service.store.database.statements import SQL
 from service.store.database.transactions import in_transaction, is_lost
 
@@ -53,7 +53,8 @@ ACQUIRE_TIMEOUT_S = 10.0
 class DatabaseSettings:
     """The address of PostgreSQL and the limits of the pool.
 
-    host: a host name, or the folder of a unix socket.
+    host: a host name, or the folder of a unix socket. embedded: whether it is the embedded server,
+    whose connections do not depend on the environment: PGSSLMODE, PGPASSFILE and the like.
     """
 
     host: str
@@ -64,6 +65,7 @@ class DatabaseSettings:
     max_connections: int
     acquire_timeout_s: float
     statement_timeout_s: float
+    embedded: bool = False
 
 
 class Database:
@@ -73,9 +75,10 @@ class Database:
     the rows of one tenant only, whatever its statements select.
     """
 
-    def __init__(self, pool: asyncpg.Pool, settings: DatabaseSettings) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: DatabaseSettings, schemas: Schemas) -> None:
         self._pool = pool
         self._settings = settings
+        self._schemas = schemas
 
     @classmethod
     async def open(cls, settings: DatabaseSettings) -> Database:
@@ -86,25 +89,30 @@ class Database:
                 of another release, or row-level security cannot be enforced.
         """
         address = address_of(settings)
-        with _outages_as_config_errors(settings, _is_connection_failure):
-            connection = await asyncpg.connect(**address)
+        with _outages_as_config_errors(settings, _is_refusal):
+            connection = await asyncpg.connect(**address, server_settings=_session("facette start"))
         try:
             with _outages_as_config_errors(settings, partial(_is_outage, connection)):
-                await _migrate(connection)
+                await migrate(connection)
+                schemas = await use_schemas(connection)
         finally:
             await _close(connection)
-        with _outages_as_config_errors(settings, _is_connection_failure):
+        with _outages_as_config_errors(settings, _is_refusal):
             pool = await asyncpg.create_pool(
                 **address,
                 min_size=1,
                 max_size=settings.max_connections,
                 command_timeout=settings.statement_timeout_s,
                 max_inactive_connection_lifetime=300,
-                init=register_vector,
+                init=schemas.register_types,
                 reset=_skip_reset,
-                server_settings={"application_name": "facette", "jit": "off", "role": SERVICE_ROLE},
+                server_settings={
+                    **_session("facette"),
+                    "role": SERVICE_ROLE,
+                    "search_path": schemas.search_path,
+                },
             )
-        return cls(pool, settings)
+        return cls(pool, settings, schemas)
 
     async def close(self) -> None:
         """Close every connection; connections in use are cut after ten seconds."""
@@ -174,11 +182,14 @@ class Database:
         with _outages_translated(_is_connection_failure):
             connection = await asyncpg.connect(
                 **address_of(self._settings),
-                server_settings={"application_name": "facette maintenance", "jit": "off"},
+                server_settings={
+                    **_session("facette maintenance"),
+                    "search_path": self._schemas.search_path,
+                },
             )
         try:
             with _outages_translated(partial(_is_outage, connection)):
-                await register_vector(connection)
+                await self._schemas.register_types(connection)
                 yield connection
         finally:
             await _close(connection)
@@ -253,7 +264,7 @@ async def _payloads(
 
 def address_of(settings: DatabaseSettings) -> dict[str, Any]:
     """The arguments of `asyncpg.connect`."""
-    return {
+    address = {
         "host": settings.host,
         "port": settings.port,
         "database": settings.dbname,
@@ -261,13 +272,21 @@ def address_of(settings: DatabaseSettings) -> dict[str, Any]:
         "password": settings.password or None,
         "timeout": settings.acquire_timeout_s,
     }
+    if settings.embedded:
+        # asyncpg reads the environment for each of these that is None.
+        address |= {
+            "password": "",
+            "ssl": False,
+            "direct_tls": False,
+            "target_session_attrs": "any",
+            "gsslib": "gssapi",
+        }
+    return address
 
 
-async def _migrate(connection: asyncpg.Connection) -> None:
-    try:
-        await migrate(connection)
-    except (asyncpg.UndefinedFileError, asyncpg.FeatureNotSupportedError) as error:
-        raise ConfigError(f"the database server lacks pgvector: {error}") from error
+def _session(name: str) -> dict[str, str]:
+    """Settings of a session that must not depend on those of the login and the database."""
+    return {"application_name": name, "jit": "off", "row_security": "on"}
 
 
 async def _skip_reset(connection: asyncpg.Connection) -> None:
@@ -298,6 +317,15 @@ def _is_connection_failure(error: Exception) -> bool:
     return isinstance(error, _CONNECTION_FAILURES)
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether an error means that no connection can be made, for whatever reason.
+
+    A ValueError is about the address or the environment: a host that cannot be a name, a port or a
+    mode of TLS in a variable that asyncpg reads.
+    """
+    return isinstance(error, (*_CONNECTION_FAILURES, asyncpg.PostgresError, ValueError))
+
+
 @contextmanager
 def _outages_translated(
     is_outage: Callable[[Exception], bool], *, committing: bool = False
@@ -324,9 +352,12 @@ def _outages_as_config_errors(
     except Exception as error:
         if not is_outage(error):
             raise
-        raise ConfigError(
-            f"{_name_of(settings)} cannot be used: {str(error) or type(error).__name__}"
-        ) from error
+        raise ConfigError(f"{_name_of(settings)} cannot be used: {_words_of(error)}") from error
+
+
+def _words_of(error: Exception) -> str:
+    """The message of an error, its details and hint, in one line."""
+    return "; ".join(str(error).splitlines()) or type(error).__name__
 
 
 def _name_of(settings: DatabaseSettings) -> str:
@@ -359,11 +390,14 @@ async def owner_connection(settings: DatabaseSettings) -> AsyncIterator[asyncpg.
     try:
         connection = await asyncpg.connect(
             **address_of(settings),
-            server_settings={"application_name": "facette command", "jit": "off"},
+            server_settings=_session("facette command"),
         )
-    except (*_CONNECTION_FAILURES, asyncpg.PostgresError) as error:
-        raise ConfigError(f"{name} cannot be used: {str(error) or type(error).__name__}") from error
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
+        raise ConfigError(f"{name} cannot be used: {_words_of(error)}") from error
     try:
+        await use_schemas(connection)
         yield connection
     except asyncpg.InsufficientPrivilegeError as error:
         raise ConfigError(f"{name} does not let {settings.user} read it: {error}") from error

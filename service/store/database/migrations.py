@@ -16,11 +16,18 @@ import asyncpg
 
 from service.domain.errors import ConfigError
 from service.store.database.role import prepare_service_role
+from service.store.database.schemas import correct_functions, prepare_schemas
+from service.store.database.statements import SQL
 
 _logger = logging.getLogger(__name__)
 
 # The key of the advisory lock: the letters of "facette" in hexadecimal.
 _MIGRATION_LOCK_KEY = 0x66616365747465
+_TABLE = (
+    "CREATE TABLE migration ("
+    " number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
+    " applied_at timestamptz NOT NULL DEFAULT now())"
+)
 _FILE_NAME = re.compile(r"^(\d{4})_(\w+)\.sql$")
 
 
@@ -62,12 +69,25 @@ async def migrate(connection: asyncpg.Connection) -> list[int]:
     others wait, and then find no missing migration.
 
     Raises:
-        ConfigError: the database has the schema of another release, or row-level security cannot be
-            enforced.
+        ConfigError: the database has the schema of another release or tables of another program,
+            the login lacks a privilege, or row-level security cannot be enforced.
     """
     await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK_KEY)
     try:
-        applied = await _apply_missing(connection)
+        schemas = await prepare_schemas(connection)
+        try:
+            applied = await _apply_missing(connection)
+            await correct_functions(connection, schemas)
+        except (asyncpg.DuplicateTableError, asyncpg.DuplicateFunctionError) as error:
+            raise ConfigError(
+                f"the schema {schemas.home} belongs to another program ({error}); let an "
+                f"administrator run once: {schemas.another}"
+            ) from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise ConfigError(
+                f"the database login {schemas.login} may not migrate the schema {schemas.home}: "
+                f"{error}"
+            ) from error
         await prepare_service_role(connection)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK_KEY)
@@ -75,12 +95,8 @@ async def migrate(connection: asyncpg.Connection) -> list[int]:
 
 
 async def _apply_missing(connection: asyncpg.Connection) -> list[int]:
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS migration ("
-        " number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL,"
-        " applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    rows = await connection.fetch("SELECT number, sha256 FROM migration")
+    has_table = await connection.fetchval(SQL["migration_table_exists"])
+    rows = await connection.fetch("SELECT number, sha256 FROM migration") if has_table else []
     applied = {row["number"]: row["sha256"] for row in rows}
     known = load_migrations()
     if unknown := sorted(set(applied) - {migration.number for migration in known}):
@@ -97,6 +113,8 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[int]:
                 )
             continue
         async with connection.transaction():
+            if not has_table:  # in the transaction: a schema of another program gets no table
+                await connection.execute(_TABLE)
             await connection.execute(migration.sql)
             await connection.execute(
                 "INSERT INTO migration (number, name, sha256) VALUES ($1, $2, $3)",
@@ -108,5 +126,6 @@ async def _apply_missing(connection: asyncpg.Connection) -> list[int]:
             "migration applied",
             extra={"fields": {"number": migration.number, "migration": migration.name}},
         )
+        has_table = True
         done.append(migration.number)
     return done

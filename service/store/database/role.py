@@ -23,9 +23,7 @@ async def prepare_service_role(connection: asyncpg.Connection) -> None:
     try:
         if not await connection.fetchval(SQL["service_role_exists"]):
             await _create(connection)
-        if await connection.fetch(SQL["service_role_lacks"]):
-            await connection.execute(SQL["grant_to_service_role"])
-            await connection.execute(SQL["grant_reading_models"])
+        await _grant(connection)
         async with connection.transaction():
             await connection.execute(SQL["become_service_role"])
     except asyncpg.InsufficientPrivilegeError:
@@ -39,6 +37,33 @@ async def prepare_service_role(connection: asyncpg.Connection) -> None:
         raise ConfigError(
             f"the database role {SERVICE_ROLE} must not be a superuser, have BYPASSRLS or own "
             "tables: row-level security would not apply to it"
+        )
+
+    if bound := await connection.fetchval(SQL["tables_that_bind_login"]):
+        login = await connection.fetchval(SQL["login"])
+        raise ConfigError(
+            f"row-level security hides rows of {bound} from the database login {login}, which must "
+            "own the tables and must not be bound by FORCE ROW LEVEL SECURITY"
+        )
+
+
+async def _grant(connection: asyncpg.Connection) -> None:
+    """Grant the privileges that the role lacks.
+
+    Raises:
+        ConfigError: the login may not grant them.
+    """
+    needed = [row["statement"] for row in await connection.fetch(SQL["missing_grants"])]
+    for statement in needed:
+        try:
+            await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError:
+            break
+    # Without the right to grant, some statements have a warning for a result.
+    if missing := [row["statement"] for row in await connection.fetch(SQL["missing_grants"])]:
+        raise ConfigError(
+            f"the database role {SERVICE_ROLE} lacks privileges that this login may not grant; let "
+            f"an administrator run once: {'; '.join(missing)}"
         )
 
 

@@ -29,8 +29,11 @@ _LONGEST_ADDRESS = 103
 _SOCKET = ".s.PGSQL.65535"
 _PREFIX = "facette-"
 _PRIVATE = 0o700
-# Variables of the environment that PostgreSQL gets, besides those that begin with LC_.
-_PASSED_ON = {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "TZDIR"}
+# What PostgreSQL gets of the caller's environment: where programs and libraries are.
+_PASSED_ON = ("LD_LIBRARY_PATH", "PATH")
+# Nothing that PostgreSQL does depends on the caller's locale and time zone.
+_FIXED = {"LC_ALL": "C", "TZ": "UTC"}
+_PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
 # The extended attribute of an access control list in Linux: a version, then tag, permissions and
 # account of each entry (linux/posix_acl_xattr.h).
 _LIST = "system.posix_acl_access"
@@ -60,9 +63,16 @@ class ServerAccount:
         uid = os.geteuid()
         try:
             found = pwd.getpwuid(uid) if uid else _made(_NAME)
-        except (KeyError, OSError, subprocess.SubprocessError) as error:
+        except KeyError:
             raise ConfigError(
-                f"the embedded PostgreSQL has no account to run as: {error}"
+                f"the embedded PostgreSQL needs an account, and the user id {uid} has none: add it "
+                "to /etc/passwd, run as another user, or add a [database] section"
+            ) from None
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", b"") or b""
+            raise ConfigError(
+                f"the embedded PostgreSQL needs an account of its own, and {_NAME} cannot be "
+                f"created: {said.decode(errors='replace').strip() or error}"
             ) from error
         return cls(found.pw_name, found.pw_uid, found.pw_gid, is_own=uid != 0)
 
@@ -72,7 +82,7 @@ class ServerAccount:
 
         The environment holds the service's secrets: the process gets only what PostgreSQL reads.
         """
-        mine: dict[str, Any] = {"umask": 0o077, "env": _passed_on(os.environ)}
+        mine: dict[str, Any] = {"umask": 0o077, "env": server_environment(os.environ)}
         if not self.is_own:
             mine |= {"user": self.uid, "group": self.gid, "extra_groups": []}
         return mine
@@ -202,13 +212,11 @@ def _is_safe(place: Path) -> bool:
     return found.st_uid in (0, os.geteuid()) and (is_sticky or not is_open)
 
 
-def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that say where programs, libraries and files are, and which locale holds."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in _PASSED_ON or name.startswith("LC_")
-    }
+def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the programs of PostgreSQL, made of that of this process."""
+    passed_on = {name: environment[name] for name in _PASSED_ON if environment.get(name)}
+    path = ":".join(filter(None, [environment.get("PATH"), _PROGRAMS]))
+    return {**passed_on, "PATH": path, **_FIXED}
 
 
 def _made(name: str) -> pwd.struct_passwd:
@@ -219,6 +227,7 @@ def _made(name: str) -> pwd.struct_passwd:
             ["useradd", "--system", "--user-group", "--shell", "/usr/sbin/nologin", name],  # noqa: S607
             check=True,
             capture_output=True,
+            env=server_environment(os.environ),
         )
         return pwd.getpwnam(name)
 

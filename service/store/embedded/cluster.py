@@ -6,14 +6,15 @@ import importlib.util
 import logging
 import os
 import pwd
-import shlex
+import re
+import shutil
 import signal
 import stat
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,20 @@ _WHO = """# Written by Facette at every start.
 local all all peer map=facette
 local replication all peer map=facette
 """
+# The order of texts and the classes of letters are the same on every machine.
+_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+# Earlier releases took these from the caller's environment. A server refuses to start where the
+# machine lacks the locale, even if its command line has another value.
+_LOCALE_SETTING = re.compile(
+    r"^(lc_(?:messages|monetary|numeric|time)\s*=)(?!\s*'?C'?\s*(?:#|$))[^#\n]*", re.MULTILINE
+)
+# initdb writes PG_VERSION first, so that a folder with it may be half made. Its work is therefore
+# done in a folder of its own, which gets another name when it is complete.
+_UNFINISHED = "initdb.unfinished"
+_FINISHED = "initdb.finished"
+# Paths in PostgreSQL have at most 1023 bytes (MAXPGPATH), those of files in the folder included.
+_LONGEST_FOLDER = 900
+_ACCEPTING = ("ready", "standby")
 
 
 def programs() -> Path:
@@ -96,11 +111,12 @@ class Cluster:
         self.socket_dir = socket_dir
         self.port = _DEFAULT_PORT
         self.account = account
+        self._said = ""
         # The socket is the only address. Options override files, so they hold for older folders.
-        words = ["-h", "", "-k", str(socket_dir)]
+        # The value of -k is a list, in which a quoted name may have commas.
+        self._options = ["-h", "", "-k", '"' + str(socket_dir).replace('"', '""') + '"']
         for name, value in {"unix_socket_permissions": "0700", **options}.items():
-            words += ["-c", f"{name}={value}"]
-        self._options = shlex.join(words)
+            self._options += ["-c", f"{name}={value}"]
 
     @classmethod
     def prepare(cls, folder: Path, options: Mapping[str, str]) -> Cluster:
@@ -113,19 +129,32 @@ class Cluster:
             ConfigError: the folder cannot be used.
         """
         account = ServerAccount.choose()
-        folder = folder.resolve()
+        try:
+            folder = folder.resolve()
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
+            raise ConfigError(f"paths.data_dir: {folder} cannot be used: {error}") from error
+        if re.search(r"[\n\r]", str(folder)):
+            raise ConfigError(
+                f"paths.data_dir: the path {str(folder)!r} has a line break, which the pid file of "
+                "PostgreSQL cannot hold"
+            )
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            raise ConfigError(
+                f"paths.data_dir: the path of {len(os.fsencode(folder))} bytes is too long for "
+                f"PostgreSQL; the longest has {_LONGEST_FOLDER}"
+            )
         try:
             _let_run_programs(account)
             _own(folder, account)
             account.let_reach(folder)
             made = cls(folder, account, folder, options)
             made._initialise()
+            made._free_from_locale()
             made._say_who_may_connect()
             socket_dir = made._present_socket_dir() or socket_folder(folder, account)
         except subprocess.CalledProcessError as error:
-            said = (error.stderr or b"").decode(errors="replace").strip()
             raise ConfigError(
-                f"the embedded PostgreSQL in {folder} cannot be prepared: {said or error}"
+                f"the embedded PostgreSQL in {folder} cannot be prepared: {_words_of(error)}"
             ) from error
         except OSError as error:
             raise ConfigError(
@@ -139,14 +168,15 @@ class Cluster:
         return self.folder / "log"
 
     def last_words(self) -> str:
-        """The last lines of the server log, which usually say why it does not start."""
+        """What the last start said, and the end of the server log: why a server does not start."""
+        lines = self._said.splitlines()
         try:
             with self.log.open("rb") as stream:
                 stream.seek(max(0, self.log.stat().st_size - _LAST_WORDS_BYTES))
-                lines = stream.read().decode(errors="replace").splitlines()
-        except FileNotFoundError:
-            return "(no log)"
-        return "; ".join(line.strip() for line in lines[-_LAST_WORDS_LINES:])
+                lines += stream.read().decode(errors="replace").splitlines()[-_LAST_WORDS_LINES:]
+        except OSError as error:
+            lines.append(f"(no log: {error.strerror})")
+        return "; ".join(line.strip() for line in lines)
 
     def postmaster(self) -> Postmaster | None:
         """The running server, in any state; None where no server runs."""
@@ -164,7 +194,7 @@ class Cluster:
 
     def was_shut_down(self) -> bool:
         """Whether the last server wrote a checkpoint and shut down cleanly."""
-        found = self.run("pg_controldata", "-D", self.folder, locale="C")
+        found = self.run("pg_controldata", "-D", self.folder)
         lines = found.decode(errors="replace").splitlines()
         states = [line for line in lines if line.startswith("Database cluster")]
         return any(state.partition(":")[2].strip() in _SHUT_DOWN for state in states)
@@ -180,20 +210,23 @@ class Cluster:
             return True
         # The folder may have been removed from a temporary folder; an unsafe new one is not used.
         self.account.make_private(self.socket_dir)
-        control = self._pg_ctl(
-            *("-w", "-t", str(_LONGEST_START_S), "-l", str(self.log)),
-            *("-o", self._options, "start"),
-        )
+        try:
+            pid = self._launch()
+        except subprocess.CalledProcessError as error:
+            self._said = _words_of(error)
+            return False
         patience = _Patience("the embedded database takes long to start; it may be recovering")
-        # Before the server has a pid file, nothing else could find and stop it.
-        while control.poll() is None and not (stop.is_set() and self.postmaster() is not None):
+        while _runs(pid):
+            found = self.postmaster()
+            if found is not None and found.pid == pid and found.status in _ACCEPTING:
+                return True
+            # Before the server has a pid file, nothing else could find and stop it.
+            if found is not None and stop.is_set():
+                return True
             time.sleep(_LOOK_S)
             patience.passed()
-        if control.poll() is None:
-            control.kill()
-            control.wait()
-            return True
-        return control.returncode == 0
+        reap(pid)
+        return False
 
     def wait_until_ready(self, stop: threading.Event) -> bool:
         """Wait until a running server accepts connections; False when it ends or `stop` is set."""
@@ -208,57 +241,93 @@ class Cluster:
     def stop(self) -> None:
         """Shut down a running server: roll back open transactions, and write all data."""
         if (found := self.postmaster()) is not None:
-            self._pg_ctl("-w", "-t", str(_LONGEST_STOP_S), "-m", "fast", "stop").wait()
+            limit = ("-w", "-t", str(_LONGEST_STOP_S))
+            said = ""
+            try:
+                self.run("pg_ctl", "-D", self.folder, *limit, "-m", "fast", "stop")
+            except subprocess.CalledProcessError as error:
+                said = _words_of(error)
             reap(found.pid)
-        if self.postmaster() is not None:
-            _logger.warning("the embedded database is still shutting down after the time limit")
-        elif self.socket_dir != self.folder:
+            if self.postmaster() is not None:
+                _logger.warning(
+                    "the embedded database is still shutting down after the time limit: %s", said
+                )
+                return
+        if self.socket_dir != self.folder:
             remove_socket_folder(self.socket_dir, self.account)
 
-    def run(self, program: str, *arguments: str | Path, locale: str | None = None) -> bytes:
+    def run(self, program: str, *arguments: str | Path) -> bytes:
         """Run a program of PostgreSQL; returns its standard output.
-
-        Args:
-            locale: of its words, instead of the environment's.
 
         Raises:
             subprocess.CalledProcessError: the program failed; has its standard error.
         """
-        of_process = self.account.of_process
-        if locale is not None:
-            of_process["env"]["LC_ALL"] = locale
-        ended: subprocess.CompletedProcess[bytes] = subprocess.run(  # noqa: S603
-            [programs() / program, *arguments],
+        return self._execute([programs() / program, *arguments]).stdout
+
+    def _launch(self) -> int:
+        """Launch a server that outlives this process; returns its pid.
+
+        A shell of the account opens the log. Paths are its arguments and not part of its command,
+        as they are with pg_ctl.
+        """
+        shell = ["/bin/sh", "-c", '"$@" >>log 2>&1 & echo $!', "sh"]
+        server = [str(programs() / "postgres"), "-D", str(self.folder), *self._options]
+        launched = self._execute([*shell, *server])
+        self._said = launched.stderr.decode(errors="replace")
+        return int(launched.stdout)
+
+    def _execute(self, command: Sequence[str | Path]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(  # noqa: S603
+            command,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
-            **of_process,
-        )
-        return ended.stdout
-
-    def _pg_ctl(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603
-            [programs() / "pg_ctl", "-D", self.folder, *arguments],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            # Ctrl-C in a terminal must reach the service alone, which stops the server.
+            # Ctrl-C in a terminal must reach the service alone.
             start_new_session=True,
             **self.account.of_process,
         )
 
     def _initialise(self) -> None:
+        """Make the cluster where the folder has none; an interrupted attempt is repeated."""
         version = self.folder / "PG_VERSION"
         if not version.exists():
-            self.run(
-                "initdb", "--auth=peer", "--encoding=utf8", "-U", _SUPERUSER, "-D", self.folder
-            )
+            finished = self.folder / _FINISHED
+            if not finished.exists():
+                unfinished = self.folder / _UNFINISHED
+                if unfinished.exists():
+                    _logger.warning("the database in %s is made anew", self.folder)
+                    shutil.rmtree(unfinished)
+                self.run(
+                    *("initdb", "--auth=peer", "--encoding=UTF8", *_LOCALE),
+                    *("-U", _SUPERUSER, "-D", unfinished),
+                )
+                unfinished.rename(finished)
+            for part in finished.iterdir():
+                if part.name != version.name:
+                    part.rename(self.folder / part.name)
+            _sync(self.folder)
+            (finished / version.name).rename(version)
+            _sync(self.folder)
         elif (found := version.read_text(encoding="ascii").strip()) != str(_VERSION):
             raise ConfigError(
                 f"{self.folder} is a folder of PostgreSQL {found}; this release needs {_VERSION}"
             )
+        elif not (self.folder / "global" / "pg_control").exists():
+            raise ConfigError(
+                f"the database in {self.folder} is incomplete, since its creation was interrupted, "
+                "or files were removed: restore it from a backup, or remove the folder"
+            )
+        if (emptied := self.folder / _FINISHED).exists():
+            emptied.rmdir()
+
+    def _free_from_locale(self) -> None:
+        """Replace locales of an earlier release's configuration, which this machine may lack."""
+        path = self.folder / "postgresql.conf"
+        text = os.fsdecode(path.read_bytes())
+        corrected = _LOCALE_SETTING.sub(r"\1 C ", text)
+        if corrected != text:
+            _write_as(path, corrected, self.account)
 
     def _say_who_may_connect(self) -> None:
         """Write the access rules, also over those of an earlier release whose server runs."""
@@ -377,19 +446,34 @@ def _let_run_programs(account: ServerAccount) -> None:
 def _own(folder: Path, account: ServerAccount) -> None:
     """Create a data folder or take over an existing one, private to the account."""
     try:
-        has_database = (folder / "PG_VERSION").exists()
-        if not has_database and folder.exists() and any(folder.iterdir()):
+        found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if found and not found & {"PG_VERSION", _UNFINISHED, _FINISHED}:
             raise ConfigError(f"{folder} holds other files: the embedded PostgreSQL needs its own")
     except NotADirectoryError:
         raise ConfigError(f"{folder} is no folder") from None
     folder.mkdir(mode=0o700, exist_ok=True)
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if (found := os.fstat(opened)).st_uid not in (os.geteuid(), account.uid):
+        if (owner := os.fstat(opened).st_uid) not in (os.geteuid(), account.uid):
             raise ConfigError(f"{folder} belongs to another account")
-        if found.st_uid != account.uid:
+        if owner != account.uid:
             os.fchown(opened, account.uid, account.gid)
         os.fchmod(opened, 0o700)
+    finally:
+        os.close(opened)
+
+
+def _words_of(error: subprocess.CalledProcessError) -> str:
+    """What a failed program wrote to standard error, in one line."""
+    said = (error.stderr or b"").decode(errors="replace")
+    return "; ".join(filter(None, map(str.strip, said.splitlines()))) or str(error)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names of a folder durable."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
     finally:
         os.close(opened)
 
@@ -418,6 +502,14 @@ class _Patience:
         if not self._said and time.monotonic() > self._until:
             self._said = True
             _logger.warning(self._message)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process has not ended; a zombie has."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def reap(pid: int) -> None:

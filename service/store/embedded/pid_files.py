@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class PidFile:
             PermissionError: the file may not be read.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = os.fsdecode(path.read_bytes())
         except FileNotFoundError:
             return cls()
         return cls(tuple(line.strip() for line in text.splitlines()))

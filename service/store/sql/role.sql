@@ -8,7 +8,7 @@ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'facette_service')
 -- Whether row-level security does not bind the role; null when there is no such role.
 SELECT rolsuper OR rolbypassrls OR EXISTS (
     SELECT FROM pg_class
-    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+    WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p')
       AND pg_has_role(pg_roles.oid, relowner, 'USAGE')
       AND relname IN ('tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review')
 ) FROM pg_roles WHERE rolname = 'facette_service'
@@ -21,7 +21,7 @@ CREATE ROLE facette_service NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATER
 GRANT facette_service TO CURRENT_USER
 
 -- name: service_role_lacks
--- Tables on which the role lacks a privilege.
+-- Tables and schemas on which the role lacks a privilege.
 SELECT name FROM unnest(
     ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']
 ) AS name
@@ -33,14 +33,33 @@ WHERE NOT (
 )
 UNION ALL
 SELECT 'embedding_model' WHERE NOT has_table_privilege('facette_service', 'embedding_model', 'SELECT')
+UNION ALL
+SELECT 'the schema ' || quote_ident(name) FROM unnest(current_schemas(false)) AS name
+WHERE NOT has_schema_privilege('facette_service', name::text, 'USAGE')
 
--- name: grant_to_service_role
-GRANT SELECT, INSERT, UPDATE, DELETE ON
-    tenant, image, cluster, cluster_sum, face, face_vector, review
-TO facette_service
+-- name: missing_grants
+-- The statements that grant what the role lacks.
+SELECT format('GRANT USAGE ON SCHEMA %I TO facette_service', name) AS statement
+FROM unnest(current_schemas(false)) AS name
+WHERE NOT has_schema_privilege('facette_service', name::text, 'USAGE')
+UNION ALL
+SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO facette_service', current_schema(), name)
+FROM unnest(ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']) AS name
+WHERE NOT (
+    has_table_privilege('facette_service', name, 'SELECT')
+    AND has_table_privilege('facette_service', name, 'INSERT')
+    AND has_table_privilege('facette_service', name, 'UPDATE')
+    AND has_table_privilege('facette_service', name, 'DELETE')
+)
+UNION ALL
+SELECT format('GRANT SELECT ON %I.embedding_model TO facette_service', current_schema())
+WHERE NOT has_table_privilege('facette_service', 'embedding_model', 'SELECT')
 
--- name: grant_reading_models
-GRANT SELECT ON embedding_model TO facette_service
+-- name: tables_that_bind_login
+-- Tables whose rows row-level security would hide from the login, which sees all tenants.
+SELECT string_agg(name, ', ')
+FROM unnest(ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']) AS name
+WHERE row_security_active(name)
 
 -- name: grant_room_for_archive
 -- The temporary tables of an import.

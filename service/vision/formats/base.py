@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.domain.errors import CorruptImageError, ImageTooComplexError, ImageTooLargeError
+from service.domain.errors import (
+    CorruptImageError,
+    ImageTooComplexError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -45,8 +50,8 @@ class DecodeLimits:
     """The limits of one photo.
 
     max_pixels: the largest width x height of a file.
-    max_decoded_pixels: the largest width x height that is decoded. A JPEG with more is decoded at
-        a reduced scale; a file of another format is refused.
+    max_decoded_pixels: the largest width x height that is decoded. A JPEG, HEIC or AVIF with
+        more is decoded at a reduced scale; a file of another format is refused.
     max_jpeg_scans: the largest number of scans of a JPEG.
     """
 
@@ -137,3 +142,11 @@ def corrupt(error: object) -> CorruptImageError:
     """The error for a file that does not decode; the log says why."""
     _logger.debug("image does not decode: %r", error)
     return CorruptImageError("The image is damaged or ends early and cannot be decoded.")
+
+
+def raw_file_error() -> UnsupportedImageError:
+    """The refusal of a camera's raw file in which no photo is found."""
+    return UnsupportedImageError(
+        "The file is a camera's raw file without a full-size preview: send the JPEG that the "
+        "camera or a program makes of it."
+    )

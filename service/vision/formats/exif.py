@@ -6,8 +6,21 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from PIL import Image
+
 EXIF_START: Final = b"Exif\0\0"
 UPRIGHT: Final = 1
+
+# EXIF 2.32, table 6: what makes each other orientation upright.
+TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _ORIENTATION = 0x0112
 _BIG_TIFF = 43

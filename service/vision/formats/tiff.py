@@ -34,8 +34,8 @@ from service.vision.formats.base import (
     check_size,
     check_work,
     corrupt,
+    raw_file_error,
 )
-from service.vision.formats.camera_raw import raw_file_error
 from service.vision.formats.exif import UPRIGHT, TiffEntry, number_in, tiff_entries
 
 _STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")

@@ -8,7 +8,7 @@ import io
 import json
 import struct
 import tarfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -36,24 +36,30 @@ from tests.support.archive_house import (
     House,
     entries,
     fill,
+    fill_house,
     write,
 )
+from tests.support.databases import Databases
 from tests.support.folders import open_folder
 from tests.support.sums import are_exact
 
 
 @pytest.fixture
-def house(database: Database, uploads: Path) -> House:
-    return House(database, FolderBlobStore(uploads), uploads)
+async def house(databases: Databases, uploads: Path) -> House:
+    """An installation with one tenant."""
+    return House.of(await databases.filled(fill_house, uploads), uploads)
 
 
 @pytest.fixture
-async def second(empty_database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[House]:
-    """Another database of the same server, with a folder of its own."""
-    found = await Database.open(empty_database)
-    folder = tmp_path / "second"
-    yield House(found, FolderBlobStore(folder), folder)
-    await found.close()
+def bare(database: Database, uploads: Path) -> House:
+    """An installation without a tenant."""
+    return House.of(database, uploads)
+
+
+@pytest.fixture
+async def second(databases: Databases, tmp_path: Path) -> House:
+    """Another database of the same server, with a folder of its own and without a tenant."""
+    return House.of(await databases.migrated(), tmp_path / "second")
 
 
 @pytest.fixture
@@ -86,7 +92,6 @@ async def test_tenant_is_the_same_in_another_database(
     house: House, second: House, path: Path
 ) -> None:
     await fill(house, OTHER, seed=2)
-    await fill(house)
     assert await house.export(path) == Exported(COUNTS, deleted_photos=0, lost_photos=0)
     assert await second.bring_in(path) == (TENANT, COUNTS)
     assert await second.rows() == await house.rows()
@@ -101,7 +106,6 @@ async def test_tenant_is_the_same_in_another_database(
 async def test_archive_of_an_imported_tenant_is_the_same_byte_for_byte(
     house: House, second: House, tmp_path: Path, suffix: str, images: bool
 ) -> None:
-    await fill(house)
     one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
     await house.export(one, images=images)
     assert (one.read_bytes()[:2] == b"\x1f\x8b") == (suffix != "tar")
@@ -112,7 +116,6 @@ async def test_archive_of_an_imported_tenant_is_the_same_byte_for_byte(
 
 
 async def test_tenant_goes_into_another_server_and_back(house: House, tmp_path: Path) -> None:
-    await fill(house)
     one, two = tmp_path / "one.tar.gz", tmp_path / "two.tar.gz"
     await house.export(one)
     with open_folder() as folder, embedded_server(folder) as address:
@@ -132,7 +135,6 @@ async def test_tenant_goes_into_another_server_and_back(house: House, tmp_path: 
 
 
 async def test_tenant_may_get_another_name(house: House, path: Path, tmp_path: Path) -> None:
-    await fill(house)
     await house.export(path)
     assert await house.bring_in(path, rename=OTHER) == (OTHER, COUNTS)
     rows, others = await house.rows(), await house.rows(OTHER)
@@ -145,31 +147,30 @@ async def test_tenant_may_get_another_name(house: House, path: Path, tmp_path: P
     assert json.loads(entries(again)[HEAD])["tenant_id"] == OTHER
 
 
-async def test_archive_of_the_release_before_comes_in_with_defaults(house: House) -> None:
-    tenant_id, counts = await house.bring_in(OF_VERSION_1)
+async def test_archive_of_the_release_before_comes_in_with_defaults(bare: House) -> None:
+    tenant_id, counts = await bare.bring_in(OF_VERSION_1)
     assert counts == Counts(images=3, photos=2, clusters=2, faces=5, vectors=7, reviews=1)
-    rows = await house.rows(tenant_id)
+    rows = await bare.rows(tenant_id)
     assert [row[-1] for row in rows["image"]] == [0, 0, 0]
     assert [row[-3:] for row in rows["face"]] == [(None, None, True)] * 5
     assert [row[-1] for row in rows["face_vector"]] == [True] * 7
     assert [people for _, people in rows["tenant"]] == [2]
     assert sorted(total[0] for _, _, total in rows["cluster_sum"]) == [1, 1, 2, 3]
-    async with house.database.maintenance() as connection:
+    async with bare.database.maintenance() as connection:
         assert await are_exact(connection)
-    assert len(await house.photos()) == 2
+    assert len(await bare.photos()) == 2
 
 
 async def test_archive_of_the_release_before_that_was_damaged_is_refused(
-    house: House, path: Path
+    bare: House, path: Path
 ) -> None:
     found = entries(OF_VERSION_1)
     write(path, _edited("rows/faces-000001.tsv", b"0.75", b"0.76")(found).items())
     with pytest.raises(ArchiveError, match="manifest"):
-        await house.bring_in(path)
+        await bare.bring_in(path)
 
 
 async def test_sums_come_with_the_faces(house: House, second: House, path: Path) -> None:
-    await fill(house)
     await house.export(path)
     await second.bring_in(path)
     async with second.database.maintenance() as connection:
@@ -179,7 +180,6 @@ async def test_sums_come_with_the_faces(house: House, second: House, path: Path)
 async def test_vectors_of_another_dimension_than_those_that_are_here_are_refused(
     house: House, path: Path
 ) -> None:
-    await fill(house)
     await house.export(path)
     async with house.database.maintenance() as connection:
         await connection.execute("DELETE FROM face_vector")
@@ -194,7 +194,6 @@ async def test_rows_in_many_pieces_are_whole(
     house: House, second: House, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.store.archive.export.PART_BYTES", 1500)
-    await fill(house)
     await house.export(path)
     pieces = [name for name in entries(path) if name.startswith("rows/")]
     assert len(pieces) > 60
@@ -204,20 +203,17 @@ async def test_rows_in_many_pieces_are_whole(
     assert are_equal(path, tmp_path / "again.tar")
 
 
-async def test_empty_tenant_goes_through_an_archive(
-    house: House, second: House, path: Path
-) -> None:
-    async with house.database.maintenance() as connection:
+async def test_empty_tenant_goes_through_an_archive(bare: House, second: House, path: Path) -> None:
+    async with bare.database.maintenance() as connection:
         await connection.execute("INSERT INTO tenant (tenant_id) VALUES ($1)", TENANT)
-    await house.export(path)
+    await bare.export(path)
     assert await second.bring_in(path) == (TENANT, Counts(0, 0, 0, 0, 0, 0))
-    assert await second.rows() == await house.rows()
+    assert await second.rows() == await bare.rows()
 
 
 async def test_imported_vectors_wait_for_the_indexer(
     house: House, second: House, path: Path
 ) -> None:
-    await fill(house)
     await house.export(path)
     await second.bring_in(path)
     async with second.database.maintenance() as connection:
@@ -226,12 +222,12 @@ async def test_imported_vectors_wait_for_the_indexer(
 
 
 async def test_what_is_stored_after_an_import_comes_after_it(
-    house: House, second: House, path: Path
+    bare: House, second: House, path: Path
 ) -> None:
-    async with house.database.maintenance() as connection:
+    async with bare.database.maintenance() as connection:
         await connection.execute("ALTER SEQUENCE review_review_id_seq RESTART 1000000")
-    await fill(house)
-    await house.export(path)
+    await fill(bare)
+    await bare.export(path)
     await second.bring_in(path)
     async with second.database.maintenance() as connection:
         first = await connection.fetchrow("SELECT * FROM face ORDER BY seq LIMIT 1")
@@ -255,7 +251,6 @@ async def test_what_is_stored_after_an_import_comes_after_it(
 
 async def test_reviews_of_others_keep_their_numbering(house: House, path: Path) -> None:
     """An archive with lower numbers must not set the counter back."""
-    await fill(house)
     await house.export(path)
     async with house.database.maintenance() as connection:
         await connection.execute("ALTER SEQUENCE review_review_id_seq RESTART 5000")
@@ -273,7 +268,6 @@ async def test_export_sees_one_moment(
     house: House, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.store.archive.export._PHOTOS_AT_ONCE", 2)
-    await fill(house)
     before = await house.rows()
 
     class Deleting(FolderBlobStore):
@@ -306,7 +300,6 @@ async def test_export_sees_one_moment(
 async def test_photo_that_is_missing_or_damaged_is_left_out_and_told(
     house: House, second: House, path: Path
 ) -> None:
-    await fill(house)
     lost, damaged, *_ = files_below(house.uploads)
     (house.uploads / lost).unlink()
     (house.uploads / damaged).write_bytes(b"something else")
@@ -317,14 +310,13 @@ async def test_photo_that_is_missing_or_damaged_is_left_out_and_told(
     assert len(await second.photos()) == 13
 
 
-async def test_tenant_that_is_not_there_leaves_no_file(house: House, path: Path) -> None:
+async def test_tenant_that_is_not_there_leaves_no_file(bare: House, path: Path) -> None:
     with pytest.raises(NotFoundError):
-        await house.export(path)
+        await bare.export(path)
     assert [each for each in path.parent.iterdir() if each.is_file()] == []
 
 
 async def test_file_that_is_there_is_not_overwritten(house: House, path: Path) -> None:
-    await fill(house)
     overwrite(path, b"somebody's")
     with pytest.raises(ArchiveError, match="is there already"):
         await house.export(path)
@@ -332,13 +324,11 @@ async def test_file_that_is_there_is_not_overwritten(house: House, path: Path) -
 
 
 async def test_archive_is_for_its_owner_alone(house: House, path: Path) -> None:
-    await fill(house)
     await house.export(path)
     assert mode(path) == 0o600
 
 
 async def test_tenant_that_exists_is_not_touched(house: House, path: Path) -> None:
-    await fill(house)
     await house.export(path)
     before = await house.rows()
     with pytest.raises(TenantExistsError, match="already"):
@@ -350,7 +340,6 @@ async def test_tenant_that_exists_is_not_touched(house: House, path: Path) -> No
 async def test_photos_that_are_not_to_be_kept_are_checked_and_not_stored(
     house: House, second: House, path: Path, tmp_path: Path
 ) -> None:
-    await fill(house)
     await house.export(path)
     await second.bring_in(path, keep_photos=False)
     assert await second.photos() == {}
@@ -368,7 +357,6 @@ def _with_other_photo(found: dict[str, bytes]) -> dict[str, bytes]:
 async def test_archive_that_was_cut_off_anywhere_imports_nothing(
     house: House, second: House, tmp_path: Path
 ) -> None:
-    await fill(house)
     for suffix in ("tar", "tar.gz"):
         whole = tmp_path / f"whole.{suffix}"
         await house.export(whole)
@@ -387,7 +375,6 @@ async def test_archive_that_was_cut_off_anywhere_imports_nothing(
 async def test_gzip_whose_sum_does_not_fit_imports_nothing(
     house: House, second: House, tmp_path: Path
 ) -> None:
-    await fill(house)
     path = tmp_path / "a.tar.gz"
     await house.export(path)
     data = bytearray(path.read_bytes())
@@ -497,7 +484,6 @@ DAMAGES: dict[str, Callable[[Found], Found]] = {
 async def test_damaged_archive_imports_nothing(
     house: House, second: House, path: Path, tmp_path: Path, damage: str
 ) -> None:
-    await fill(house)
     await house.export(path)
     bad = write(tmp_path / "bad.tar", DAMAGES[damage](entries(path)).items())
     with pytest.raises(ArchiveError):
@@ -511,7 +497,6 @@ async def test_damaged_archive_imports_nothing(
 async def test_archive_with_links_or_folders_imports_nothing(
     house: House, second: House, path: Path, tmp_path: Path, kind: bytes
 ) -> None:
-    await fill(house)
     await house.export(path)
     bad = tmp_path / "bad.tar"
     with tarfile.open(bad, "w") as tar:
@@ -552,7 +537,6 @@ async def test_blob_store_that_fails_amid_an_import_leaves_nothing(
                 raise StoreUnavailableError("The image store does not answer.")
             return await super().put(key, data)
 
-    await fill(house)
     await house.export(path)
     with pytest.raises(StoreUnavailableError):
         await second.bring_in(path, blobs=Full(second.uploads))
@@ -570,7 +554,6 @@ async def test_no_sweep_runs_while_photos_wait_for_their_rows(
                 swept.append(index is not None)
             return await super().put(key, data)
 
-    await fill(house)
     await house.export(path)
     await second.bring_in(path, blobs=Looking(second.uploads))
     assert swept == [False] * 15
@@ -606,15 +589,14 @@ async def test_archive_has_every_column_but_those_of_the_database_itself(
 
 
 @pytest.mark.parametrize("text", ["", "plain", "a\tb\\c\nd\re", "\\N", "ü漢"])
-async def test_text_is_read_as_the_database_escapes_it(house: House, text: str) -> None:
-    async with house.database.maintenance() as connection:
+async def test_text_is_read_as_the_database_escapes_it(bare: House, text: str) -> None:
+    async with bare.database.maintenance() as connection:
         written = io.BytesIO()
         await connection.copy_from_query("SELECT $1::text", text, output=written)
     assert archive_format.unescape(written.getvalue().removesuffix(b"\n")) == text
 
 
 async def test_vectors_are_the_numbers_that_were_stored(house: House, path: Path) -> None:
-    await fill(house)
     await house.export(path)
     line = entries(path)["rows/vectors-000001.tsv"].split(b"\n")[0].split(b"\t")
     numbers = struct.unpack(">512e", base64.b64decode(line[2]))

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import MappingProxyType
 from uuid import UUID, uuid4
@@ -38,11 +38,11 @@ from service.store.archive.format import (
     render_manifest,
 )
 from service.store.archive.imports import import_tenant
-from service.store.blob.folder import FolderBlobStore
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.statements import SQL
 from tests.support.analysed import files_below
-from tests.support.archive_house import OTHER, House, entries, fill, write
+from tests.support.archive_house import OTHER, House, entries, fill, fill_house, write
+from tests.support.databases import Databases
 from tests.support.folders import ROOT
 
 MIB = 2**20
@@ -52,20 +52,37 @@ Found = dict[str, bytes]
 Edit = Callable[[Found], Found]
 
 
-@pytest.fixture
-def house(database: Database, uploads: Path) -> House:
-    return House(database, FolderBlobStore(uploads), uploads)
+async def _fill_second(database: Database, uploads: Path) -> None:
+    await fill(House.of(database, uploads), VICTIM, seed=5)
 
 
 @pytest.fixture
-async def second(empty_database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[House]:
+async def house(databases: Databases, uploads: Path) -> House:
+    return House.of(await databases.filled(fill_house, uploads), uploads)
+
+
+@pytest.fixture
+async def second(databases: Databases, tmp_path: Path) -> House:
     """Another database of the same server, with a folder of its own and a tenant."""
-    found = await Database.open(empty_database)
-    folder = tmp_path / "second"
-    house = House(found, FolderBlobStore(folder), folder)
-    await fill(house, VICTIM, seed=5)
-    yield house
-    await found.close()
+    uploads = tmp_path / "second"
+    return House.of(await databases.filled(_fill_second, uploads), uploads)
+
+
+@pytest.fixture(scope="session")
+def _archives() -> list[Found]:
+    """The archive of the installation's tenant, once it was written."""
+    return []
+
+
+@pytest.fixture
+async def found(databases: Databases, path: Path, tmp_path: Path, _archives: list[Found]) -> Found:
+    """The entries of the archive of a tenant, which is at `path`."""
+    if not _archives:
+        uploads = tmp_path / "exported"
+        await House.of(await databases.filled(fill_house, uploads), uploads).export(path)
+        _archives.append(entries(path))
+    write(path, _archives[0].items())
+    return dict(_archives[0])
 
 
 def resealed(found: Found, head: dict[str, object] | None = None) -> Found:
@@ -107,12 +124,6 @@ def with_row(kind: str, row: bytes) -> Edit:
     return lambda found: {**found, part(kind): row + b"\n" + found[part(kind)]}
 
 
-async def exported(house: House, path: Path) -> Found:
-    await fill(house)
-    await house.export(path)
-    return entries(path)
-
-
 async def refused(second: House, path: Path, found: Found) -> str:
     """Import it; nothing may have changed. Returns the one line that is said."""
     bad = write(path.with_name("bad.tar"), found.items())
@@ -133,10 +144,10 @@ def path(tmp_path: Path) -> Path:
 
 
 async def test_an_archive_that_was_sealed_anew_comes_in(
-    house: House, second: House, path: Path
+    house: House, found: Found, second: House, path: Path
 ) -> None:
     """So that what is refused below is refused for what is wrong with it."""
-    found = resealed(await exported(house, path))
+    found = resealed(found)
     again = write(path.with_name("again.tar"), found.items())
     await second.bring_in(again)
     assert await second.rows() == await house.rows()
@@ -173,24 +184,22 @@ SMUGGLED = {
 
 @pytest.mark.parametrize("attack", SMUGGLED)
 async def test_a_row_reaches_no_other_tenant(
-    house: House, second: House, path: Path, attack: str
+    found: Found, second: House, path: Path, attack: str
 ) -> None:
-    found = resealed(SMUGGLED[attack](await exported(house, path)))
+    found = resealed(SMUGGLED[attack](found))
     assert "damaged" in await refused(second, path, found)
 
 
 async def test_rows_behind_an_end_of_data_do_not_vanish(
-    house: House, second: House, path: Path
+    found: Found, second: House, path: Path
 ) -> None:
-    found = await exported(house, path)
     await refused(second, path, resealed(with_row("reviews", b"\\.")(found)))
 
 
 async def test_a_statement_that_names_another_tenant_stores_nothing(
-    house: House, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Found, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were the reading of rows wrong some day, row-level security would still bind the import."""
-    await exported(house, path)
     before = await second.rows(VICTIM)
     name = "store_clusters_of_archive"
     broken = SQL[name].replace("SELECT $1,", f"SELECT coalesce('{VICTIM}', $1),")
@@ -202,9 +211,8 @@ async def test_a_statement_that_names_another_tenant_stores_nothing(
 
 
 async def test_rows_that_are_lost_on_the_way_are_noticed(
-    house: House, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Found, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = await exported(house, path)
     name = "store_reviews_of_archive"
     broken = SQL[name].replace("ORDER BY nth", "ORDER BY nth LIMIT 1")
     assert broken != SQL[name]
@@ -302,9 +310,9 @@ VALUES: dict[str, Edit] = {
 
 @pytest.mark.parametrize("value", VALUES)
 async def test_a_value_that_the_service_never_stores_is_refused(
-    house: House, second: House, path: Path, value: str
+    found: Found, second: House, path: Path, value: str
 ) -> None:
-    await refused(second, path, resealed(VALUES[value](await exported(house, path))))
+    await refused(second, path, resealed(VALUES[value](found)))
 
 
 HEADS: dict[str, dict[str, object]] = {
@@ -325,9 +333,9 @@ HEADS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("head", HEADS)
 async def test_a_head_that_the_service_never_stores_is_refused(
-    house: House, second: House, path: Path, head: str
+    found: Found, second: House, path: Path, head: str
 ) -> None:
-    await refused(second, path, resealed(await exported(house, path), HEADS[head]))
+    await refused(second, path, resealed(found, HEADS[head]))
 
 
 @pytest.mark.parametrize(
@@ -346,23 +354,22 @@ async def test_a_head_that_the_service_never_stores_is_refused(
     ids=["deep list", "deep object", "half a pair", "true", "a long number", "no UTF-8", "large"],
 )
 async def test_a_head_that_no_reader_likes_is_refused(
-    house: House, second: House, path: Path, data: bytes
+    found: Found, second: House, path: Path, data: bytes
 ) -> None:
-    await refused(second, path, {**await exported(house, path), HEAD: data})
+    await refused(second, path, {**found, HEAD: data})
 
 
 async def test_a_tenant_whose_name_is_not_allowed_may_get_another(
-    house: House, second: House, path: Path
+    found: Found, second: House, path: Path
 ) -> None:
-    found = resealed(await exported(house, path), {"tenant_id": "a\x9bb"})
+    found = resealed(found, {"tenant_id": "a\x9bb"})
     bad = write(path.with_name("bad.tar"), found.items())
     with pytest.raises(ArchiveError, match="--as"):
         await second.bring_in(bad)
     assert (await second.bring_in(bad, rename=OTHER))[0] == OTHER
 
 
-async def test_a_photo_that_comes_twice_is_refused(house: House, second: House, path: Path) -> None:
-    found = await exported(house, path)
+async def test_a_photo_that_comes_twice_is_refused(found: Found, second: House, path: Path) -> None:
     bad = path.with_name("bad.tar")
     before = files_below(second.uploads)
     for suffix in ("jpg", "png"):
@@ -378,9 +385,8 @@ async def test_a_photo_that_comes_twice_is_refused(house: House, second: House, 
 
 
 async def test_numbers_of_reviews_in_an_archive_mean_nothing_here(
-    house: House, second: House, path: Path
+    house: House, found: Found, second: House, path: Path
 ) -> None:
-    found = await exported(house, path)
     lines = found[part("reviews")].splitlines()
     far = [
         b"%d\t%b" % (2**53 - 10 + nth, line.partition(b"\t")[2]) for nth, line in enumerate(lines)
@@ -402,23 +408,22 @@ async def test_numbers_of_reviews_in_an_archive_mean_nothing_here(
 
 
 async def test_pieces_by_the_million_are_refused(
-    house: House, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Found, second: House, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.store.archive.imports.MOST_PARTS", 4)
-    assert "pieces" in await refused(second, path, await exported(house, path))
+    assert "pieces" in await refused(second, path, found)
 
 
 async def test_photo_that_is_larger_than_the_service_takes_is_refused(
-    house: House, second: House, path: Path
+    found: Found, second: House, path: Path
 ) -> None:
-    await exported(house, path)
     async with second.database.maintenance() as connection:
         with pytest.raises(ArchiveError, match="too large"):
             await import_tenant(connection, path, second.blobs, largest_photo_bytes=1000)
 
 
 async def test_a_photo_of_another_tenant_does_not_go_into_an_archive(
-    house: House, second: House, path: Path, tmp_path: Path
+    second: House, path: Path, tmp_path: Path
 ) -> None:
     """A row of before keys were checked may name one."""
     async with second.database.maintenance() as connection:
@@ -512,7 +517,7 @@ BOMBS: dict[str, Callable[[], Iterator[bytes]]] = {
 LARGEST_MB = 300
 IMPORT = """
 import asyncio, sys
-import service.cli  # as the command has loaded it by then
+import service.cli.arguments  # as the command has loaded it by then
 from pathlib import Path
 from service.domain.errors import ArchiveError
 from service.store.archive.imports import import_tenant

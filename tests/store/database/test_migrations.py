@@ -39,8 +39,8 @@ async def test_failed_migration_leaves_nothing_behind(
     connection = await _connect(empty_database)
     with pytest.raises(asyncpg.DivisionByZeroError):
         await migrate(connection)
-    assert await connection.fetchval("SELECT to_regclass('half')") is None
-    assert await connection.fetchval("SELECT count(*) FROM migration") == 0
+    for table in ("half", "migration"):
+        assert await connection.fetchval("SELECT to_regclass($1)", table) is None
     monkeypatch.undo()
     assert await migrate(connection)
     await connection.close()

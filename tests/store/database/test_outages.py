@@ -277,3 +277,28 @@ async def test_a_wrong_argument_fails_a_photo_at_once_and_leaves_nothing(
         await shop.insert()
     assert shop.tries == 1
     assert files_below(uploads) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "environment"),
+    [
+        ("no such host", {}),
+        ("h\u00f6st..example", {}),
+        ("x" * 300, {}),
+        ("/nowhere", {}),
+        ("127.0.0.1", {"PGSSLMODE": "rubbish"}),
+        ("127.0.0.1", {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/nowhere"}),
+        ("127.0.0.1", {"PGTARGETSESSIONATTRS": "rubbish"}),
+    ],
+)
+async def test_an_address_or_environment_that_cannot_work_is_one_line(
+    host: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = DatabaseSettings(host, 1, "facette", "facette", "secret", 2, 10.0, 30.0)
+    for opening in (Database.open(settings), owner_connection(settings).__aenter__()):
+        with pytest.raises(ConfigError, match="cannot be used: ") as caught:
+            await opening
+        assert "\n" not in caught.value.message
+        assert "secret" not in caught.value.message

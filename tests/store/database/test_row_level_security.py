@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -33,6 +30,7 @@ from service.telemetry import StageClock
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
 from tests.support.analysed import MadeUpAnalyzer, person
+from tests.support.logins import connect, let_in
 
 ANNA, BERTA = TenantId("anna"), TenantId("berta's; DROP TABLE face")
 TABLES = ("tenant", "image", "cluster", "cluster_sum", "face", "face_vector", "review")
@@ -233,15 +231,9 @@ async def test_every_table_with_a_tenant_has_a_policy(database: Database) -> Non
 async def admin(
     empty_database: DatabaseSettings,
 ) -> AsyncIterator[asyncpg.Connection]:
-    connection = await _connect(empty_database)
+    connection = await connect(empty_database)
     yield connection
     await connection.close()
-
-
-async def _connect(settings: DatabaseSettings) -> asyncpg.Connection:
-    return await asyncpg.connect(
-        host=settings.host, port=settings.port, user=settings.user, database=settings.dbname
-    )
 
 
 @asynccontextmanager
@@ -251,7 +243,7 @@ async def _login(
     """A login without privileges that owns the database's schema."""
     name = f"login_{uuid4().hex}"
     await admin.execute(f"CREATE ROLE {name} LOGIN")
-    await _let_in(admin, replace(settings, user=name))
+    await let_in(admin, replace(settings, user=name))
     await admin.execute(f"ALTER SCHEMA public OWNER TO {name}")
     await admin.execute("CREATE EXTENSION vector")
     try:
@@ -260,23 +252,6 @@ async def _login(
         await admin.execute(f"REASSIGN OWNED BY {name} TO {settings.user}")
         await admin.execute(f"DROP OWNED BY {name}")
         await admin.execute(f"DROP ROLE {name}")
-
-
-async def _let_in(admin: asyncpg.Connection, settings: DatabaseSettings) -> None:
-    """Let this process's account be a login: an embedded server lets it be the superuser alone."""
-    users = Path(await admin.fetchval("SHOW ident_file"))
-    account = pwd.getpwuid(os.geteuid()).pw_name
-    known = await asyncio.to_thread(users.read_text)
-    await asyncio.to_thread(users.write_text, f'{known}facette "{account}" {settings.user}\n')
-    await admin.execute("SELECT pg_reload_conf()")
-    while True:
-        try:
-            connection = await _connect(settings)
-        except asyncpg.InvalidAuthorizationSpecificationError:
-            await asyncio.sleep(0.01)  # the server reads the file when it comes to it
-        else:
-            await connection.close()
-            return
 
 
 async def test_a_login_without_privileges_is_told_what_an_administrator_has_to_do(

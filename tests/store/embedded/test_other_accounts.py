@@ -299,17 +299,33 @@ def test_a_data_folder_of_another_account_is_not_used() -> None:
         assert theirs.owner() == OTHER
 
 
-def test_the_account_of_the_database_gets_no_secret_of_the_service(
+def test_the_server_gets_paths_of_programs_and_libraries_and_nothing_else_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    secrets = {name: f"secret-{name}" for name in ("FACETTE_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY")}
-    for name, value in secrets.items():
+    odd = {
+        "FACETTE_AUTH_TOKEN": "secret",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "LANG": "de_DE.UTF-8",
+        "LC_TIME": "no_SUCH.locale",
+        "TZ": "Nowhere/City",
+        "HOME": "/nowhere",
+        "TMPDIR": "/nowhere",
+        "PGDATA": "/nowhere",
+        "PGPORT": "1",
+        "PGOPTIONS": "-c no_such_parameter=1",
+        "POSTGRES_INITDB_ARGS": "--no-such-argument",
+    }
+    for name, value in odd.items():
         monkeypatch.setenv(name, value)
     with open_folder() as folder, embedded_server(folder, SMALL):
         server = psutil.Process(int((folder / "postgres/postmaster.pid").read_text().split()[0]))
-        assert server.environ()["PATH"] == os.environ["PATH"]
-        for process in (server, *server.children()):
-            assert not set(secrets) & set(process.environ())
+        environment = server.environ()
+        assert environment["PATH"].startswith(os.environ["PATH"])
+        assert (environment["LC_ALL"], environment["TZ"]) == ("C", "UTC")
+        inherited = set(environment) & set(os.environ)
+        assert inherited <= {"PATH", "LD_LIBRARY_PATH", "PWD", "TZ"}
+        for process in server.children():
+            assert not set(process.environ()) & set(odd) - {"TZ"}
 
 
 def test_it_cannot_hold_the_lock_by_which_one_service_uses_a_folder() -> None:

@@ -7,6 +7,8 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -31,6 +33,7 @@ from service.store.face.code_cache import CodeCache
 from service.store.face.indexer import Indexer, IndexSettings
 from service.store.face.repository import Repository
 from service.store.face.search import ClusterSearch, SearchSettings
+from tests.support.databases import Databases
 
 LARGE = TenantId("large")
 INDEXED = IndexSettings(1000, 100, 16, 64, 64, 0, 3600.0)
@@ -72,22 +75,24 @@ class Held:
 
     async def store(self, face: np.ndarray, number: int) -> None:
         """Put a face with this number into the cluster of the first one."""
-        await self.owner.execute(
-            "INSERT INTO face (tenant_id, face_id, image_id, cluster_id, box, landmarks, area,"
-            " confidence, is_auto_matched) SELECT tenant_id, $2, image_id, cluster_id, box,"
-            " landmarks, area, confidence, true FROM face WHERE tenant_id = $1 AND face_id = $3",
-            LARGE,
-            id_of(number),
-            id_of(0),
-        )
-        await self.owner.execute(
-            "INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)"
-            " VALUES ($1, $2, $3, $4)",
-            LARGE,
-            id_of(number),
-            SPACE,
-            face,
-        )
+        async with self.owner.transaction():
+            await self.owner.execute(
+                "INSERT INTO face (tenant_id, face_id, image_id, cluster_id, box, landmarks, area,"
+                " confidence, is_auto_matched) SELECT tenant_id, $2, image_id, cluster_id, box,"
+                " landmarks, area, confidence, true FROM face"
+                " WHERE tenant_id = $1 AND face_id = $3",
+                LARGE,
+                id_of(number),
+                id_of(0),
+            )
+            await self.owner.execute(
+                "INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)"
+                " VALUES ($1, $2, $3, $4)",
+                LARGE,
+                id_of(number),
+                SPACE,
+                face,
+            )
 
     async def delete(self, numbers: np.ndarray) -> None:
         async with self.database.transaction(LARGE) as connection:
@@ -131,13 +136,20 @@ async def another(held: Held) -> AsyncIterator[Held]:
         yield other
 
 
-@pytest.fixture
-async def held(database: Database) -> AsyncIterator[Held]:
-    people = crowd(2000, seed=1)
+_people = cache(lambda: crowd(2000, seed=1))
+
+
+async def _fill(database: Database, _: Path) -> None:
     async with database.maintenance() as owner:
-        await load(owner, LARGE, people)
+        await load(owner, LARGE, _people())
         await Indexer(database, INDEXED).round()
-        yield Held(database, owner, people)
+
+
+@pytest.fixture
+async def held(databases: Databases, uploads: Path) -> AsyncIterator[Held]:
+    database = await databases.filled(_fill, uploads)
+    async with database.maintenance() as owner:
+        yield Held(database, owner, _people())
 
 
 @asynccontextmanager

@@ -6,6 +6,8 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -20,6 +22,7 @@ from service.store.database.statements import SQL, with_dimension
 from service.store.face.indexer import Indexer, IndexSettings, vector_indexes, vector_sets
 from service.store.face.repository import Repository
 from service.store.face.search import ClusterSearch, SearchSettings, vector_index_name
+from tests.support.databases import Databases
 
 LARGE, SMALL = TenantId("large; it's one"), TenantId("small 2")
 NAME = vector_index_name(LARGE, SPACE)
@@ -80,13 +83,20 @@ class Stored:
         )
 
 
-@pytest.fixture
-async def stored(database: Database) -> AsyncIterator[Stored]:
-    people = crowd(2000, seed=1)
+_people = cache(lambda: crowd(2000, seed=1))
+
+
+async def _fill(database: Database, _: Path) -> None:
     async with database.maintenance() as owner:
-        await load(owner, LARGE, people)
+        await load(owner, LARGE, _people())
         await load(owner, SMALL, crowd(100, seed=2))
-        yield Stored(database, owner, people)
+
+
+@pytest.fixture
+async def stored(databases: Databases, uploads: Path) -> AsyncIterator[Stored]:
+    database = await databases.filled(_fill, uploads)
+    async with database.maintenance() as owner:
+        yield Stored(database, owner, _people())
 
 
 async def test_a_large_tenant_gets_an_index_and_a_small_one_none(stored: Stored) -> None:

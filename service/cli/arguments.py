@@ -1,9 +1,10 @@
-"""The `facette` command."""
+"""The arguments of `facette`, and the command that they select."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import secrets
 import socket
@@ -37,16 +38,19 @@ from service.domain.errors import ConfigError, FacetteError
 from service.domain.names import NAME_RULE, is_name
 from service.domain.types import TenantId
 from service.machine.descriptors import raise_descriptor_limit
+from service.machine.inherited import end_output
 from service.process.server import Server
 from service.process.supervisor import Supervisor, child_command, say_ready
 from service.store.database.database import Database
 from service.telemetry import configure_logging, remove_shared_metrics
 
+_logger = logging.getLogger(__name__)
+
 _SWITCH_INTERVAL_S = 1e-4
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit status, 2 for an error that the user can fix."""
+def run_command(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["export"]:
         return _export(arguments[1:])
@@ -55,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except FacetteError as error:
         print(f"facette: {error.message}", file=sys.stderr)
-        return 2
+    except BrokenPipeError:  # the reader of standard output has seen enough
+        return 1
+    except OSError as error:
+        print(f"facette: {error}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -257,7 +265,7 @@ def _serve(options: argparse.Namespace) -> int:
                 _listen(operations_host, config.server.operations_port)
             )
         greeting = _greeting(options.config, config, host, listener.getsockname()[1])
-        greet = partial(print, greeting, flush=True)
+        greet = partial(_greet, greeting)
         if config.server.processes == 1:
             return _run(_server(Service(config, load), greet, operations), listener)
         command = child_command(options.config)
@@ -319,14 +327,26 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    except (TypeError, UnicodeError):  # the name cannot be encoded for a look-up
+        listener.close()
+        raise ConfigError(f"cannot listen on {host}:{port}: it is no host name") from None
     return listener
+
+
+def _greet(text: str) -> None:
+    """Print a text. A service whose standard output cannot be written serves all the same."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        _logger.warning("standard output cannot be written: %s", error.strerror)
+        end_output()
 
 
 def _greeting(config_path: Path, config: Config, host: str, port: int) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     shown = f"[{shown}]" if ":" in shown else shown
     facette = Path(sys.argv[0]) if Path(sys.argv[0]).is_file() else Path("facette")
-    with suppress(ValueError):
+    with suppress(ValueError, FileNotFoundError):  # the working folder may be removed
         facette = facette.relative_to(Path.cwd())
     where = f"in {config_path}, under [auth]" if config_path.is_file() else "in FACETTE_AUTH_TOKEN"
     return (
@@ -335,7 +355,3 @@ def _greeting(config_path: Path, config: Config, host: str, port: int) -> str:
         f'  curl -H "token: $({facette} token)" -F tenant_id=demo -F image=@photo.jpg '
         f"http://{shown}:{port}/insert-image\n"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,39 @@
+"""The `facette` command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from service.machine.descriptors import raise_descriptor_limit
+from service.machine.inherited import end_output, mend_inherited
+
+# PostgreSQL needs 58, the service as many for its libraries, models and connections.
+_FEWEST_DESCRIPTORS = 128
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Returns:
+        The exit status. 0: done. 1: faults were found, data are missing, or requests were cut off.
+        2: the command could not run, and standard error has the reason in one line.
+    """
+    mend_inherited()
+    descriptors = raise_descriptor_limit()
+    if descriptors < _FEWEST_DESCRIPTORS:
+        print(
+            f"facette: the limit of open files is {descriptors}, and Facette needs at least "
+            f"{_FEWEST_DESCRIPTORS}: raise it (ulimit -n)",
+            file=sys.stderr,
+        )
+        return 2
+    # Imports of large libraries open files, which would take the place of a closed standard stream.
+    from service.cli.arguments import run_command
+
+    try:
+        status = run_command(argv)
+    finally:
+        if error := end_output():
+            print(f"facette: standard output cannot be written: {error}", file=sys.stderr)
+    return status or (2 if error else 0)

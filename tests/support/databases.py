@@ -1,0 +1,113 @@
+"""The databases of a test: each is a copy of a template, which a worker fills once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+
+from service.store.database.database import Database, DatabaseSettings
+from service.store.embedded.server import EmbeddedAddress
+
+Fill = Callable[[Database, Path], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The templates of one server, by the function that filled them.
+
+    folder: holds a folder of photos for each.
+    """
+
+    folder: Path
+    names: dict[Fill | None, str] = field(default_factory=dict)
+
+
+class Databases:
+    """Makes databases, which are dropped at the end of the test."""
+
+    def __init__(
+        self, address: EmbeddedAddress, templates: Templates, admin: asyncpg.Connection
+    ) -> None:
+        self._address = address
+        self._templates = templates
+        self._admin = admin
+        self._open: list[Database] = []
+        self._made: list[str] = []
+
+    async def empty(self) -> DatabaseSettings:
+        """A database without any table."""
+        return await self._copy("template0")
+
+    async def migrated(self) -> Database:
+        """A database with every table and no row."""
+        return await self._opened(await self._copy(await self._template(None)))
+
+    async def filled(self, fill: Fill, uploads: Path) -> Database:
+        """A database as `fill` leaves it.
+
+        Args:
+            fill: a function of a module; it gets a migrated database and an empty folder for
+                photos, and is called once by each worker.
+            uploads: where the photos go.
+        """
+        template = await self._template(fill)
+        photos = self._templates.folder / template
+        if photos.exists():
+            shutil.copytree(photos, uploads, dirs_exist_ok=True)
+        return await self._opened(await self._copy(template))
+
+    async def _template(self, fill: Fill | None) -> str:
+        names = self._templates.names
+        if fill not in names:
+            source = "template0" if fill is None else await self._template(None)
+            settings = await self._copy(source, keep=True)
+            database = await Database.open(settings)
+            if fill is not None:
+                await fill(database, self._templates.folder / settings.dbname)
+            await database.close()
+            names[fill] = settings.dbname
+        return names[fill]
+
+    async def _copy(self, template: str, *, keep: bool = False) -> DatabaseSettings:
+        name = f"test_{uuid4().hex}"
+        await self._admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        if not keep:
+            self._made.append(name)
+        address = self._address
+        return DatabaseSettings(
+            address.socket_dir, address.port, name, address.user, "", 8, 10.0, 30.0
+        )
+
+    async def _opened(self, settings: DatabaseSettings) -> Database:
+        database = await Database.open(settings)
+        self._open.append(database)
+        return database
+
+    async def drop(self) -> None:
+        """Close and drop what was made."""
+        for database in self._open:
+            await database.close()
+        for name in self._made:
+            await self._admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def databases_of_a_test(
+    address: EmbeddedAddress, templates: Templates
+) -> AsyncIterator[Databases]:
+    """The databases of one test."""
+    admin = await asyncpg.connect(
+        host=address.socket_dir, port=address.port, user=address.user, database=address.dbname
+    )
+    made = Databases(address, templates, admin)
+    try:
+        yield made
+    finally:
+        await made.drop()
+        await admin.close()
