@@ -138,12 +138,18 @@ COSTLY: Mapping[str, Callable[[], bytes]] = {
     "png: empty blocks": lambda: png(
         64, png_chunk(b"IDAT", empty_blocks(24 << 20) + _rows(64)[2:])
     ),
+    "png: empty blocks of 30 MP": lambda: png(
+        LARGE, png_chunk(b"IDAT", empty_blocks(24 << 20) + _rows(LARGE)[2:])
+    ),
     "webp: chunks": lambda: save(Image.new("RGB", (64, 64)), "WEBP") + b"JUNK\0\0\0\0" * MAX_PARTS,
     "gif: comments": lambda: _gif(200_000),
     "gif: bytes between blocks": lambda: _gif(1).replace(b"!\xfe", bytes(200_000) + b"!\xfe"),
     "tiff: strips": lambda: strips(5000, 1, bytes(5000), 200_000),
     "tiff: strips that share empty blocks": lambda: strips(
         5400, 8, empty_blocks(1 << 20) + zlib.compress(bytes(5400 * 54))[2:], 100
+    ),
+    "tiff: empty blocks of 29 MP": lambda: strips(
+        5400, 8, empty_blocks(24 << 20) + _rows(5400)[2:], 1
     ),
     "tiff: strips of ninety scans": lambda: strips(5400, 7, repeated(progressive(5400), 90), 1),
 }

@@ -61,11 +61,11 @@ def _photos() -> Iterator[tuple[str, bytes]]:
         rows[:, 0] = 4
         pixels = png_chunk(b"IDAT", zlib.compress(rows.tobytes(), 1))
         yield f"png color {color}, {depth} bits", png(LARGE, pixels, b"", depth, color)
-    blocks = empty_blocks(24 << 20) + zlib.compress(bytes((LARGE + 1) * LARGE), 9)[2:]
+    blocks = empty_blocks(10 << 20) + zlib.compress(bytes((LARGE + 1) * LARGE), 9)[2:]
     yield "png empty blocks", png(LARGE, png_chunk(b"IDAT", blocks))
     yield (
         "tiff empty blocks",
-        strips(5400, 8, empty_blocks(24 << 20) + zlib.compress(bytes(5400 * 5400), 9)[2:], 1),
+        strips(5400, 8, empty_blocks(10 << 20) + zlib.compress(bytes(5400 * 5400), 9)[2:], 1),
     )
     yield "tiff rows", strips(5400, 5, bytes(5400), 5400)
 

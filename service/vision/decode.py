@@ -31,7 +31,6 @@ from service.vision.formats.webp import WEBP
 FORMATS: Final[tuple[PhotoFormat, ...]] = (CAMERA_RAW, JPEG, PNG, WEBP, HEIF, BMP, TIFF, GIF)
 """The formats; the first one that recognises a file reads and decodes it."""
 
-_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF or GIF"
 _SIXTEEN_BIT_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 # Pillow converts these to RGB or RGBA alone: the hash is that of the conversion.
 _ONLY_TO = {"LAB": "RGB", "La": "LA", "RGBa": "RGBA"}
@@ -92,7 +91,7 @@ def decode(data: bytes, limits: DecodeLimits, *, hashed: bool = True) -> Decoded
         raise
     except UnidentifiedImageError:
         raise UnsupportedImageError(
-            f"The file is a {form.name.upper()} file of a kind that is not supported, or damaged."
+            f"The {form.title} file is of a kind that is not supported, or damaged."
         ) from None
     except Exception as error:  # a hostile file can raise almost any error in a decoder
         raise corrupt(error) from error
@@ -119,7 +118,8 @@ def format_of(data: bytes) -> PhotoFormat:
     for form in FORMATS:
         if form.recognizes(data):
             return form
-    raise UnsupportedImageError(f"The file is not a {_NAMES} image.")
+    titles = ", ".join(form.title for form in FORMATS)
+    raise UnsupportedImageError(f"The file is no image of a supported format: {titles}.")
 
 
 def blank_png(side: int) -> bytes:

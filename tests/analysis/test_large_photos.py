@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.accuracy.parity import iou
 from bench.common.photos import source
 from service.analysis.analyzer import Analyzer
 from service.analysis.stored_faces import StoredFaceEmbedder
@@ -19,7 +18,7 @@ from service.app.settings import analysis_settings
 from service.batching import free_ticket
 from service.config import AuthConfig, Config
 from service.config.sections import ImagesConfig, InferenceConfig
-from service.domain.types import AnalyzedPhoto, FacePlace
+from service.domain.types import AnalyzedPhoto, Box, FacePlace
 from service.runtime.sessions import SessionSettings
 from service.telemetry import Metrics, StageClock
 from service.vision.formats.base import DecodeLimits
@@ -47,6 +46,14 @@ def jpeg(picture: Image.Image, **options: object) -> bytes:
 
 async def analyze(analyzer: Analyzer, data: bytes) -> AnalyzedPhoto:
     return await analyzer.analyze(source(data), StageClock(), free_ticket())
+
+
+def iou(one: Box, other: Box) -> float:
+    wide = min(one.x2, other.x2) - max(one.x1, other.x1)
+    high = min(one.y2, other.y2) - max(one.y1, other.y1)
+    shared = max(0.0, wide) * max(0.0, high)
+    areas = [(box.x2 - box.x1) * (box.y2 - box.y1) for box in (one, other)]
+    return shared / (sum(areas) - shared)
 
 
 def assert_same_faces(

@@ -9,6 +9,7 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
+from bench.common.costly_photos import COSTLY
 from bench.common.server import ServiceProcess
 from tests.support.calls import (
     Photos,
@@ -100,6 +101,11 @@ def test_an_image_that_announces_too_many_pixels_is_refused(
     client: httpx.Client, tenant: str, file: bytes
 ) -> None:
     assert_error(send(client, tenant, file), 422, "image_too_large")
+
+
+def test_an_image_of_a_thousand_scans_is_too_complex(client: httpx.Client, tenant: str) -> None:
+    file = COSTLY["jpeg: a thousand scans"]()
+    assert_error(send(client, tenant, file), 422, "image_too_complex")
 
 
 def test_an_empty_file_is_malformed(client: httpx.Client, tenant: str) -> None:

@@ -11,7 +11,7 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from tests.support.calls import Photos, encode, metric, send_raw
+from tests.support.calls import Photos, decode, encode, metric, send_raw
 from tests.support.folders import open_folder
 from tests.support.service import ServiceProcess
 
@@ -95,3 +95,35 @@ def test_a_photo_larger_than_all_the_memory_allowed_is_taken_alone(
         large = partial(send_raw, client, "/v1/detect", giant, "image/png")
         answers = [callers.submit(each) for each in (small, large, small, large, small, small)]
         assert [each.result().status_code for each in answers] == [200] * 6
+
+
+@pytest.fixture
+def usual(models_dir: Path) -> Iterator[ServiceProcess]:
+    """A service with the memory for photos that two workers get by default."""
+    settings = {"FACETTE_INFERENCE_WORKERS": "2"}
+    with open_folder() as folder:
+        process = ServiceProcess(folder, models_dir, settings).start()
+        yield process
+        assert process.stop() == 0
+
+
+@pytest.mark.slow
+def test_eight_photos_of_the_largest_size_at_once_take_600_megabytes(
+    usual: ServiceProcess, photos: Photos
+) -> None:
+    sizes = (4800, 6600), (12_000, 16_600)
+    picture = decode(photos.astronaut)
+    files = [encode(picture.resize(size), "JPEG") for size in sizes]
+    with usual.client() as client:
+
+        def post(number: int) -> int:
+            url = f"/insert-image?tenant_id=t{number}"
+            headers = {"Content-Type": "image/jpeg"}
+            return client.post(url, content=files[number % 2], headers=headers).status_code
+
+        assert send_raw(client, "/v1/embed", photos.astronaut).status_code == 200
+        before_mb = memory_mb(usual, "VmRSS")
+        Path(f"/proc/{usual.pid}/clear_refs").write_text("5", encoding="ascii")
+        with ThreadPoolExecutor(8) as callers:
+            assert set(callers.map(post, range(8))) == {200}
+        assert memory_mb(usual, "VmHWM") - before_mb < 600

@@ -33,9 +33,9 @@ MAX_SIDE: Final = 65_535
 PLAIN_BYTES: Final = 16
 OTHER_BYTES: Final = 32
 # Predicted processor time of one photo, in microseconds of a core of the machine that the constants
-# of the formats were measured on (AMD EPYC, Zen 5). Costly files take up to a third more or less
-# than predicted, and no file may take more than two seconds.
-MAX_WORK_US: Final = 1_500_000
+# of the formats were measured on (AMD EPYC, Zen 5). Costly files take no more than a tenth above
+# what is predicted, most take less, and no file may take more than two seconds.
+MAX_WORK_US: Final = 1_700_000
 # The same for each decoded pixel on the way to RGB and to the perceptual hash.
 PIXEL_WORK_US: Final = 0.009
 # Parts of a file that hold no pixels: segments, chunks, blocks. Each is looked at.
@@ -97,13 +97,14 @@ class PhotoHeader:
 class PhotoFormat:
     """One format, as `service.vision.decode.FORMATS` registers it.
 
-    name: lower-case, as in answers and in the database.
+    name: lower-case, as in the database. title: as in messages.
     recognizes: whether the first bytes are those of the format.
     read_header: reads and checks the header; raises InputError, and decodes no pixel.
     decode: the pixels of a file whose header was read; raises any error for a damaged file.
     """
 
     name: str
+    title: str
     recognizes: Callable[[bytes], bool]
     read_header: Callable[[bytes, DecodeLimits], PhotoHeader]
     decode: Callable[[bytes, PhotoHeader], Raster]

@@ -102,4 +102,4 @@ def decode(data: bytes, header: PhotoHeader) -> Raster:
     return np.asarray(pixels, np.uint8)
 
 
-BMP = PhotoFormat("bmp", recognizes, read_header, decode)
+BMP = PhotoFormat("bmp", "BMP", recognizes, read_header, decode)

@@ -285,4 +285,4 @@ def _tiff_of(data: bytes, whole: _Directory, orientation: int) -> bytes:
     return b"".join((head, struct.pack(f"{order}H", len(kept)), *kept, bytes(4)))
 
 
-CAMERA_RAW = PhotoFormat(_NAME, recognizes, read_header, decode)
+CAMERA_RAW = PhotoFormat(_NAME, "camera raw", recognizes, read_header, decode)

@@ -121,4 +121,4 @@ def decode(data: bytes, header: PhotoHeader) -> Raster:
     return Image.open(MeteredFile(alone), formats=("GIF",))
 
 
-GIF = PhotoFormat("gif", recognizes, read_header, decode)
+GIF = PhotoFormat("gif", "GIF", recognizes, read_header, decode)

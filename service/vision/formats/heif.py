@@ -519,4 +519,4 @@ def _write_file(tile: _Tile, payload: bytes) -> bytes:
     return head + meta(len(head) + len(meta(0)) + 8) + _box(b"mdat", payload)
 
 
-HEIF = PhotoFormat("heif", recognizes, read_header, decode)
+HEIF = PhotoFormat("heif", "HEIC or AVIF", recognizes, read_header, decode)

@@ -321,4 +321,4 @@ def _is_plain(data: bytes, header: PhotoHeader) -> bool:
     )
 
 
-JPEG = PhotoFormat("jpeg", recognizes, read_header, decode)
+JPEG = PhotoFormat("jpeg", "JPEG", recognizes, read_header, decode)

@@ -26,6 +26,7 @@ from service.vision.formats.base import (
     check_size,
     check_work,
 )
+from service.vision.formats.deflate import inflating_us
 from service.vision.formats.exif import UPRIGHT, orientation_of
 from service.vision.formats.metered import MeteredFile
 
@@ -43,17 +44,19 @@ _DEPTHS = {
     _RGBA: (8, 16),
 }
 _MOST_COLORS = 256
+# ImageMagick wrote EXIF data as a text in hexadecimal digits before PNG had a chunk for it.
+_TEXTS = (b"tEXt", b"zTXt")
+_EXIF_TEXT = b"Raw profile type exif\0"
+_MOST_TEXT_BYTES = 1 << 18
 _CHUNK_BYTES = 12
 
 # Microseconds of a core, measured: see `MAX_WORK_US`.
 _FILE_US = 400.0
 _CHUNK_US = 1.5
-# For each byte of the pixels, each byte that they inflate to, and each pixel. A stream of deflate
-# blocks that give no pixel takes up to 0.08 for each byte, and cannot be told from a photo's.
-_BYTE_US = 0.018
-_RAW_BYTE_US = 0.0035
-_PIXEL_US = 0.005
-_ALPHA_PIXEL_US = 0.015
+# For each byte that the pixels inflate to, and for each pixel.
+_RAW_BYTE_US = 0.0032
+_PIXEL_US = 0.001
+_ALPHA_PIXEL_US = 0.012
 _INTERLACED_PIXEL_US = 0.005
 # No encoder makes pixels larger than this share of what they inflate to, and a few bytes.
 _MOST_EXPANSION = 1.1
@@ -105,6 +108,7 @@ def read_chunks(data: bytes) -> Chunks:
         ImageTooComplexError: there are more chunks than in photos.
     """
     found: Chunks | None = None
+    has_exif = False
     place = len(SIGNATURE)
     while len(kind := data[place + 4 : place + 8]) == 4 and kind != b"IEND":
         body = slice(place + 8, place + 8 + int.from_bytes(data[place : place + 4]))
@@ -121,6 +125,9 @@ def read_chunks(data: bytes) -> Chunks:
             found.transparency = _transparency(found, data[body])
         elif kind == b"eXIf" and _is_whole(data, kind, body):
             found.orientation = orientation_of(data[body])
+            has_exif = True
+        elif kind in _TEXTS and not has_exif and data.startswith(_EXIF_TEXT, body.start):
+            found.orientation = orientation_of(_exif_of_text(kind, data[body]))
         place = body.stop + 4
     if found is None or not found.pixels:
         raise CorruptImageError("The PNG file ends early.")
@@ -146,7 +153,9 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     if min(size, len(data)) > most + len(found.pixels) * _CHUNK_BYTES:
         raise ImageTooComplexError
     work = _FILE_US + found.chunks * _CHUNK_US + pixels * (_PIXEL_US + PIXEL_WORK_US)
-    work += min(size, len(data)) * _BYTE_US + head.raw_bytes * _RAW_BYTE_US
+    first, last = found.pixels[0], found.pixels[-1]
+    work += inflating_us(data, first.start, last.stop, min(size, len(data)))
+    work += head.raw_bytes * _RAW_BYTE_US
     work += pixels * (_INTERLACED_PIXEL_US * head.interlaced + _ALPHA_PIXEL_US * has_alpha)
     check_work(work)
     return PhotoHeader("png", head.width, head.height, 1, found.orientation, pixels * each, work)
@@ -199,6 +208,17 @@ def _transparency(found: Chunks, body: bytes) -> bytes:
     return body if len(body) == {_GREY: 2, _RGB: 6}.get(found.head.color_type) else b""
 
 
+def _exif_of_text(kind: bytes, body: bytes) -> bytes:
+    """The EXIF data in a text: a name, its length and hexadecimal digits, in lines."""
+    text = body[len(_EXIF_TEXT) :][:_MOST_TEXT_BYTES]
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], _MOST_TEXT_BYTES)
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except (ValueError, zlib.error):
+        return b""
+
+
 def _is_whole(data: bytes, kind: bytes, body: slice) -> bool:
     """Whether a chunk has the checksum that it says."""
     return data[body.stop : body.stop + 4] == zlib.crc32(data[body], zlib.crc32(kind)).to_bytes(4)
@@ -208,4 +228,4 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">L", len(body)) + kind + body + zlib.crc32(kind + body).to_bytes(4)
 
 
-PNG = PhotoFormat("png", recognizes, read_header, decode)
+PNG = PhotoFormat("png", "PNG", recognizes, read_header, decode)

@@ -36,6 +36,7 @@ from service.vision.formats.base import (
     corrupt,
     raw_file_error,
 )
+from service.vision.formats.deflate import inflating_us
 from service.vision.formats.exif import UPRIGHT, TiffEntry, number_in, tiff_entries
 
 _STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
@@ -64,6 +65,7 @@ _TYPE_BYTES: Mapping[int, int] = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2
 _BIG_TYPE_BYTES: Mapping[int, int] = {**_TYPE_BYTES, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMPY = {1: "u1", 3: "u2", 4: "u4", 16: "u8"}
 _RAW, _LZW, _OLD_JPEG, _JPEG, _PACK_BITS, _LZMA, _ZSTD = 1, 5, 6, 7, 32773, 34925, 50000
+_DEFLATE = (8, 32946)
 _LAB = 8
 
 # Microseconds of a core, measured: see `MAX_WORK_US`.
@@ -73,15 +75,14 @@ _RAW_PART_US = 10.0
 _PART_US = 3.0
 _PIXEL_US = 0.006
 _LAB_PIXEL_US = 0.03
+_ALPHA_PIXEL_US = 0.012
 # For each byte of the pixels, and for each byte of the parts that hold them, by the kind of
-# compression. As in PNG, parts of deflate blocks without pixels take more.
+# compression.
 _PIXEL_BYTE_US: Mapping[int, float] = {_RAW: 0.002, _LZMA: 0.012}
 _OTHER_PIXEL_BYTE_US = 0.004
 _BYTE_US: Mapping[int, float] = {
     _RAW: 0.001,
     _LZW: 0.015,
-    8: 0.018,
-    32946: 0.018,
     _PACK_BITS: 0.01,
     _LZMA: 0.05,
     _ZSTD: 0.03,
@@ -208,6 +209,7 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     work = _work_us(data, found, pixels * sample_bytes, limits)
     work += pixels * (_PIXEL_US + PIXEL_WORK_US)
     work += pixels * _LAB_PIXEL_US * (found.number(_PHOTOMETRIC, 0) == _LAB)
+    work += pixels * _ALPHA_PIXEL_US * (_EXTRA_SAMPLES in found.entries)
     check_work(work)
     if found.number(_ORIENTATION, UPRIGHT) in (5, 6, 7, 8):
         width, height = height, width  # the decoder turns it
@@ -253,7 +255,11 @@ def _work_us(data: bytes, found: Directory, raw_bytes: float, limits: DecodeLimi
     total = float(sizes.sum())
     work = _FILE_US + sum(each.values for each in found.entries.values()) * _NUMBER_US
     work += len(offsets) * (_RAW_PART_US if compression == _RAW else _PART_US)
-    work += total * _BYTE_US.get(compression, _OTHER_BYTE_US)
+    if compression in _DEFLATE:
+        start = int(offsets.min(initial=len(data)))
+        work += inflating_us(data, start, len(data), int(total))
+    else:
+        work += total * _BYTE_US.get(compression, _OTHER_BYTE_US)
     work += max(0.0, total - len(data)) * _SHARED_BYTE_US
     work += raw_bytes * _PIXEL_BYTE_US.get(compression, _OTHER_PIXEL_BYTE_US)
     check_work(work)
@@ -277,4 +283,4 @@ def _jpeg_work_us(part: bytes, limits: DecodeLimits) -> float:
     return jpeg.work_us(layout, layout.frame)
 
 
-TIFF = PhotoFormat("tiff", recognizes, read_header, decode)
+TIFF = PhotoFormat("tiff", "TIFF", recognizes, read_header, decode)

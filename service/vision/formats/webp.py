@@ -148,4 +148,4 @@ def _canvas(chunk: bytes, flags: int) -> bytes:
     return chunk[:8] + bytes([chunk[8] & flags]) + chunk[9:]
 
 
-WEBP = PhotoFormat("webp", recognizes, read_header, decode)
+WEBP = PhotoFormat("webp", "WebP", recognizes, read_header, decode)

@@ -79,6 +79,19 @@ def test_exif_data_of_a_png_turns_it_wherever_it_stands(behind: bool) -> None:
     np.testing.assert_array_equal(found.pixels, np.rot90(np.asarray(picture()), -1))
 
 
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+def test_exif_data_in_a_text_of_imagemagick_turns_a_png(kind: bytes) -> None:
+    text = b"\nexif\n%8d\n%s\n" % (len(EXIF_6), EXIF_6.hex().encode())
+    body = text if kind == b"tEXt" else b"\0" + zlib.compress(text)
+    extra = png_chunk(kind, b"Raw profile type exif\0" + body)
+    data = save(picture(), "PNG")
+    found = decode(data[:-12] + extra + data[-12:], LIMITS)
+    np.testing.assert_array_equal(found.pixels, np.rot90(np.asarray(picture()), -1))
+    cut = png_chunk(kind, b"Raw profile type exif\0" + body[:9])
+    found = decode(data[:-12] + cut + data[-12:], LIMITS)
+    np.testing.assert_array_equal(found.pixels, np.asarray(picture()))
+
+
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE"])
 def test_a_damaged_chunk_that_is_used_is_a_damaged_png(kind: bytes) -> None:
     data = bytearray(save(picture("P"), "PNG"))
@@ -191,6 +204,12 @@ def test_samples_of_a_sensor_are_a_raw_file(photometric: int) -> None:
     assert changed != data
     with pytest.raises(UnsupportedImageError, match="camera's raw file"):
         read_header(changed, LIMITS)
+
+
+def test_a_big_tiff_is_read() -> None:
+    data = save(picture(), "TIFF", big_tiff=True)
+    assert data.startswith(b"II+\0")
+    np.testing.assert_array_equal(decode(data, LIMITS).pixels, np.asarray(picture()))
 
 
 def test_a_page_of_a_tiff_is_a_picture() -> None:
