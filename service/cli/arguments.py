@@ -342,12 +342,22 @@ def _greet(text: str) -> None:
         end_output()
 
 
+def _command() -> str:
+    """The shell's name of this program, from the working folder."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return f"{sys.executable} -m service.cli"
+    if not started.is_file():
+        return "facette"
+    with suppress(ValueError, FileNotFoundError):  # the working folder may be removed
+        started = started.relative_to(Path.cwd())
+    return str(started)
+
+
 def _greeting(config_path: Path, config: Config, host: str, port: int) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     shown = f"[{shown}]" if ":" in shown else shown
-    facette = Path(sys.argv[0]) if Path(sys.argv[0]).is_file() else Path("facette")
-    with suppress(ValueError, FileNotFoundError):  # the working folder may be removed
-        facette = facette.relative_to(Path.cwd())
+    facette = _command()
     where = f"in {config_path}, under [auth]" if config_path.is_file() else "in FACETTE_AUTH_TOKEN"
     return (
         f"\nFacette is serving on http://{shown}:{port}\n"
