@@ -13,10 +13,12 @@ from bench.peers import rounds
 from bench.report import history, quotes
 from bench.report import page as report
 from bench.search import search
+from service.api import forms, image_bytes, intake
 from service.config import SECTIONS
 from service.domain import matching, names
 from service.process import connection
 from service.runtime import choice
+from service.store.embedded import cluster
 from service.usecases import reembed
 from tests.support.folders import ROOT
 
@@ -57,6 +59,11 @@ ALLOWED = {
     f"{connection.MAX_PIPELINED} requests",
     f"{connection._UNREAD_S:.0f} s",
     f"{names.MAX_NAME_LENGTH} characters",
+    f"{forms.MAX_PLAIN_BODY_BYTES >> 20} MiB",
+    f"{image_bytes.MEMORY_BYTES >> 20} MiB",
+    f"{intake.MIN_BYTES_PER_S >> 10} KiB",
+    f"{intake.GRACE_S:.0f} s",
+    f"{cluster._LONGEST_FOLDER} bytes",
     f"{choice.TIE_MARGIN:.0%}".replace("%", " %"),
     f"{reembed._BATCH_FACES} faces",
     f"{matching.REACH_BEYOND_LIMIT:.2f}",
