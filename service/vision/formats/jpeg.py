@@ -312,7 +312,7 @@ def _is_plain(data: bytes, header: PhotoHeader) -> bool:
     """Whether simplejpeg decodes the file to RGB, by its header."""
     try:
         height, width, colorspace, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:
+    except (KeyError, ValueError):  # it has no name for some sampling factors
         return False
     # Decode only the size that was checked.
     return colorspace in {"YCbCr", "Gray", "RGB"} and (width, height) == (

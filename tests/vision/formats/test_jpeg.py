@@ -137,6 +137,16 @@ def test_side_data_does_not_change_the_pixels(kind: str) -> None:
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("factors", [0x14, 0x31, 0x41], ids=hex)
+def test_a_jpeg_of_unusual_sampling_factors_gives_the_pixels_that_pillow_gives(
+    factors: int,
+) -> None:
+    data = bytearray(_noise())
+    data[data.index(b"\xff\xc0") + 11] = factors
+    wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(decode(bytes(data), DecodeLimits()).pixels, wanted)
+
+
 def _noise() -> bytes:
     rng = np.random.default_rng(3)
     return jpeg(Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)))
