@@ -29,6 +29,7 @@ from bench.common.costly_photos import (
     save,
     seeds,
     strips,
+    webp_of_tables,
 )
 from service.domain.errors import InputError
 from service.vision.decode import decode, read_header
@@ -53,6 +54,7 @@ def _photos() -> Iterator[tuple[str, bytes]]:
         yield f"gif {name}", save(picture.convert("L"), "GIF", transparency=1)
         yield f"tiff {name} fax", save(picture.convert("1"), "TIFF", compression="group4")
         yield f"bmp {name}", save(picture.convert("L"), "BMP")
+    yield "webp tables", webp_of_tables(1024)
     yield "jpeg scans", repeated(progressive(LARGE), 20)
     yield "jpeg fill", in_front(progressive(LARGE), b"\xff" * (24 << 20))
     yield "jpeg 250 MP", save(Image.new("L", (15_800, 15_800), 128), "JPEG")
