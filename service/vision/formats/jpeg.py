@@ -197,7 +197,8 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     shrink = _shrink(frame, limits)
     decoded = -(-width // shrink) * -(-height // shrink)
     memory = decoded * PLAIN_BYTES
-    if frame.progressive:
+    if frame.progressive or len(layout.scans[0].numbers) < len(frame.components):
+        # libjpeg-turbo keeps the coefficients of all scans, two bytes each.
         coefficients = 2 * frame.samples
         memory = max(memory, coefficients + 3 * decoded)
         if memory > limits.max_decoded_bytes and coefficients > memory // 2:

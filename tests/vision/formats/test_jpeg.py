@@ -18,7 +18,7 @@ from service.domain.errors import (
     UnsupportedImageError,
 )
 from service.vision.decode import decode, read_header
-from service.vision.formats.base import DecodeLimits
+from service.vision.formats.base import DecodeLimits, PhotoHeader
 from tests.support.images import jpeg_with, segment
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -74,6 +74,28 @@ def test_the_coefficients_of_a_progressive_file_have_to_fit() -> None:
     with pytest.raises(ImageTooLargeError, match=r"images\.max_decoded_pixels") as caught:
         decode(data, DecodeLimits(max_decoded_pixels=enough - 1))
     assert 0 < caught.value.max_pixels < 200 * 250
+
+
+@pytest.mark.parametrize(("marker", "scanned"), [(0xC0, 3), (0xC0, 1), (0xC2, 3)])
+def test_coefficients_are_kept_where_a_scan_is_not_the_whole_picture(
+    marker: int, scanned: int
+) -> None:
+    def header(side: int) -> PhotoHeader:
+        parts = b"".join(struct.pack("BBB", number, 0x11, 0) for number in range(3))
+        frame = segment(marker, struct.pack(">BHHB", 8, side, side, 3) + parts)
+        places = b"".join(bytes((number, 0)) for number in range(scanned))
+        scan = segment(0xDA, bytes((scanned,)) + places + b"\0\0\0")
+        return read_header(b"\xff\xd8" + frame + scan + b"\xff\xd9", DecodeLimits())
+
+    kept = marker == 0xC2 or scanned < 3
+    coefficients = 2 * 3 * 8000 * 8000
+    wanted = coefficients + 3 * 4000 * 4000 if kept else 4000 * 4000 * 16
+    assert header(8000).decoding_bytes == wanted
+    if kept:
+        with pytest.raises(ImageTooLargeError):
+            header(12_000)
+    else:
+        assert header(12_000).shrink == 4
 
 
 def test_a_photo_of_more_pixels_than_any_scale_allows_is_refused() -> None:
