@@ -57,6 +57,7 @@ def _photos() -> Iterator[tuple[str, bytes]]:
     yield "webp tables", webp_of_tables(1024)
     yield "jpeg scans", repeated(progressive(LARGE), 20)
     yield "jpeg fill", in_front(progressive(LARGE), b"\xff" * (24 << 20))
+    yield "jpeg cmyk fill", in_front(save(flat.convert("CMYK"), "JPEG"), b"\xff" * (23 << 20))
     yield "jpeg 250 MP", save(Image.new("L", (15_800, 15_800), 128), "JPEG")
     for color, depth, size in ((6, 16, 8), (2, 8, 3), (4, 8, 2), (0, 16, 2)):
         rows = np.zeros((LARGE, 1 + size * LARGE), np.uint8)

@@ -19,6 +19,7 @@ from service.domain.errors import (
 )
 from service.vision.decode import decode, read_header
 from service.vision.formats.base import DecodeLimits, PhotoHeader
+from service.vision.formats.jpeg import only_pixels
 from tests.support.images import jpeg_with, segment
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -140,6 +141,13 @@ def test_xmp_turns_no_photo_of_another_format(form: str) -> None:
     assert decode(stream.getvalue(), DecodeLimits()).pixels.shape == (30, 20, 3)
 
 
+def test_pillow_gets_no_fill_bytes_and_no_other_segments() -> None:
+    plain = jpeg(picture(64, 40).convert("CMYK"))
+    extra = b"\xff" * 5000 + segment(0xE1, bytes(5000)) + segment(0xFE, b"") * 5000
+    assert only_pixels(plain[:2] + extra + plain[2:]) == only_pixels(plain)
+    assert len(only_pixels(plain)) <= len(plain)
+
+
 SIDE_DATA: dict[str, bytes] = {
     "a profile without parts": segment(0xE2, b"ICC_PROFILE\0"),
     "a profile of junk": segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)),
@@ -152,8 +160,10 @@ SIDE_DATA: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", SIDE_DATA)
-def test_side_data_does_not_change_the_pixels(kind: str) -> None:
-    plain = jpeg_with(b"")
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_side_data_does_not_change_the_pixels(kind: str, mode: str, progressive: bool) -> None:
+    plain = jpeg(picture(64, 40).convert(mode), progressive=progressive)
     wanted = decode(plain, DecodeLimits()).pixels
     found = decode(plain[:2] + SIDE_DATA[kind] + plain[2:], DecodeLimits()).pixels
     np.testing.assert_array_equal(found, wanted)
