@@ -125,6 +125,56 @@ def _gif(blocks: int) -> bytes:
     return plain[:picture] + b"!\xfe" + b"\1c" * blocks + b"\0" + plain[picture:]
 
 
+class _Bits:
+    """Bits of VP8L, the first one in the lowest place of the first byte."""
+
+    def __init__(self) -> None:
+        self._bits: list[str] = []
+
+    def put(self, value: int, count: int) -> None:
+        """Append a number, its lowest bit first."""
+        self._bits.append(f"{value:0{count}b}"[::-1])
+
+    def done(self) -> bytes:
+        """The bytes."""
+        bits = "".join(self._bits)
+        return int(bits[::-1], 2).to_bytes(-(-len(bits) // 8), "little")
+
+
+def webp_of_tables(side: int) -> bytes:
+    """A lossless WebP of one colour in which each square of 4 x 4 pixels has tables of its own.
+
+    RFC 9649, section 3: five codes of one symbol take 20 bits in the file, and 6 KB in memory.
+    """
+    bits, squares = _Bits(), (side // 4) ** 2
+    bits.put(0x2F, 8)
+    bits.put(side - 1, 14)
+    bits.put(side - 1, 14)
+    bits.put(0, 4)  # no transparency, version 0
+    bits.put(0b100, 3)  # no transform, no cache of colours, more than one group of tables
+    bits.put(0, 3 + 1)  # for squares of 4 x 4; no cache of colours in the picture of their numbers
+    for symbols in (280, 256):  # of green and red, which are the numbers: codes of eight bits
+        bits.put(0, 1)
+        bits.put(12 - 4, 4)
+        for length in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8):
+            bits.put(int(length in (18, 8)), 3)
+        bits.put(0, 1 + 256)  # all symbols; each of the first 256 has eight bits
+        if symbols > 256:
+            bits.put(1, 1)
+            bits.put(symbols - 256 - 11, 7)
+    for _ in range(3):
+        bits.put(0b0001, 4)
+    for number in range(squares):
+        for part in (number & 0xFF, number >> 8):
+            bits.put(int(f"{part:08b}"[::-1], 2), 8)
+    for _ in range(5 * squares):
+        bits.put(0b0001, 4)
+    pixels = bits.done()
+    pixels += bytes(len(pixels) % 2)
+    body = b"WEBPVP8L" + struct.pack("<L", len(pixels)) + pixels
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
 COSTLY: Mapping[str, Callable[[], bytes]] = {
     "jpeg: a thousand scans": lambda: repeated(progressive(64), 1000),
     "jpeg: ninety scans of 30 MP": lambda: _grown(repeated(progressive(64), 90), LARGE),

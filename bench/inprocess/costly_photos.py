@@ -29,6 +29,7 @@ from bench.common.costly_photos import (
     save,
     seeds,
     strips,
+    webp_of_tables,
 )
 from service.domain.errors import InputError
 from service.vision.decode import decode, read_header
@@ -53,8 +54,10 @@ def _photos() -> Iterator[tuple[str, bytes]]:
         yield f"gif {name}", save(picture.convert("L"), "GIF", transparency=1)
         yield f"tiff {name} fax", save(picture.convert("1"), "TIFF", compression="group4")
         yield f"bmp {name}", save(picture.convert("L"), "BMP")
+    yield "webp tables", webp_of_tables(1024)
     yield "jpeg scans", repeated(progressive(LARGE), 20)
     yield "jpeg fill", in_front(progressive(LARGE), b"\xff" * (24 << 20))
+    yield "jpeg cmyk fill", in_front(save(flat.convert("CMYK"), "JPEG"), b"\xff" * (23 << 20))
     yield "jpeg 250 MP", save(Image.new("L", (15_800, 15_800), 128), "JPEG")
     for color, depth, size in ((6, 16, 8), (2, 8, 3), (4, 8, 2), (0, 16, 2)):
         rows = np.zeros((LARGE, 1 + size * LARGE), np.uint8)

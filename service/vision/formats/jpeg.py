@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -44,6 +45,8 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+# Frames, Huffman and arithmetic tables, quantisation tables, restart intervals.
+_NEEDED = _FRAMES | {0xC4, 0xCC, 0xDB, _RESTART_INTERVAL}
 _WITHOUT_LENGTH = frozenset({0x01, _START_OF_IMAGE})
 _SHRINKS = (1, 2, 4, 8)
 _BLOCK: Final = 64
@@ -197,7 +200,8 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     shrink = _shrink(frame, limits)
     decoded = -(-width // shrink) * -(-height // shrink)
     memory = decoded * PLAIN_BYTES
-    if frame.progressive:
+    if frame.progressive or len(layout.scans[0].numbers) < len(frame.components):
+        # libjpeg-turbo keeps the coefficients of all scans, two bytes each.
         coefficients = 2 * frame.samples
         memory = max(memory, coefficients + 3 * decoded)
         if memory > limits.max_decoded_bytes and coefficients > memory // 2:
@@ -231,7 +235,7 @@ def decode(data: bytes, header: PhotoHeader) -> Raster:
         if pixels.shape != (height, width, 3):
             raise ValueError(f"decoded as {pixels.shape}")
         return pixels
-    image = Image.open(io.BytesIO(data), formats=("JPEG",))
+    image = Image.open(io.BytesIO(only_pixels(data)), formats=("JPEG",))
     if image.size != (header.width, header.height):
         raise ValueError(f"opened as {image.size}")
     if header.shrink > 1:
@@ -239,6 +243,22 @@ def decode(data: bytes, header: PhotoHeader) -> Raster:
         if image.size != (width, height):
             raise ValueError(f"drafted as {image.size}")
     return image
+
+
+def only_pixels(data: bytes) -> bytes:
+    """The same picture, in a file without further segments and fill bytes.
+
+    Pillow looks at each of them in Python, and parses some.
+    """
+    parts = [b"\xff\xd8"]
+    markers = [*_markers(data), (_END_OF_IMAGE, len(data) + 2)]
+    for (marker, place), (_, following) in pairwise(markers):
+        if marker == _START_OF_SCAN:
+            parts.append(data[place - 2 : following - 2])
+        elif marker in _NEEDED or _decides_colors(marker, _body(data, place)):
+            size = int.from_bytes(data[place : place + 2])
+            parts.append(bytes((0xFF, marker)) + data[place : place + size])
+    return b"".join((*parts, b"\xff\xd9"))
 
 
 def work_us(layout: Layout, frame: Frame, shrink: int = 1) -> float:
@@ -270,6 +290,12 @@ def _markers(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _body(data: bytes, place: int) -> bytes:
     return data[place + 2 : place + int.from_bytes(data[place : place + 2])]
+
+
+def _decides_colors(marker: int, body: bytes) -> bool:
+    """Whether a segment says how colours are coded: those of JFIF and Adobe."""
+    jfif = marker == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14
+    return jfif or (marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12)
 
 
 def _frame(marker: int, body: bytes) -> Frame:
@@ -312,7 +338,7 @@ def _is_plain(data: bytes, header: PhotoHeader) -> bool:
     """Whether simplejpeg decodes the file to RGB, by its header."""
     try:
         height, width, colorspace, *_ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:
+    except (KeyError, ValueError):  # it has no name for some sampling factors
         return False
     # Decode only the size that was checked.
     return colorspace in {"YCbCr", "Gray", "RGB"} and (width, height) == (

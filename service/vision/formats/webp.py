@@ -29,27 +29,37 @@ from service.vision.formats.exif import UPRIGHT, orientation_of
 _HEAD_BYTES: Final = 12
 _ANIMATED, _WITH_ALPHA = 0x02, 0x10
 _FRAME_HEAD_BYTES = 16
+# Bytes a pixel of the decoder: its pixels, and two canvases.
+_DECODER_BYTES = 12
 
 # Microseconds of a core, measured: see `MAX_WORK_US`.
 _FILE_US = 400.0
 _CHUNK_US = 0.5
-_PIXEL_US = 0.02
-_LOSSY_BYTE_US = 0.035
-_LOSSLESS_BYTE_US = 0.025
+_LOSSY_PIXEL_US, _LOSSLESS_PIXEL_US = 0.02, 0.008
+_LOSSY_BYTE_US, _LOSSLESS_BYTE_US = 0.035, 0.015
+# RFC 9649, section 3.7: each square of 4 x 4 pixels of a lossless picture may have tables of its
+# own, which take 20 bits of the file. Their number stands behind data that has to be decoded.
+_MOST_TABLES = 1 << 16
+_TABLES_SQUARE = 4
+_TABLES_BITS = 20
+_TABLES_BYTES = 6144
+_TABLES_US = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPicture:
     """The first picture of a file.
 
-    width, height: of the canvas. chunks: what the picture needs, in order. lossless: whether any of
-    it is VP8L. count: the number of chunks in front of and behind it.
+    width, height: of the canvas. chunks: what the picture needs, in order. has_lossless, has_lossy:
+    whether some of it is coded so; transparency of a lossy picture may be lossless. count: the
+    number of chunks of the file.
     """
 
     width: int
     height: int
     chunks: tuple[bytes, ...]
-    lossless: bool
+    has_lossless: bool
+    has_lossy: bool
     orientation: int
     count: int
 
@@ -94,8 +104,15 @@ def find_picture(data: bytes) -> FirstPicture:
         flags = _WITH_ALPHA | _ANIMATED if moving else _WITH_ALPHA
         chunks = (_canvas(canvas, flags), animation if moving else alpha, frame)
     inside = frame[8 + _FRAME_HEAD_BYTES :][:4] if moving else frame[:4]
-    lossless = bool(alpha) or inside in (b"VP8L", b"ALPH")
-    return FirstPicture(width, height, chunks, lossless, orientation, count)
+    return FirstPicture(
+        width,
+        height,
+        chunks,
+        bool(alpha) or inside in (b"VP8L", b"ALPH"),
+        inside != b"VP8L",
+        orientation,
+        count,
+    )
 
 
 def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
@@ -108,10 +125,17 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     width, height = found.width, found.height
     check_size(width, height, limits)
     pixels, size = width * height, sum(map(len, found.chunks))
-    work = _FILE_US + found.count * _CHUNK_US + pixels * (_PIXEL_US + PIXEL_WORK_US)
-    work += size * (_LOSSLESS_BYTE_US if found.lossless else _LOSSY_BYTE_US)
+    memory, work = pixels * OTHER_BYTES, _FILE_US + found.count * _CHUNK_US
+    work += pixels * PIXEL_WORK_US
+    if found.has_lossless:
+        squares = -(-width // _TABLES_SQUARE) * -(-height // _TABLES_SQUARE)
+        tables = min(_MOST_TABLES, squares, 8 * size // _TABLES_BITS)
+        memory = max(memory, pixels * _DECODER_BYTES + tables * _TABLES_BYTES)
+        work += pixels * _LOSSLESS_PIXEL_US + size * _LOSSLESS_BYTE_US + tables * _TABLES_US
+    if found.has_lossy:
+        work += pixels * _LOSSY_PIXEL_US + size * _LOSSY_BYTE_US
     check_work(work)
-    return PhotoHeader("webp", width, height, 1, found.orientation, pixels * OTHER_BYTES, work)
+    return PhotoHeader("webp", width, height, 1, found.orientation, memory, work)
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:

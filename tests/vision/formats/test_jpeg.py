@@ -18,7 +18,8 @@ from service.domain.errors import (
     UnsupportedImageError,
 )
 from service.vision.decode import decode, read_header
-from service.vision.formats.base import DecodeLimits
+from service.vision.formats.base import DecodeLimits, PhotoHeader
+from service.vision.formats.jpeg import only_pixels
 from tests.support.images import jpeg_with, segment
 
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
@@ -76,6 +77,28 @@ def test_the_coefficients_of_a_progressive_file_have_to_fit() -> None:
     assert 0 < caught.value.max_pixels < 200 * 250
 
 
+@pytest.mark.parametrize(("marker", "scanned"), [(0xC0, 3), (0xC0, 1), (0xC2, 3)])
+def test_coefficients_are_kept_where_a_scan_is_not_the_whole_picture(
+    marker: int, scanned: int
+) -> None:
+    def header(side: int) -> PhotoHeader:
+        parts = b"".join(struct.pack("BBB", number, 0x11, 0) for number in range(3))
+        frame = segment(marker, struct.pack(">BHHB", 8, side, side, 3) + parts)
+        places = b"".join(bytes((number, 0)) for number in range(scanned))
+        scan = segment(0xDA, bytes((scanned,)) + places + b"\0\0\0")
+        return read_header(b"\xff\xd8" + frame + scan + b"\xff\xd9", DecodeLimits())
+
+    kept = marker == 0xC2 or scanned < 3
+    coefficients = 2 * 3 * 8000 * 8000
+    wanted = coefficients + 3 * 4000 * 4000 if kept else 4000 * 4000 * 16
+    assert header(8000).decoding_bytes == wanted
+    if kept:
+        with pytest.raises(ImageTooLargeError):
+            header(12_000)
+    else:
+        assert header(12_000).shrink == 4
+
+
 def test_a_photo_of_more_pixels_than_any_scale_allows_is_refused() -> None:
     limits = DecodeLimits(max_decoded_pixels=100)
     with pytest.raises(ImageTooLargeError, match=r"200 x 300 pixels; at most 6400"):
@@ -118,6 +141,13 @@ def test_xmp_turns_no_photo_of_another_format(form: str) -> None:
     assert decode(stream.getvalue(), DecodeLimits()).pixels.shape == (30, 20, 3)
 
 
+def test_pillow_gets_no_fill_bytes_and_no_other_segments() -> None:
+    plain = jpeg(picture(64, 40).convert("CMYK"))
+    extra = b"\xff" * 5000 + segment(0xE1, bytes(5000)) + segment(0xFE, b"") * 5000
+    assert only_pixels(plain[:2] + extra + plain[2:]) == only_pixels(plain)
+    assert len(only_pixels(plain)) <= len(plain)
+
+
 SIDE_DATA: dict[str, bytes] = {
     "a profile without parts": segment(0xE2, b"ICC_PROFILE\0"),
     "a profile of junk": segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(60_000)),
@@ -130,11 +160,23 @@ SIDE_DATA: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", SIDE_DATA)
-def test_side_data_does_not_change_the_pixels(kind: str) -> None:
-    plain = jpeg_with(b"")
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_side_data_does_not_change_the_pixels(kind: str, mode: str, progressive: bool) -> None:
+    plain = jpeg(picture(64, 40).convert(mode), progressive=progressive)
     wanted = decode(plain, DecodeLimits()).pixels
     found = decode(plain[:2] + SIDE_DATA[kind] + plain[2:], DecodeLimits()).pixels
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("factors", [0x14, 0x31, 0x41], ids=hex)
+def test_a_jpeg_of_unusual_sampling_factors_gives_the_pixels_that_pillow_gives(
+    factors: int,
+) -> None:
+    data = bytearray(_noise())
+    data[data.index(b"\xff\xc0") + 11] = factors
+    wanted = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    np.testing.assert_array_equal(decode(bytes(data), DecodeLimits()).pixels, wanted)
 
 
 def _noise() -> bytes:
