@@ -78,6 +78,10 @@ def programs() -> Path:
     return Path(found.origin).parent / f"pginstall{_VERSION}" / "bin"
 
 
+# Titles of processes, which a cluster's name may precede.
+_RECOVERS_OR_SERVES = re.compile(r"postgres: (?:\S+: )?(?:startup|walwriter)\b")
+
+
 @dataclass(frozen=True, slots=True)
 class Postmaster:
     """A running server. status: that of its pid file: starting, ready, stopping."""
@@ -184,6 +188,21 @@ class Cluster:
         if found.pid is None or not self._is_postmaster(found.pid):
             return None
         return Postmaster(found.pid, found.status)
+
+    def hangs(self) -> bool:
+        """Whether the server runs, but neither recovers, nor serves, nor shuts down.
+
+        A recovery that fails, as it does when the disk is full, can leave a server like this for
+        ever. One that has crashed is like this for a moment.
+        """
+        found = self.postmaster()
+        if found is None or found.status == "stopping":
+            return False
+        try:
+            children = psutil.Process(found.pid).children()
+        except psutil.NoSuchProcess:
+            return False
+        return not any(_works_for_all(child) for child in children)
 
     def crashed(self) -> bool:
         """Whether the server ended without removing its pid file.
@@ -502,6 +521,14 @@ class _Patience:
         if not self._said and time.monotonic() > self._until:
             self._said = True
             _logger.warning(self._message)
+
+
+def _works_for_all(process: psutil.Process) -> bool:
+    """Whether a process of a server is its recovery, or the writer that each serving one has."""
+    try:
+        return _RECOVERS_OR_SERVES.match(" ".join(process.cmdline())) is not None
+    except psutil.Error:  # it has ended
+        return False
 
 
 def _runs(pid: int) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +20,10 @@ _logger = logging.getLogger(__name__)
 # Interval of checks while no server runs, or where the end of a process cannot be awaited.
 _LOOK_S = 0.5
 _LONGEST_PAUSE_S = 30.0
+# Interval of checks whether a server hangs, and the numbers of checks in a row after which one that
+# does is told to end at once, and killed. A server that has crashed ends its processes in less.
+_HANGS_LOOK_S = 5.0
+_END_AFTER, _KILL_AFTER = 3, 5
 # Time for an operator to restart the server after an immediate stop, which writes no checkpoint.
 _ABANDONED_S = 10.0
 
@@ -25,8 +32,8 @@ class Watch:
     """Restarts the server of a cluster after a crash, but not after a clean stop.
 
     A server has crashed if it left its pid file, or if it ended without a clean shutdown, as it
-    does when its disk is full. A server that an operator stopped is left to the operator; it is
-    watched again once it runs.
+    does when its disk is full. One that hangs is ended first. A server that an operator stopped is
+    left to the operator; it is watched again once it runs.
 
     Args:
         cluster: a cluster with a running server.
@@ -60,31 +67,41 @@ class Watch:
 
     def _watch_one(self) -> None:
         """Wait for the end of the running server, and restart it if it crashed."""
+        hung = False
         if (running := self._cluster.postmaster()) is not None:
-            self._wait_for_end(running.pid)
-        if not self._stop.is_set() and self._should_run():
+            hung = self._wait_for_end(running.pid)
+        if not self._stop.is_set() and (hung or self._should_run()):
             self._restart()
 
-    def _wait_for_end(self, pid: int) -> None:
+    def _wait_for_end(self, pid: int) -> bool:
+        """Return when the server has ended, or the watch; whether the server hung and was ended."""
         from service.store.embedded.cluster import reap
 
+        hung = 0
+        with ExitStack() as stack:
+            ended = self._awaited(pid, stack)
+            while self._is_running(pid) and not ended(_HANGS_LOOK_S):
+                hung = hung + 1 if self._cluster.hangs() else 0
+                if hung == _END_AFTER:
+                    _logger.error("the embedded database hangs and is ended")
+                    _signal(pid, signal.SIGQUIT)
+                elif hung == _KILL_AFTER:
+                    _signal(pid, signal.SIGKILL)
+        reap(pid)
+        return hung >= _END_AFTER
+
+    def _awaited(self, pid: int, stack: ExitStack) -> Callable[[float], bool]:
+        """A function that waits some seconds: whether the server or the watch ended meanwhile."""
         try:
             process = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        except (AttributeError, OSError):  # no pidfd_open: not Linux, an old kernel, or a sandbox
-            while self._is_running(pid) and not self._stop.wait(_LOOK_S):
-                pass
-            return
-        try:
-            if self._is_running(pid):  # the pid was not reused
-                ended = select.poll()
-                ended.register(process, select.POLLIN)
-                ended.register(self._wake, select.POLLIN)
-                ended.poll()
-        finally:
-            os.close(process)
-        reap(pid)
+        except (AttributeError, OSError):
+            # No pidfd_open: not Linux, an old kernel, or a sandbox. Or the server has ended.
+            return lambda _: self._stop.wait(_LOOK_S)
+        stack.callback(os.close, process)
+        ended = select.poll()
+        ended.register(process, select.POLLIN)
+        ended.register(self._wake, select.POLLIN)
+        return lambda wait_s: bool(ended.poll(wait_s * 1000))
 
     def _is_running(self, pid: int) -> bool:
         found = self._cluster.postmaster()
@@ -123,3 +140,8 @@ class Watch:
         if not self._stop.is_set():
             took_s = round(time.monotonic() - began, 1)
             _logger.info("the embedded database runs again", extra={"fields": {"took_s": took_s}})
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)

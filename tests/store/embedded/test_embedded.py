@@ -237,6 +237,32 @@ def test_a_server_that_gave_up_without_writing_everything_down_is_started_again(
         wait_until(lambda: answers(address))
 
 
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_server_that_hangs_is_ended_and_started_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_deaf: bool
+) -> None:
+    """As PostgreSQL does when its disk is full during a recovery."""
+    monkeypatch.setattr(embedded_watch, "_HANGS_LOOK_S", 0.2)
+    with embedded_server(folder, SMALL) as address:
+        (former,) = servers(folder)
+        former.suspend()  # it takes no notice of the end of its processes, nor of a signal
+        for child in former.children():
+            if "walwriter" in " ".join(child.cmdline()):
+                child.kill()
+        if not is_deaf:
+            wait_until(lambda: psutil.Process(former.pid).is_running() and _is_told_to_end(former))
+            former.resume()
+        wait_until(lambda: [each.pid for each in servers(folder)] not in ([], [former.pid]))
+        wait_until(lambda: answers(address))
+
+
+def _is_told_to_end(process: psutil.Process) -> bool:
+    """Whether a signal to end at once waits for the process."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (pending,) = (line for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(pending.split()[1], 16) >> (signal.SIGQUIT - 1) & 1)
+
+
 def test_nothing_is_started_once_the_service_stops(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
