@@ -44,6 +44,9 @@ from service.vision.views import View
 _QUIET_S = 1.0
 # A larger file is never cheap to decode.
 _MAX_CHEAP_BYTES = 1 << 18
+# A photo whose decoding is predicted to take longer, in microseconds, waits while other such photos
+# keep all workers but one. A usual photo of 12 million pixels takes less.
+_LONG_WORK_US = 250_000
 # The memory of a photo with more than eight million pixels goes back to the system at once.
 _LARGE_BYTES = 3 * 8_000_000
 # Files that are decoded, or wait for it, take at most so much memory; smaller ones are few.
@@ -78,6 +81,14 @@ class AnalysisSettings:
     max_decoded_bytes: int
     screen: bool
     workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a photo takes, by its header: memory while it is in work, and time to decode it."""
+
+    decoded_bytes: int
+    work_us: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,8 @@ class Analyzer:
         # A file that waits for a place is in memory only while its header is read.
         self._readers = Gate(settings.workers)
         self._files = InputMemory(_FILES_BYTES, _SMALL_FILE_BYTES)
+        # A worker cannot leave a decoder. One worker therefore stays free for other photos.
+        self._long_decoding = Gate(max(1, settings.workers - 1))
         self._pool = WorkerPool(settings.workers)
         stages = StageFactory(self._pool, metrics)
         # The stages are made in the order of the pipeline, because the stage made last goes first.
@@ -213,8 +226,8 @@ class Analyzer:
         Raises:
             InputError: the bytes are not a usable photo.
         """
-        async with self._place(read, clock, ticket):
-            photo = await self._open(read, clock, ticket, hashed=hashed)
+        async with self._place(read, clock, ticket) as cost:
+            photo = await self._open(read, cost, clock, ticket, hashed=hashed)
             kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("embed"):
                 faces = await self._embed(photo.decoded, kept, turned, ticket)
@@ -229,8 +242,8 @@ class Analyzer:
         Raises:
             InputError: the bytes are not a usable photo.
         """
-        async with self._place(read, clock, ticket):
-            photo = await self._open(read, clock, ticket, hashed=False)
+        async with self._place(read, clock, ticket) as cost:
+            photo = await self._open(read, cost, clock, ticket, hashed=False)
             kept, turned = await self._find(photo, clock, ticket)
             with clock.stage("detect"):
                 cut = await self._cut(photo.decoded.pixels, kept, turned, ticket, cuts=False)
@@ -258,8 +271,8 @@ class Analyzer:
                         (embedding,) = await self._embedder.embed([EncodedCrop(data)], ticket)
                         return embedding
             del data  # it is read again once there is a place
-        async with self._place(read, clock, ticket):
-            crop = await self._single_face(read, clock, ticket)
+        async with self._place(read, clock, ticket) as cost:
+            crop = await self._single_face(read, cost, clock, ticket)
             with clock.stage("embed"):
                 (embedding,) = await self._embedder.embed([crop], ticket)
                 return embedding
@@ -295,28 +308,28 @@ class Analyzer:
     @asynccontextmanager
     async def _place(
         self, read: PhotoSource, clock: StageClock, ticket: Ticket
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[_Cost]:
         """Hold a place among the photos in work; the caller reads the file again inside."""
         with self._in_use(ticket):
             with clock.stage("queue"):
-                size = await self._decoded_bytes(read, ticket)
-                await self._places.enter(ticket, size)
+                cost = await self._cost(read, ticket)
+                await self._places.enter(ticket, cost.decoded_bytes)
             self._in_work += 1
             self._metrics.photos_in_work.inc()
             try:
                 if self._closing:
                     raise StoppingError("The service is shutting down.")
                 self._pool.expect(ticket)
-                yield
+                yield cost
             finally:
-                self._places.leave(ticket, size)
+                self._places.leave(ticket, cost.decoded_bytes)
                 self._metrics.photos_in_work.dec()
                 self._in_work -= 1
                 if not self._in_work:
                     self._tidy_up_later()
 
-    async def _decoded_bytes(self, read: PhotoSource, ticket: Ticket) -> int:
-        """The memory that a photo takes in work, by its header."""
+    async def _cost(self, read: PhotoSource, ticket: Ticket) -> _Cost:
+        """What a photo takes, by its header."""
         await self._readers.enter(ticket)
         try:
             async with self._files.hold(ticket):
@@ -326,12 +339,32 @@ class Analyzer:
             self._pool.no_more(ticket)  # it may have to wait for a place
 
     async def _open(
-        self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool
+        self,
+        read: PhotoSource,
+        cost: _Cost,
+        clock: StageClock,
+        ticket: Ticket,
+        *,
+        hashed: bool,
+        searched: bool = True,
     ) -> _OpenedPhoto:
         with clock.stage("decode"):
-            async with self._files.hold(ticket):
-                photo = _EncodedPhoto(await read(), hashed=hashed, searched=True)
-                return await self._decoder.submit(photo, ticket)
+            if cost.work_us <= _LONG_WORK_US:
+                return await self._decode(read, ticket, hashed=hashed, searched=searched)
+            self._pool.no_more(ticket)
+            await self._long_decoding.enter(ticket)
+            try:
+                self._pool.expect(ticket)
+                return await self._decode(read, ticket, hashed=hashed, searched=searched)
+            finally:
+                self._long_decoding.leave(ticket)
+
+    async def _decode(
+        self, read: PhotoSource, ticket: Ticket, *, hashed: bool, searched: bool
+    ) -> _OpenedPhoto:
+        async with self._files.hold(ticket):
+            photo = _EncodedPhoto(await read(), hashed=hashed, searched=searched)
+            return await self._decoder.submit(photo, ticket)
 
     async def _find(
         self, photo: _OpenedPhoto, clock: StageClock, ticket: Ticket
@@ -342,15 +375,11 @@ class Analyzer:
             return self._select(found.faces), found.turned
 
     async def _single_face(
-        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+        self, read: PhotoSource, cost: _Cost, clock: StageClock, ticket: Ticket
     ) -> NDArray[np.uint8]:
         """The input of the network for an image that shows one face."""
         aligns, size = self.embedding.crop.kind == "landmarks", self.embedding.crop.size
-        with clock.stage("decode"):
-            async with self._files.hold(ticket):
-                encoded = _EncodedPhoto(await read(), hashed=False, searched=aligns)
-                photo = await self._decoder.submit(encoded, ticket)
-            del encoded
+        photo = await self._open(read, cost, clock, ticket, hashed=False, searched=aligns)
         pixels = photo.decoded.pixels
         if aligns and pixels.shape[:2] != (size, size):
             kept, turned = await self._find(photo, clock, ticket)
@@ -408,11 +437,12 @@ class Analyzer:
             return []
         return await self._cropper.submit(_CropRequest(pixels, detections, turned, cuts), ticket)
 
-    def _measure(self, batch: Sequence[bytes]) -> list[int]:
+    def _measure(self, batch: Sequence[bytes]) -> list[_Cost]:
         return [self._measure_photo(data) for data in batch]
 
-    def _measure_photo(self, data: bytes) -> int:
-        return read_header(data, self._settings.decoding).decoding_bytes + len(data)
+    def _measure_photo(self, data: bytes) -> _Cost:
+        header = read_header(data, self._settings.decoding)
+        return _Cost(header.decoding_bytes + len(data), header.work_us)
 
     def _open_photos(self, batch: Sequence[_EncodedPhoto]) -> list[_OpenedPhoto]:
         return [self._open_photo(photo) for photo in batch]
