@@ -96,7 +96,7 @@ def test_printed_line_stores_a_photo_and_a_second_one_joins_it(
     )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("make_run", [("MODEL=sface",)], indirect=True)
 @pytest.mark.timeout(420)
 def test_named_model_is_exported_and_serves_a_new_database(
