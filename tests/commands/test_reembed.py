@@ -22,6 +22,7 @@ from PIL import Image
 
 from service.runtime.manifest import MANIFEST_NAME
 from service.store.embedded.server import running_server
+from tests.support.databases import connect
 from tests.support.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
 from tests.support.models import link_models
 from tests.support.rotated import add_rotated_models
@@ -116,9 +117,7 @@ def vectors(service: ConfiguredService) -> Counter[str]:
     async def ask() -> Counter[str]:
         address = running_server(service.data_dir)
         assert address is not None
-        connection = await asyncpg.connect(
-            host=address.socket_dir, port=address.port, user=address.user, database=address.dbname
-        )
+        connection = await connect(address)
         rows = await connection.fetch("SELECT model_space, count(*) FROM face_vector GROUP BY 1")
         await connection.close()
         return Counter({row["model_space"]: row["count"] for row in rows})
@@ -131,12 +130,7 @@ async def hold_up_writing(service: ConfiguredService) -> asyncpg.Connection:
     while True:
         try:
             if (address := running_server(service.data_dir)) is not None:
-                connection = await asyncpg.connect(
-                    host=address.socket_dir,
-                    port=address.port,
-                    user=address.user,
-                    database=address.dbname,
-                )
+                connection = await connect(address)
                 break
         except (OSError, asyncpg.CannotConnectNowError):
             pass  # it is only just starting

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -102,12 +104,35 @@ async def databases_of_a_test(
     address: EmbeddedAddress, templates: Templates
 ) -> AsyncIterator[Databases]:
     """The databases of one test."""
-    admin = await asyncpg.connect(
-        host=address.socket_dir, port=address.port, user=address.user, database=address.dbname
-    )
+    admin = await connect(address)
     made = Databases(address, templates, admin)
     try:
         yield made
     finally:
         await made.drop()
         await admin.close()
+
+
+async def connect(address: EmbeddedAddress) -> asyncpg.Connection:
+    """A connection to the database of an embedded server, as its owner."""
+    return await asyncpg.connect(
+        host=address.socket_dir, port=address.port, user=address.user, database=address.dbname
+    )
+
+
+def ask_all(address: EmbeddedAddress, statement: str) -> list[Any]:
+    """The first column of what a statement gives."""
+
+    async def run() -> list[Any]:
+        connection = await connect(address)
+        try:
+            return [row[0] for row in await connection.fetch(statement)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def ask(address: EmbeddedAddress, statement: str) -> Any:
+    """The one value that a statement gives; None where it gives none."""
+    return next(iter(ask_all(address, statement)), None)

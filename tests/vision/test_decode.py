@@ -8,7 +8,6 @@ import subprocess
 import sys
 import warnings
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -31,6 +30,7 @@ from service.vision.decode import FORMATS as KNOWN
 from service.vision.decode import decode, read_header
 from service.vision.formats.base import DecodeLimits
 from tests.support.heif_files import encode_heif, write_grid
+from tests.support.odd_photos import STORED
 
 # The tests' filter (every warning is an error) goes before the one that the module sets.
 MODULE_FILTER = r"ignore::UserWarning:PIL\."
@@ -49,18 +49,6 @@ def up_to(pixels: int) -> DecodeLimits:
 
 
 ENOUGH = up_to(1_000_000)
-
-# EXIF 2.32, table 6: from the upright picture to rows and columns as stored.
-STORED: dict[int, Callable[[Pixels], Pixels]] = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.transpose(1, 0, 2),
-    6: lambda upright: np.rot90(upright),
-    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda upright: np.rot90(upright, -1),
-}
 
 
 def noise(height: int, width: int) -> Pixels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -10,7 +9,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import psutil
@@ -20,6 +18,7 @@ from service.domain.errors import ConfigError
 from service.store.embedded import watch as embedded_watch
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings, parameters
+from tests.support.databases import ask
 from tests.support.folders import open_folder
 from tests.support.live import end, insert, postgres_of, wait_until
 from tests.support.service import ServiceProcess
@@ -62,24 +61,6 @@ def servers(folder: Path) -> list[psutil.Process]:
 def the_server(folder: Path) -> psutil.Process:
     (found,) = servers(folder)
     return found
-
-
-def ask(address: EmbeddedAddress, statement: str) -> Any:
-    """The one value that a statement gives."""
-
-    async def run() -> Any:
-        connection = await asyncpg.connect(
-            host=address.socket_dir,
-            port=address.port,
-            user=address.user,
-            database=address.dbname,
-        )
-        try:
-            return await connection.fetchval(statement)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 def answers(address: EmbeddedAddress) -> bool:

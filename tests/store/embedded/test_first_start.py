@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from service.domain.errors import ConfigError
@@ -16,6 +14,7 @@ from service.store.database.database import Database, DatabaseSettings
 from service.store.embedded.account import server_environment
 from service.store.embedded.server import EmbeddedAddress, embedded_server, running_server
 from service.store.embedded.settings import EmbeddedSettings
+from tests.support.databases import ask
 from tests.support.folders import open_folder
 
 SMALL = EmbeddedSettings(shared_buffers_mb=128)
@@ -27,22 +26,6 @@ ODD = "a b'\"`id`$(id)$HOME%s%20,;&|\\#é\udcff"
 def data_dir() -> Iterator[Path]:
     with open_folder() as folder:
         yield folder / ODD
-
-
-def ask(address: EmbeddedAddress, statement: str) -> object:
-    async def run() -> object:
-        connection = await asyncpg.connect(
-            host=address.socket_dir,
-            port=address.port,
-            user=address.user,
-            database=address.dbname,
-        )
-        try:
-            return await connection.fetchval(statement)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 def test_a_folder_may_have_any_name_and_an_interrupted_start_is_repeated(data_dir: Path) -> None:

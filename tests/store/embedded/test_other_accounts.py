@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import os
@@ -19,15 +18,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import psutil
 import pytest
 
 from service.domain.errors import ConfigError
 from service.store.blob.folder import FolderBlobStore
 from service.store.embedded.account import ServerAccount
-from service.store.embedded.server import EmbeddedAddress, embedded_server, running_server
+from service.store.embedded.server import embedded_server, running_server
 from service.store.embedded.settings import EmbeddedSettings
+from tests.support.databases import ask_all
 from tests.support.folders import open_folder
 
 pytestmark = [
@@ -86,21 +85,6 @@ def connect(folder: Path, words: bytes = b"") -> bytes:
     return b""
 
 
-def ask(address: EmbeddedAddress, statement: str) -> list[Any]:
-    """The first column of what a statement gives."""
-
-    async def run() -> list[Any]:
-        connection = await asyncpg.connect(
-            host=address.socket_dir, port=address.port, user=address.user, database=address.dbname
-        )
-        try:
-            return [row[0] for row in await connection.fetch(statement)]
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
-
-
 def mode_of(path: Path) -> int:
     return path.lstat().st_mode & ALL_MODES
 
@@ -113,14 +97,14 @@ def test_it_can_neither_connect_nor_look(data_dir: Path) -> None:
         assert "PermissionError" in as_other(lambda: connect(folder))
         assert "PermissionError" in as_other(lambda: list(folder.iterdir()))
         assert mode_of(folder / ".s.PGSQL.5432") == 0o700
-        assert ask(address, "SELECT 1") == [1]
+        assert ask_all(address, "SELECT 1") == [1]
 
 
 def test_nobody_is_trusted(data_dir: Path) -> None:
     with embedded_server(data_dir, SMALL) as address:
-        methods = ask(address, "SELECT auth_method FROM pg_hba_file_rules")
-        known = ask(address, "SELECT sys_name FROM pg_ident_file_mappings")
-        assert ask(address, "SHOW listen_addresses") == [""]
+        methods = ask_all(address, "SELECT auth_method FROM pg_hba_file_rules")
+        known = ask_all(address, "SELECT sys_name FROM pg_ident_file_mappings")
+        assert ask_all(address, "SHOW listen_addresses") == [""]
     assert set(methods) == {"peer"}
     assert set(known) == {"root", ServerAccount.choose().name}
 
@@ -239,7 +223,7 @@ def test_a_data_folder_within_a_private_one_stays_private() -> None:
         private = folder / "private"
         private.mkdir(mode=0o700)
         with embedded_server(private / "data", SMALL) as address:
-            assert ask(address, "SELECT 1") == [1]
+            assert ask_all(address, "SELECT 1") == [1]
         assert stat.S_IMODE(private.stat().st_mode) & 0o007 == 0
         assert "PermissionError" in as_other(lambda: list((private / "data").iterdir()))
         assert "PermissionError" in as_other((private / "data").stat)
@@ -250,7 +234,7 @@ def test_a_server_of_before_is_brought_over(long_dir: Path) -> None:
     from service.store.embedded.cluster import Cluster, programs
 
     with embedded_server(long_dir, SMALL) as address:
-        ask(address, "CREATE TABLE kept AS SELECT 7 AS number")
+        ask_all(address, "CREATE TABLE kept AS SELECT 7 AS number")
     cluster = Cluster.prepare(long_dir / "postgres", {})
     (cluster.folder / "pg_hba.conf").write_text("local all all trust\n")
     with open_folder() as everybodys:
@@ -270,8 +254,8 @@ def test_a_server_of_before_is_brought_over(long_dir: Path) -> None:
         with pytest.raises(ConfigError, match="other accounts could answer in its place"):
             running_server(long_dir)
         with embedded_server(long_dir, SMALL) as address:
-            assert ask(address, "SELECT number FROM kept") == [7]
-            assert set(ask(address, "SELECT auth_method FROM pg_hba_file_rules")) == {"peer"}
+            assert ask_all(address, "SELECT number FROM kept") == [7]
+            assert set(ask_all(address, "SELECT auth_method FROM pg_hba_file_rules")) == {"peer"}
             assert "Error" in as_other(lambda: connect(everybodys))
             assert running_server(long_dir) == address
 
@@ -375,7 +359,7 @@ def test_a_service_of_any_account_keeps_its_database_to_itself(name: str) -> Non
     """Not as root PostgreSQL runs as the service does, and root and others are not let in."""
     with open_folder() as folder, embedded_server(folder, SMALL) as mine:
         # Whatever is imported on the way: the other account may not get at Python's own files.
-        assert ask(mine, "SELECT 1") == [1]
+        assert ask_all(mine, "SELECT 1") == [1]
         folder.chmod(0o711)
         theirs = folder / name
         theirs.mkdir(mode=0o700)
@@ -386,8 +370,8 @@ def test_a_service_of_any_account_keeps_its_database_to_itself(name: str) -> Non
             tempfile.tempdir = "/tmp"
             with embedded_server(theirs, SMALL) as address:
                 mode = mode_of(Path(address.socket_dir))
-                names = ask(address, "SELECT sys_name FROM pg_ident_file_mappings")
-                return [*ask(address, "SELECT 1"), oct(mode), *names]
+                names = ask_all(address, "SELECT sys_name FROM pg_ident_file_mappings")
+                return [*ask_all(address, "SELECT 1"), oct(mode), *names]
 
         assert as_other(serve) == repr([1, "0o700", OTHER])
         assert {each.owner() for each in theirs.rglob("*")} == {OTHER}
