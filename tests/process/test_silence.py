@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx2 as httpx
@@ -18,8 +18,7 @@ import pytest
 from bench.common.server import NO_AUTHORITIES
 from service.machine.descriptors import raise_descriptor_limit
 from tests.support.calls import assert_error_body, metric
-from tests.support.folders import open_folder
-from tests.support.live import end, insert, wait_until
+from tests.support.live import end, insert, running, wait_until
 from tests.support.service import TOKEN, ServiceProcess
 
 HEAD_TIMEOUT_S = 2
@@ -62,21 +61,6 @@ class BegunWithFewDescriptors(WithFewDescriptors):
 def _many_descriptors() -> None:
     """The tests open more connections than most limits allow at first."""
     raise_descriptor_limit()
-
-
-@contextmanager
-def running(
-    kind: type[ServiceProcess], models: Path, settings: Mapping[str, object]
-) -> Iterator[ServiceProcess]:
-    environment = {f"FACETTE_SERVER_{key.upper()}": str(value) for key, value in settings.items()}
-    with open_folder() as folder:
-        service = kind(folder, models, environment)
-        try:
-            yield service.start()
-            assert service.stop() == 0
-            assert "Traceback" not in service.log
-        finally:
-            end(service)
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ import pytest
 
 from service.machine.descriptors import raise_descriptor_limit
 from tests.support.calls import assert_error, metric
-from tests.support.folders import open_folder
-from tests.support.live import end, wait_until
+from tests.support.live import running, wait_until
 from tests.support.service import TOKEN, ServiceProcess
 
 MIB = 1 << 20
@@ -34,14 +33,8 @@ EIGHT_MB = 8 * LARGEST / 1e6
 def usual(models_dir: Path) -> Iterator[ServiceProcess]:
     """A service with the default limits."""
     raise_descriptor_limit()
-    with open_folder() as folder:
-        service = ServiceProcess(folder, models_dir)
-        try:
-            yield service.start()
-            assert service.stop() == 0
-            assert "Traceback" not in service.log
-        finally:
-            end(service)
+    with running(ServiceProcess, models_dir, {}) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,7 @@ import httpx2 as httpx
 import psutil
 
 from bench.common.server import NO_AUTHORITIES
+from tests.support.folders import open_folder
 from tests.support.service import TOKEN, ServiceProcess
 
 WAIT_S = 60.0
@@ -131,3 +132,19 @@ def busy(
         client.close()
     for each in running:
         each.result()
+
+
+@contextmanager
+def running(
+    kind: type[ServiceProcess], models: Path, settings: Mapping[str, object]
+) -> Iterator[ServiceProcess]:
+    """A service of this kind with these settings of [server], which ends without a traceback."""
+    environment = {f"FACETTE_SERVER_{key.upper()}": str(value) for key, value in settings.items()}
+    with open_folder() as folder:
+        service = kind(folder, models, environment)
+        try:
+            yield service.start()
+            assert service.stop() == 0
+            assert "Traceback" not in service.log
+        finally:
+            end(service)
