@@ -78,7 +78,7 @@ async def isolation(connection: asyncpg.Connection) -> Isolation:
     """Read the service's role and the policies, and try whether they hide other tenants' rows."""
     role_exists = await connection.fetchval(SQL["service_role_exists"])
     can_become = role_exists and await connection.fetchval(SQL["login_can_become_service_role"])
-    lacking = await _names(connection, "service_role_lacks") if role_exists else ()
+    lacking = await _names(connection, "missing_grants") if role_exists else ()
     shows_rows: tuple[str, ...] = ()
     if can_become and not lacking:
         async with connection.transaction(readonly=True):

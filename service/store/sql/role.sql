@@ -20,30 +20,15 @@ CREATE ROLE facette_service NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATER
 -- To the login, which may become the role from then on.
 GRANT facette_service TO CURRENT_USER
 
--- name: service_role_lacks
--- Tables and schemas on which the role lacks a privilege.
-SELECT name FROM unnest(
-    ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']
-) AS name
-WHERE NOT (
-    has_table_privilege('facette_service', name, 'SELECT')
-    AND has_table_privilege('facette_service', name, 'INSERT')
-    AND has_table_privilege('facette_service', name, 'UPDATE')
-    AND has_table_privilege('facette_service', name, 'DELETE')
-)
-UNION ALL
-SELECT 'embedding_model' WHERE NOT has_table_privilege('facette_service', 'embedding_model', 'SELECT')
-UNION ALL
-SELECT 'the schema ' || quote_ident(name) FROM unnest(current_schemas(false)) AS name
-WHERE NOT has_schema_privilege('facette_service', name::text, 'USAGE')
-
 -- name: missing_grants
--- The statements that grant what the role lacks.
-SELECT format('GRANT USAGE ON SCHEMA %I TO facette_service', name) AS statement
+-- The schemas and tables on which the role lacks a privilege, and the statements that grant it.
+SELECT 'the schema ' || quote_ident(name) AS name,
+       format('GRANT USAGE ON SCHEMA %I TO facette_service', name) AS statement
 FROM unnest(current_schemas(false)) AS name
 WHERE NOT has_schema_privilege('facette_service', name::text, 'USAGE')
 UNION ALL
-SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO facette_service', current_schema(), name)
+SELECT name,
+       format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I.%I TO facette_service', current_schema(), name)
 FROM unnest(ARRAY['tenant', 'image', 'cluster', 'cluster_sum', 'face', 'face_vector', 'review']) AS name
 WHERE NOT (
     has_table_privilege('facette_service', name, 'SELECT')
@@ -52,7 +37,8 @@ WHERE NOT (
     AND has_table_privilege('facette_service', name, 'DELETE')
 )
 UNION ALL
-SELECT format('GRANT SELECT ON %I.embedding_model TO facette_service', current_schema())
+SELECT 'embedding_model',
+       format('GRANT SELECT ON %I.embedding_model TO facette_service', current_schema())
 WHERE NOT has_table_privilege('facette_service', 'embedding_model', 'SELECT')
 
 -- name: tables_that_bind_login
