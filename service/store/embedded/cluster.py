@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -193,16 +194,14 @@ class Cluster:
         """Whether the server runs, but neither recovers, nor serves, nor shuts down.
 
         A recovery that fails, as it does when the disk is full, can leave a server like this for
-        ever. One that has crashed is like this for a moment.
+        ever. One that has crashed is like this for a moment. A server whose processes cannot be
+        seen does not count as one that hangs.
         """
         found = self.postmaster()
         if found is None or found.status == "stopping":
             return False
-        try:
-            children = psutil.Process(found.pid).children()
-        except psutil.NoSuchProcess:
-            return False
-        return not any(_works_for_all(child) for child in children)
+        titles = _titles_of_children(found.pid)
+        return bool(titles) and not any(map(_RECOVERS_OR_SERVES.match, titles))
 
     def crashed(self) -> bool:
         """Whether the server ended without removing its pid file.
@@ -523,12 +522,19 @@ class _Patience:
             _logger.warning(self._message)
 
 
-def _works_for_all(process: psutil.Process) -> bool:
-    """Whether a process of a server is its recovery, or the writer that each serving one has."""
+def _titles_of_children(pid: int) -> list[str]:
+    """What the processes of a server call themselves, without those that have ended.
+
+    It is empty where one of them may not be looked at.
+    """
+    titles = []
     try:
-        return _RECOVERS_OR_SERVES.match(" ".join(process.cmdline())) is not None
-    except psutil.Error:  # it has ended
-        return False
+        for child in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess):  # a zombie, too
+                titles.append(" ".join(child.cmdline()))
+    except psutil.Error:
+        return []
+    return [title for title in titles if title.startswith("postgres: ")]
 
 
 def _runs(pid: int) -> bool:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ class Watch:
         hung = 0
         with ExitStack() as stack:
             ended = self._awaited(pid, stack)
-            while self._is_running(pid) and not ended(_HANGS_LOOK_S):
+            if not self._is_running(pid):  # it has ended, and its pid may be another process's
+                return False
+            while not ended(_HANGS_LOOK_S):
                 hung = hung + 1 if self._cluster.hangs() else 0
                 if hung == _END_AFTER:
                     _logger.error("the embedded database hangs and is ended")
@@ -96,12 +99,19 @@ class Watch:
             process = os.pidfd_open(pid)
         except (AttributeError, OSError):
             # No pidfd_open: not Linux, an old kernel, or a sandbox. Or the server has ended.
-            return lambda _: self._stop.wait(_LOOK_S)
+            return partial(self._ends_within, pid)
         stack.callback(os.close, process)
         ended = select.poll()
         ended.register(process, select.POLLIN)
         ended.register(self._wake, select.POLLIN)
         return lambda wait_s: bool(ended.poll(wait_s * 1000))
+
+    def _ends_within(self, pid: int, wait_s: float) -> bool:
+        until = time.monotonic() + wait_s
+        while self._is_running(pid) and not self._stop.wait(min(_LOOK_S, wait_s)):
+            if time.monotonic() >= until:
+                return False
+        return True
 
     def _is_running(self, pid: int) -> bool:
         found = self._cluster.postmaster()

@@ -16,6 +16,7 @@ import pytest
 
 from service.domain.errors import ConfigError
 from service.store.embedded import watch as embedded_watch
+from service.store.embedded.account import ServerAccount
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.databases import ask
@@ -218,12 +219,14 @@ def test_a_server_that_gave_up_without_writing_everything_down_is_started_again(
         wait_until(lambda: answers(address))
 
 
-@pytest.mark.parametrize("is_deaf", [False, True])
+@pytest.mark.parametrize(("is_deaf", "has_pidfd"), [(False, True), (True, True), (False, False)])
 def test_a_server_that_hangs_is_ended_and_started_again(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, is_deaf: bool
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_deaf: bool, has_pidfd: bool
 ) -> None:
     """As PostgreSQL does when its disk is full during a recovery."""
     monkeypatch.setattr(embedded_watch, "_HANGS_LOOK_S", 0.2)
+    if not has_pidfd:
+        monkeypatch.delattr(os, "pidfd_open")
     with embedded_server(folder, SMALL) as address:
         (former,) = servers(folder)
         former.suspend()  # it takes no notice of the end of its processes, nor of a signal
@@ -235,6 +238,70 @@ def test_a_server_that_hangs_is_ended_and_started_again(
             former.resume()
         wait_until(lambda: [each.pid for each in servers(folder)] not in ([], [former.pid]))
         wait_until(lambda: answers(address))
+
+
+class Looks:
+    """How often the watch looked whether the server hangs."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        from service.store.embedded.cluster import Cluster
+
+        self.count = 0
+        hangs = Cluster.hangs
+
+        def counted(cluster: Cluster) -> bool:
+            self.count += 1
+            return hangs(cluster)
+
+        patch.setattr(embedded_watch, "_HANGS_LOOK_S", 0.01)
+        patch.setattr(Cluster, "hangs", counted)
+
+    def several(self) -> None:
+        """Wait for more looks than a server that hangs would survive."""
+        wanted = self.count + 3 * embedded_watch._KILL_AFTER
+        wait_until(lambda: self.count >= wanted)
+
+
+def test_a_server_that_serves_is_not_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks(monkeypatch)
+    with embedded_server(folder, SMALL) as address:
+        former = the_server(folder).pid
+        looks.several()
+        assert (the_server(folder).pid, ask(address, "SELECT 1")) == (former, 1)
+
+
+def test_a_server_that_recovers_does_not_hang(folder: Path) -> None:
+    from service.store.embedded.cluster import Cluster
+
+    with embedded_server(folder, SMALL) as address:
+        gate = Gate(folder)
+        former = the_server(folder)
+        former.kill()
+        wait_until(lambda: any("startup" in title for title in titles(folder, but=former.pid)))
+        assert not Cluster(folder / "postgres", ServerAccount.choose(), folder, {}).hangs()
+        gate.open()
+        wait_until(lambda: answers(address))
+
+
+def titles(folder: Path, but: int) -> list[str]:
+    """What the processes of the server call themselves, unless it is the one of this pid."""
+    return [
+        " ".join(child.cmdline())
+        for server in servers(folder)
+        if server.pid != but
+        for child in server.children()
+    ]
+
+
+def test_a_server_whose_processes_cannot_be_seen_is_not_ended(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(monkeypatch)
+    with embedded_server(folder, SMALL):
+        former = the_server(folder).pid
+        monkeypatch.setattr(psutil.Process, "children", lambda _: [])
+        looks.several()
+        assert the_server(folder).pid == former
 
 
 def _is_told_to_end(process: psutil.Process) -> bool:
