@@ -30,6 +30,126 @@ CREATE FUNCTION public.are_quality_facts(facts jsonb) RETURNS boolean
     ELSE false END
 $$;
 
+CREATE FUNCTION public.count_deleted_faces() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    PERFORM FROM gone LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE cluster
+    SET faces = cluster.faces - left_it.faces, images = cluster.images - left_it.images
+    FROM (
+        SELECT tenant_id, cluster_id, sum(faces) AS faces,
+               count(*) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM face
+                   WHERE face.tenant_id = pair.tenant_id AND face.image_id = pair.image_id
+                     AND face.cluster_id = pair.cluster_id
+               )) AS images
+        FROM (
+            SELECT tenant_id, cluster_id, image_id, count(*) AS faces
+            FROM gone GROUP BY tenant_id, cluster_id, image_id
+        ) AS pair
+        GROUP BY tenant_id, cluster_id
+    ) AS left_it
+    WHERE cluster.tenant_id = left_it.tenant_id AND cluster.cluster_id = left_it.cluster_id;
+    UPDATE cluster SET (cover_face_id, cover_quality) = (
+        SELECT face_id, coalesce(quality, 0) FROM face
+        WHERE face.tenant_id = cluster.tenant_id AND face.cluster_id = cluster.cluster_id
+        ORDER BY quality DESC NULLS LAST, seq LIMIT 1
+    )
+    FROM gone
+    WHERE cluster.tenant_id = gone.tenant_id AND cluster.cluster_id = gone.cluster_id
+      AND cover_face_id = gone.face_id;
+    UPDATE tenant SET faces = tenant.faces - went.faces
+    FROM (SELECT tenant_id, count(*) AS faces FROM gone GROUP BY tenant_id) AS went
+    WHERE tenant.tenant_id = went.tenant_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.count_images() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    PERFORM FROM changed LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE tenant
+    SET images = images + CASE tg_op WHEN 'INSERT' THEN counted.rows ELSE -counted.rows END
+    FROM (SELECT tenant_id, count(*) AS rows FROM changed GROUP BY tenant_id) AS counted
+    WHERE tenant.tenant_id = counted.tenant_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.count_inserted_faces() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    PERFORM FROM added LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    UPDATE cluster
+    SET faces = cluster.faces + came.faces,
+        images = cluster.images + came.images,
+        last_face_at = greatest(last_face_at, now()),
+        cover_face_id = CASE WHEN better THEN came.best ELSE cover_face_id END,
+        cover_quality = CASE WHEN better THEN came.quality ELSE cover_quality END
+    FROM (
+        SELECT tenant_id, cluster_id, sum(faces) AS faces,
+               count(*) FILTER (WHERE faces = (
+                   SELECT count(*) FROM face
+                   WHERE face.tenant_id = pair.tenant_id AND face.image_id = pair.image_id
+                     AND face.cluster_id = pair.cluster_id
+               )) AS images,
+               (array_agg(best ORDER BY quality DESC))[1] AS best, max(quality) AS quality
+        FROM (
+            SELECT tenant_id, cluster_id, image_id, count(*) AS faces,
+                   (array_agg(face_id ORDER BY quality DESC NULLS LAST, seq))[1] AS best,
+                   coalesce(max(quality), 0) AS quality
+            FROM added GROUP BY tenant_id, cluster_id, image_id
+        ) AS pair
+        GROUP BY tenant_id, cluster_id
+    ) AS came
+    CROSS JOIN LATERAL (
+        SELECT cover_face_id IS NULL OR came.quality > cover_quality AS better
+        FROM cluster AS kept
+        WHERE kept.tenant_id = came.tenant_id AND kept.cluster_id = came.cluster_id
+    ) AS compared
+    WHERE cluster.tenant_id = came.tenant_id AND cluster.cluster_id = came.cluster_id;
+    UPDATE tenant SET faces = tenant.faces + came.faces
+    FROM (SELECT tenant_id, count(*) AS faces FROM added GROUP BY tenant_id) AS came
+    WHERE tenant.tenant_id = came.tenant_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.count_moved_faces() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    AS $$
+BEGIN
+    PERFORM recount_faces(tenant_id, array_agg(DISTINCT cluster_id))
+    FROM (
+        SELECT before.tenant_id, unnest(ARRAY[before.cluster_id, after.cluster_id]) AS cluster_id
+        FROM before JOIN after USING (face_id)
+        WHERE before.tenant_id = after.tenant_id AND before.cluster_id <> after.cluster_id
+    ) AS moved
+    GROUP BY tenant_id;
+    RETURN NULL;
+END
+$$;
+
 CREATE FUNCTION public.count_people() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public'
@@ -44,6 +164,40 @@ BEGIN
     SET people = people + CASE tg_op WHEN 'INSERT' THEN changed.clusters ELSE -changed.clusters END
     FROM (SELECT tenant_id, count(*) AS clusters FROM clusters GROUP BY tenant_id) AS changed
     WHERE tenant.tenant_id = changed.tenant_id;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.drop_empty_decisions() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    DELETE FROM decision
+    USING (SELECT DISTINCT tenant_id, decision_id FROM gone) AS lost
+    WHERE decision.tenant_id = lost.tenant_id AND decision.decision_id = lost.decision_id
+      AND (
+        SELECT CASE decision.kind
+            WHEN 'same' THEN count(*) < 2
+            ELSE count(*) FILTER (WHERE side = 0) = 0 OR count(*) FILTER (WHERE side = 1) = 0 END
+        FROM decision_face AS kept
+        WHERE kept.tenant_id = lost.tenant_id AND kept.decision_id = lost.decision_id
+      );
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.follow_moved_faces() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    UPDATE decision_face SET cluster_id = after.cluster_id
+    FROM after
+    WHERE decision_face.tenant_id = after.tenant_id AND decision_face.face_id = after.face_id
+      AND decision_face.cluster_id <> after.cluster_id;
     RETURN NULL;
 END
 $$;
@@ -66,14 +220,45 @@ BEGIN
     FROM face JOIN face_vector USING (tenant_id, face_id)
     WHERE (of_tenant IS NULL OR face.tenant_id = of_tenant) AND face.is_matchable
     GROUP BY face.tenant_id, cluster_id, model_space;
-    UPDATE tenant SET people = found.clusters
+    PERFORM recount_faces(cluster.tenant_id, array_agg(cluster.cluster_id))
+    FROM cluster WHERE of_tenant IS NULL OR tenant_id = of_tenant
+    GROUP BY cluster.tenant_id;
+    UPDATE tenant SET people = found.clusters, images = found.images, faces = found.faces
     FROM (
-        SELECT tenant_id, count(cluster_id) AS clusters
-        FROM tenant LEFT JOIN cluster USING (tenant_id)
-        WHERE of_tenant IS NULL OR tenant_id = of_tenant
-        GROUP BY tenant_id
+        SELECT tenant_id,
+               (SELECT count(*) FROM cluster WHERE cluster.tenant_id = tenant.tenant_id) AS clusters,
+               (SELECT count(*) FROM image WHERE image.tenant_id = tenant.tenant_id) AS images,
+               (SELECT count(*) FROM face WHERE face.tenant_id = tenant.tenant_id) AS faces
+        FROM tenant WHERE of_tenant IS NULL OR tenant_id = of_tenant
     ) AS found
-    WHERE tenant.tenant_id = found.tenant_id AND people <> found.clusters;
+    WHERE tenant.tenant_id = found.tenant_id
+      AND (people, tenant.images, tenant.faces) <> (found.clusters, found.images, found.faces);
+END
+$$;
+
+CREATE FUNCTION public.recount_faces(of_tenant text, of_clusters uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+    UPDATE cluster
+    SET faces = counted.faces, images = counted.images,
+        last_face_at = greatest(cluster.last_face_at, counted.last_face_at),
+        cover_face_id = CASE WHEN stays THEN cover_face_id ELSE best END,
+        cover_quality = CASE WHEN stays THEN cover_quality ELSE quality END
+    FROM (
+        SELECT kept.cluster_id, count(face_id) AS faces, count(DISTINCT face.image_id) AS images,
+               max(image.created_at) AS last_face_at, max(coalesce(quality, 0)) AS quality,
+               (array_agg(face_id ORDER BY quality DESC NULLS LAST, seq))[1] AS best,
+               coalesce(bool_or(cover_quality IS NULL AND face_id = cover_face_id), false) AS stays
+        FROM cluster AS kept
+        LEFT JOIN face ON face.tenant_id = of_tenant AND face.cluster_id = kept.cluster_id
+        LEFT JOIN image ON image.tenant_id = of_tenant AND image.image_id = face.image_id
+        WHERE kept.tenant_id = of_tenant AND kept.cluster_id = ANY (of_clusters)
+        GROUP BY kept.cluster_id
+    ) AS counted
+    WHERE tenant_id = of_tenant AND cluster.cluster_id = counted.cluster_id;
 END
 $$;
 
@@ -239,11 +424,110 @@ CREATE AGGREGATE public.halfvec_total(public.halfvec) (
     PARALLEL = safe
 );
 
+CREATE TABLE public.access_key (
+    key_id text NOT NULL,
+    bound_tenant text,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    salt bytea NOT NULL,
+    master_id text NOT NULL,
+    former_salt bytea,
+    former_master_id text,
+    former_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone,
+    CONSTRAINT access_key_bound_tenant_check CHECK (((char_length(bound_tenant) >= 1) AND (char_length(bound_tenant) <= 128))),
+    CONSTRAINT access_key_check CHECK ((num_nulls(former_salt, former_master_id, former_until) = ANY (ARRAY[0, 3]))),
+    CONSTRAINT access_key_former_salt_check CHECK ((octet_length(former_salt) >= 16)),
+    CONSTRAINT access_key_key_id_check CHECK ((key_id ~ '^[a-z0-9]{16}$'::text)),
+    CONSTRAINT access_key_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 128))),
+    CONSTRAINT access_key_salt_check CHECK ((octet_length(salt) >= 16)),
+    CONSTRAINT access_key_scopes_check CHECK (((COALESCE(array_ndims(scopes), 0) = 1) AND (scopes <@ ARRAY['read'::text, 'write'::text, 'admin'::text])))
+);
+
+CREATE TABLE public.change (
+    tenant_id text NOT NULL,
+    change bigint NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    kind text NOT NULL,
+    key_id text,
+    subject jsonb NOT NULL,
+    by_machine boolean DEFAULT false NOT NULL,
+    has_inverse boolean DEFAULT false NOT NULL,
+    undoes bigint,
+    undone_by bigint
+);
+
+CREATE TABLE public.change_cluster (
+    tenant_id text NOT NULL,
+    change bigint NOT NULL,
+    cluster_id uuid NOT NULL,
+    before jsonb,
+    after jsonb
+);
+
+CREATE TABLE public.change_decision (
+    tenant_id text NOT NULL,
+    change bigint NOT NULL,
+    decision_id uuid NOT NULL,
+    was_active boolean NOT NULL
+);
+
+CREATE TABLE public.change_face (
+    tenant_id text NOT NULL,
+    change bigint NOT NULL,
+    face_id uuid NOT NULL,
+    before_cluster_id uuid NOT NULL,
+    before_is_auto_matched boolean NOT NULL,
+    before_distance real,
+    after_cluster_id uuid NOT NULL,
+    after_is_auto_matched boolean NOT NULL,
+    after_distance real
+);
+
+CREATE TABLE public.change_review (
+    tenant_id text NOT NULL,
+    change bigint NOT NULL,
+    review_id bigint NOT NULL,
+    was_open boolean NOT NULL,
+    kind text NOT NULL,
+    cluster_id uuid NOT NULL,
+    face_id uuid,
+    other_cluster_id uuid,
+    created_at timestamp with time zone NOT NULL,
+    distance real,
+    other_distance real,
+    similarity real,
+    faces integer NOT NULL,
+    chance real NOT NULL,
+    put_off boolean NOT NULL
+);
+
 CREATE TABLE public.cluster (
     tenant_id text NOT NULL,
     cluster_id uuid NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT cluster_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric)))
+    label text,
+    label_key text COLLATE pg_catalog."C",
+    external_id text,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    hidden boolean DEFAULT false NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    faces integer DEFAULT 0 NOT NULL,
+    images integer DEFAULT 0 NOT NULL,
+    last_face_at timestamp with time zone DEFAULT now() NOT NULL,
+    cover_face_id uuid,
+    cover_quality real,
+    is_labelled boolean GENERATED ALWAYS AS ((label IS NOT NULL)) STORED,
+    CONSTRAINT cluster_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
+    CONSTRAINT cluster_external_id_check CHECK (((char_length(external_id) >= 1) AND (char_length(external_id) <= 128))),
+    CONSTRAINT cluster_faces_check CHECK ((faces >= 0)),
+    CONSTRAINT cluster_images_check CHECK ((images >= 0)),
+    CONSTRAINT cluster_label_check CHECK (((char_length(label) >= 1) AND (char_length(label) <= 256))),
+    CONSTRAINT cluster_label_key_check CHECK (((label IS NULL) = (label_key IS NULL))),
+    CONSTRAINT cluster_metadata_check CHECK (((jsonb_typeof(metadata) = 'object'::text) AND (pg_column_size(metadata) <= 65536)))
 );
 
 CREATE TABLE public.cluster_sum (
@@ -254,10 +538,42 @@ CREATE TABLE public.cluster_sum (
 );
 ALTER TABLE ONLY public.cluster_sum ALTER COLUMN total SET STORAGE EXTERNAL;
 
+CREATE TABLE public.console_session (
+    digest bytea NOT NULL,
+    key_id text,
+    shown bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT console_session_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT console_session_shown_check CHECK ((octet_length(shown) = 32))
+);
+
 CREATE TABLE public.database_identity (
     only_row boolean DEFAULT true NOT NULL,
     database_id uuid DEFAULT gen_random_uuid() NOT NULL,
     CONSTRAINT database_identity_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE public.decision (
+    tenant_id text NOT NULL,
+    decision_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind text NOT NULL,
+    decided_at timestamp with time zone DEFAULT now() NOT NULL,
+    key_id text,
+    is_active boolean DEFAULT true NOT NULL,
+    CONSTRAINT decision_kind_check CHECK ((kind = ANY (ARRAY['same'::text, 'different'::text])))
+);
+
+CREATE TABLE public.decision_face (
+    tenant_id text NOT NULL,
+    decision_id uuid NOT NULL,
+    face_id uuid NOT NULL,
+    side smallint NOT NULL,
+    is_claim boolean NOT NULL,
+    cluster_id uuid NOT NULL,
+    left_by bigint,
+    returned_by bigint,
+    CONSTRAINT decision_face_side_check CHECK ((side = ANY (ARRAY[0, 1])))
 );
 
 CREATE TABLE public.embedding_model (
@@ -486,14 +802,44 @@ CREATE TABLE public.image (
     phash text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     turned smallint DEFAULT 0 NOT NULL,
+    taken_at timestamp with time zone,
+    orientation smallint DEFAULT 1 NOT NULL,
+    latitude double precision,
+    longitude double precision,
+    phash_0 integer GENERATED ALWAYS AS (((('x'::text || substr(phash, 1, 4)))::bit(16))::integer) STORED,
+    phash_1 integer GENERATED ALWAYS AS (((('x'::text || substr(phash, 5, 4)))::bit(16))::integer) STORED,
+    phash_2 integer GENERATED ALWAYS AS (((('x'::text || substr(phash, 9, 4)))::bit(16))::integer) STORED,
+    phash_3 integer GENERATED ALWAYS AS (((('x'::text || substr(phash, 13, 4)))::bit(16))::integer) STORED,
+    change bigint,
     CONSTRAINT image_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
     CONSTRAINT image_format_check CHECK ((format ~ '^[a-z0-9]{1,16}$'::text)),
     CONSTRAINT image_height_check CHECK ((height > 0)),
+    CONSTRAINT image_latitude_check CHECK (((latitude >= ('-90'::integer)::double precision) AND (latitude <= (90)::double precision))),
+    CONSTRAINT image_location_check CHECK (((latitude IS NULL) = (longitude IS NULL))),
+    CONSTRAINT image_longitude_check CHECK (((longitude >= ('-180'::integer)::double precision) AND (longitude <= (180)::double precision))),
+    CONSTRAINT image_orientation_check CHECK (((orientation >= 1) AND (orientation <= 8))),
     CONSTRAINT image_phash_check CHECK ((phash ~ '^[0-9a-f]{16}$'::text)),
     CONSTRAINT image_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
     CONSTRAINT image_size_bytes_check CHECK ((size_bytes > 0)),
+    CONSTRAINT image_taken_at_check CHECK (((EXTRACT(epoch FROM taken_at) >= ('-2208988800'::bigint)::numeric) AND (EXTRACT(epoch FROM taken_at) <= ('7258118399'::bigint)::numeric))),
     CONSTRAINT image_turned_check CHECK ((turned = ANY (ARRAY[0, 90, 180, 270]))),
     CONSTRAINT image_width_check CHECK ((width > 0))
+);
+
+CREATE TABLE public.kept_answer (
+    tenant_id text NOT NULL,
+    idempotency_key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    status smallint NOT NULL,
+    body bytea NOT NULL,
+    kept_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.merged_cluster (
+    tenant_id text NOT NULL,
+    cluster_id uuid NOT NULL,
+    merged_into uuid NOT NULL,
+    merged_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.migration (
@@ -508,8 +854,25 @@ CREATE TABLE public.review (
     review_id bigint NOT NULL,
     cluster_id uuid NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    kind text DEFAULT 'new_person'::text NOT NULL,
+    face_id uuid,
+    other_cluster_id uuid,
+    distance real,
+    other_distance real,
+    similarity real,
+    faces integer DEFAULT 1 NOT NULL,
+    chance real DEFAULT 0.001 NOT NULL,
+    worth real GENERATED ALWAYS AS (((faces)::double precision * chance)) STORED,
+    leased_by text,
+    leased_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    put_off boolean DEFAULT false NOT NULL,
+    CONSTRAINT review_chance_check CHECK (((chance >= (0)::double precision) AND (chance <= (1)::double precision))),
     CONSTRAINT review_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
-    CONSTRAINT review_id_check CHECK (((review_id >= 1) AND (review_id <= '9007199254740991'::bigint)))
+    CONSTRAINT review_faces_check CHECK ((faces >= 0)),
+    CONSTRAINT review_id_check CHECK (((review_id >= 1) AND (review_id <= '9007199254740991'::bigint))),
+    CONSTRAINT review_kind_check CHECK ((kind = ANY (ARRAY['new_person'::text, 'same_person'::text, 'weak_match'::text, 'odd_face'::text]))),
+    CONSTRAINT review_similarity_check CHECK (((similarity >= (0)::double precision) AND (similarity <= (1)::double precision))),
+    CONSTRAINT review_subject_check CHECK ((((face_id IS NULL) = (kind = ANY (ARRAY['new_person'::text, 'same_person'::text]))) AND ((kind <> 'same_person'::text) OR (other_cluster_id IS NOT NULL)) AND ((kind <> 'new_person'::text) OR (other_cluster_id IS NULL))))
 );
 
 ALTER TABLE public.review ALTER COLUMN review_id ADD GENERATED ALWAYS AS IDENTITY (
@@ -526,7 +889,18 @@ CREATE TABLE public.tenant (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     changes bigint DEFAULT ((random() * ('4611686018427387904'::bigint)::double precision))::bigint NOT NULL,
     people bigint DEFAULT 0 NOT NULL,
-    CONSTRAINT tenant_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric)))
+    images bigint DEFAULT 0 NOT NULL,
+    faces bigint DEFAULT 0 NOT NULL,
+    max_images bigint,
+    max_faces bigint,
+    requests_per_minute integer,
+    watched_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    asked_seq bigint DEFAULT 0 NOT NULL,
+    asked_change bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT tenant_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
+    CONSTRAINT tenant_max_faces_check CHECK ((max_faces >= 0)),
+    CONSTRAINT tenant_max_images_check CHECK ((max_images >= 0)),
+    CONSTRAINT tenant_requests_per_minute_check CHECK ((requests_per_minute >= 1))
 );
 
 ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_00 FOR VALUES WITH (modulus 16, remainder 0);
@@ -561,14 +935,41 @@ ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_14 FOR V
 
 ALTER TABLE ONLY public.face_vector ATTACH PARTITION public.face_vector_15 FOR VALUES WITH (modulus 16, remainder 15);
 
+ALTER TABLE ONLY public.access_key
+    ADD CONSTRAINT access_key_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY public.change_cluster
+    ADD CONSTRAINT change_cluster_pkey PRIMARY KEY (tenant_id, change, cluster_id);
+
+ALTER TABLE ONLY public.change_decision
+    ADD CONSTRAINT change_decision_pkey PRIMARY KEY (tenant_id, change, decision_id);
+
+ALTER TABLE ONLY public.change_face
+    ADD CONSTRAINT change_face_pkey PRIMARY KEY (tenant_id, change, face_id);
+
+ALTER TABLE ONLY public.change
+    ADD CONSTRAINT change_pkey PRIMARY KEY (tenant_id, change);
+
+ALTER TABLE ONLY public.change_review
+    ADD CONSTRAINT change_review_pkey PRIMARY KEY (tenant_id, change, review_id);
+
 ALTER TABLE ONLY public.cluster
     ADD CONSTRAINT cluster_pkey PRIMARY KEY (tenant_id, cluster_id);
 
 ALTER TABLE ONLY public.cluster_sum
     ADD CONSTRAINT cluster_sum_pkey PRIMARY KEY (tenant_id, cluster_id, model_space);
 
+ALTER TABLE ONLY public.console_session
+    ADD CONSTRAINT console_session_pkey PRIMARY KEY (digest);
+
 ALTER TABLE ONLY public.database_identity
     ADD CONSTRAINT database_identity_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY public.decision_face
+    ADD CONSTRAINT decision_face_pkey PRIMARY KEY (tenant_id, decision_id, face_id);
+
+ALTER TABLE ONLY public.decision
+    ADD CONSTRAINT decision_pkey PRIMARY KEY (tenant_id, decision_id);
 
 ALTER TABLE ONLY public.embedding_model
     ADD CONSTRAINT embedding_model_pkey PRIMARY KEY (model_space);
@@ -633,6 +1034,12 @@ ALTER TABLE public.image
 ALTER TABLE ONLY public.image
     ADD CONSTRAINT image_pkey PRIMARY KEY (tenant_id, image_id);
 
+ALTER TABLE ONLY public.kept_answer
+    ADD CONSTRAINT kept_answer_pkey PRIMARY KEY (tenant_id, idempotency_key);
+
+ALTER TABLE ONLY public.merged_cluster
+    ADD CONSTRAINT merged_cluster_pkey PRIMARY KEY (tenant_id, cluster_id);
+
 ALTER TABLE ONLY public.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (number);
 
@@ -644,6 +1051,46 @@ ALTER TABLE public.tenant
 
 ALTER TABLE ONLY public.tenant
     ADD CONSTRAINT tenant_pkey PRIMARY KEY (tenant_id);
+
+CREATE INDEX access_key_newest ON public.access_key USING btree (created_at DESC, key_id DESC);
+
+CREATE INDEX access_key_newest_of_tenant ON public.access_key USING btree (bound_tenant, created_at DESC, key_id DESC);
+
+CREATE INDEX change_age ON public.change USING btree (tenant_id, changed_at);
+
+CREATE INDEX change_cluster_of_cluster ON public.change_cluster USING btree (tenant_id, cluster_id);
+
+CREATE INDEX change_decision_of_decision ON public.change_decision USING btree (tenant_id, decision_id);
+
+CREATE INDEX change_face_of_face ON public.change_face USING btree (tenant_id, face_id);
+
+CREATE INDEX change_review_of_cluster ON public.change_review USING btree (tenant_id, cluster_id);
+
+CREATE INDEX change_review_of_face ON public.change_review USING btree (tenant_id, face_id) WHERE (face_id IS NOT NULL);
+
+CREATE INDEX change_review_of_other_cluster ON public.change_review USING btree (tenant_id, other_cluster_id) WHERE (other_cluster_id IS NOT NULL);
+
+CREATE INDEX change_review_of_review ON public.change_review USING btree (tenant_id, review_id);
+
+CREATE INDEX cluster_by_faces ON public.cluster USING btree (tenant_id, hidden, is_labelled, faces, cluster_id);
+
+CREATE INDEX cluster_by_label ON public.cluster USING btree (tenant_id, hidden, label_key, cluster_id) WHERE (label IS NOT NULL);
+
+CREATE INDEX cluster_by_recency ON public.cluster USING btree (tenant_id, hidden, is_labelled, last_face_at, cluster_id);
+
+CREATE UNIQUE INDEX cluster_external_id ON public.cluster USING btree (tenant_id, external_id) WHERE (external_id IS NOT NULL);
+
+CREATE INDEX console_session_expiry ON public.console_session USING btree (expires_at);
+
+CREATE INDEX console_session_of_key ON public.console_session USING btree (key_id);
+
+CREATE INDEX decision_age ON public.decision USING btree (tenant_id, decided_at, decision_id);
+
+CREATE INDEX decision_face_of_cluster ON public.decision_face USING btree (tenant_id, cluster_id, decision_id);
+
+CREATE INDEX decision_face_of_face ON public.decision_face USING btree (tenant_id, face_id);
+
+CREATE INDEX decision_face_that_left ON public.decision_face USING btree (tenant_id, left_by) WHERE (left_by IS NOT NULL);
 
 CREATE UNIQUE INDEX embedding_model_active ON public.embedding_model USING btree (is_active) WHERE is_active;
 
@@ -687,7 +1134,33 @@ CREATE INDEX face_vector_14_tenant_id_model_space_is_matchable_indexed_idx ON pu
 
 CREATE INDEX face_vector_15_tenant_id_model_space_is_matchable_indexed_idx ON public.face_vector_15 USING btree (tenant_id, model_space, is_matchable, indexed);
 
+CREATE INDEX image_created ON public.image USING btree (tenant_id, created_at, image_id);
+
+CREATE INDEX image_phash_0 ON public.image USING btree (tenant_id, phash_0);
+
+CREATE INDEX image_phash_1 ON public.image USING btree (tenant_id, phash_1);
+
+CREATE INDEX image_phash_2 ON public.image USING btree (tenant_id, phash_2);
+
+CREATE INDEX image_phash_3 ON public.image USING btree (tenant_id, phash_3);
+
+CREATE INDEX image_sha256 ON public.image USING btree (tenant_id, sha256);
+
+CREATE INDEX image_taken ON public.image USING btree (tenant_id, taken_at, image_id) WHERE (taken_at IS NOT NULL);
+
+CREATE INDEX kept_answer_age ON public.kept_answer USING btree (tenant_id, kept_at);
+
+CREATE INDEX merged_cluster_into ON public.merged_cluster USING btree (tenant_id, merged_into);
+
+CREATE INDEX review_by_worth ON public.review USING btree (tenant_id, put_off, kind, worth DESC, review_id DESC);
+
 CREATE INDEX review_cluster ON public.review USING btree (tenant_id, cluster_id);
+
+CREATE UNIQUE INDEX review_of_face ON public.review USING btree (tenant_id, face_id, kind) WHERE (face_id IS NOT NULL);
+
+CREATE INDEX review_of_other_cluster ON public.review USING btree (tenant_id, other_cluster_id) WHERE (other_cluster_id IS NOT NULL);
+
+CREATE UNIQUE INDEX review_of_pair ON public.review USING btree (tenant_id, LEAST(cluster_id, other_cluster_id), GREATEST(cluster_id, other_cluster_id)) WHERE (kind = 'same_person'::text);
 
 ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_00_pkey;
 
@@ -753,9 +1226,23 @@ ALTER INDEX public.face_vector_pkey ATTACH PARTITION public.face_vector_15_pkey;
 
 ALTER INDEX public.face_vector_tenant ATTACH PARTITION public.face_vector_15_tenant_id_model_space_is_matchable_indexed_idx;
 
+CREATE TRIGGER count_deleted_faces AFTER DELETE ON public.face REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.count_deleted_faces();
+
+CREATE TRIGGER count_deleted_images AFTER DELETE ON public.image REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION public.count_images();
+
 CREATE TRIGGER count_deleted_people AFTER DELETE ON public.cluster REFERENCING OLD TABLE AS clusters FOR EACH STATEMENT EXECUTE FUNCTION public.count_people();
 
+CREATE TRIGGER count_inserted_faces AFTER INSERT ON public.face REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.count_inserted_faces();
+
+CREATE TRIGGER count_inserted_images AFTER INSERT ON public.image REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION public.count_images();
+
+CREATE TRIGGER count_moved_faces AFTER UPDATE ON public.face REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.count_moved_faces();
+
 CREATE TRIGGER count_opened_people AFTER INSERT ON public.cluster REFERENCING NEW TABLE AS clusters FOR EACH STATEMENT EXECUTE FUNCTION public.count_people();
+
+CREATE TRIGGER drop_empty_decisions AFTER DELETE ON public.decision_face REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION public.drop_empty_decisions();
+
+CREATE TRIGGER follow_moved_faces AFTER UPDATE ON public.face REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.follow_moved_faces();
 
 CREATE TRIGGER sum_changed_faces AFTER UPDATE ON public.face REFERENCING OLD TABLE AS before NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION public.sum_changed_faces();
 
@@ -767,11 +1254,47 @@ CREATE TRIGGER sum_deleted_vectors AFTER DELETE ON public.face_vector REFERENCIN
 
 CREATE TRIGGER sum_inserted_vectors AFTER INSERT ON public.face_vector REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION public.sum_inserted_vectors();
 
+ALTER TABLE ONLY public.change_cluster
+    ADD CONSTRAINT change_cluster_tenant_id_change_fkey FOREIGN KEY (tenant_id, change) REFERENCES public.change(tenant_id, change) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_decision
+    ADD CONSTRAINT change_decision_tenant_id_change_fkey FOREIGN KEY (tenant_id, change) REFERENCES public.change(tenant_id, change) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_decision
+    ADD CONSTRAINT change_decision_tenant_id_decision_id_fkey FOREIGN KEY (tenant_id, decision_id) REFERENCES public.decision(tenant_id, decision_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_face
+    ADD CONSTRAINT change_face_tenant_id_change_fkey FOREIGN KEY (tenant_id, change) REFERENCES public.change(tenant_id, change) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_face
+    ADD CONSTRAINT change_face_tenant_id_face_id_fkey FOREIGN KEY (tenant_id, face_id) REFERENCES public.face(tenant_id, face_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_review
+    ADD CONSTRAINT change_review_tenant_id_change_fkey FOREIGN KEY (tenant_id, change) REFERENCES public.change(tenant_id, change) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change_review
+    ADD CONSTRAINT change_review_tenant_id_face_id_fkey FOREIGN KEY (tenant_id, face_id) REFERENCES public.face(tenant_id, face_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.change
+    ADD CONSTRAINT change_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.cluster_sum
     ADD CONSTRAINT cluster_sum_tenant_id_cluster_id_fkey FOREIGN KEY (tenant_id, cluster_id) REFERENCES public.cluster(tenant_id, cluster_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.cluster
     ADD CONSTRAINT cluster_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.console_session
+    ADD CONSTRAINT console_session_key_id_fkey FOREIGN KEY (key_id) REFERENCES public.access_key(key_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.decision_face
+    ADD CONSTRAINT decision_face_tenant_id_decision_id_fkey FOREIGN KEY (tenant_id, decision_id) REFERENCES public.decision(tenant_id, decision_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.decision_face
+    ADD CONSTRAINT decision_face_tenant_id_face_id_fkey FOREIGN KEY (tenant_id, face_id) REFERENCES public.face(tenant_id, face_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.decision
+    ADD CONSTRAINT decision_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.face
     ADD CONSTRAINT face_tenant_id_cluster_id_fkey FOREIGN KEY (tenant_id, cluster_id) REFERENCES public.cluster(tenant_id, cluster_id) ON DELETE CASCADE;
@@ -785,12 +1308,38 @@ ALTER TABLE public.face_vector
 ALTER TABLE ONLY public.image
     ADD CONSTRAINT image_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.kept_answer
+    ADD CONSTRAINT kept_answer_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenant(tenant_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.merged_cluster
+    ADD CONSTRAINT merged_cluster_tenant_id_merged_into_fkey FOREIGN KEY (tenant_id, merged_into) REFERENCES public.cluster(tenant_id, cluster_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.review
+    ADD CONSTRAINT review_face_fkey FOREIGN KEY (tenant_id, face_id) REFERENCES public.face(tenant_id, face_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.review
+    ADD CONSTRAINT review_other_cluster_fkey FOREIGN KEY (tenant_id, other_cluster_id) REFERENCES public.cluster(tenant_id, cluster_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.review
     ADD CONSTRAINT review_tenant_id_cluster_id_fkey FOREIGN KEY (tenant_id, cluster_id) REFERENCES public.cluster(tenant_id, cluster_id) ON DELETE CASCADE;
+
+ALTER TABLE public.change ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.change_cluster ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.change_decision ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.change_face ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.change_review ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.cluster ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.cluster_sum ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.decision ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.decision_face ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.face ENABLE ROW LEVEL SECURITY;
 
@@ -830,15 +1379,37 @@ ALTER TABLE public.face_vector_15 ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.image ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE public.kept_answer ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE public.merged_cluster ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY own_tenant ON public.change USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.change_cluster USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.change_decision USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.change_face USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.change_review USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
 CREATE POLICY own_tenant ON public.cluster USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
 CREATE POLICY own_tenant ON public.cluster_sum USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.decision USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.decision_face USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
 CREATE POLICY own_tenant ON public.face USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
 CREATE POLICY own_tenant ON public.face_vector USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
 CREATE POLICY own_tenant ON public.image USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.kept_answer USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
+
+CREATE POLICY own_tenant ON public.merged_cluster USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
 CREATE POLICY own_tenant ON public.review USING ((tenant_id = ( SELECT NULLIF(current_setting('facette.tenant_id'::text, true), ''::text) AS "nullif")));
 
@@ -848,9 +1419,27 @@ ALTER TABLE public.review ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE public.tenant ENABLE ROW LEVEL SECURITY;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.access_key TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.change TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.change_cluster TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.change_decision TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.change_face TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.change_review TO facette_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cluster TO facette_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cluster_sum TO facette_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE public.console_session TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.decision TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.decision_face TO facette_service;
 
 GRANT SELECT ON TABLE public.embedding_model TO facette_service;
 
@@ -859,6 +1448,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.face TO facette_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.face_vector TO facette_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.image TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.kept_answer TO facette_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.merged_cluster TO facette_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.review TO facette_service;
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.types import ClusterDistance, ClusterId, Embedding, ModelSpace
+from service.domain.types import ClusterDistance, ClusterId, Doubt, Embedding, ModelSpace
+
+F = TypeVar("F", np.float32, np.float64)
 
 # Strength of the evidence of one face: one says less about a person than many. The cosine is that
 # of a two-covariance model, which shrinks a mean by its uncertainty (Brummer and de Villiers, "The
@@ -29,6 +32,13 @@ REACH_BEYOND_LIMIT = 0.14
 _DOUBTED_FMR = 0.05
 _DOUBTED_ABOVE = 0.2
 _FARTHEST = 2.0
+# Without a curve: the decades by which the share of strangers falls from the limit to distance 0.
+_DECADES_WITHIN_LIMIT = 6.0
+_LEAST_LIMIT = 1e-6
+# A match is asked about below this similarity, and a cluster that a face did not join above that.
+_WEAK_SIMILARITY = 0.75
+_LEAST_SIMILARITY = 0.1
+_MOST_DECADES = 300.0  # more are no floating-point number
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +63,36 @@ class FalseMatchCurve:
         wanted = math.log10(rate)
         if wanted >= logs[0]:
             return float(np.interp(wanted, logs, self.distances))
-        decade = next((n for n, log in enumerate(logs) if log >= logs[0] + 1), len(logs) - 1)
+        decade = _first_decade(logs)
         slope = (self.distances[decade] - self.distances[0]) / (logs[decade] - logs[0])
         return max(0.0, self.distances[0] + (wanted - logs[0]) * slope)
+
+    def log_rate(self, distance: float) -> float:
+        """The decimal logarithm of the rate of false matches within any distance, also below 0.
+
+        It is interpolated linearly. Beyond either end of the curve the slope of the decade at that
+        end continues, so that the result ascends where the rate itself is 0 or 1: it is there to
+        compare distances, not to count strangers.
+        """
+        logs = [math.log10(each) for each in self.rates]
+        if distance < self.distances[0]:
+            near, far, end = 0, _first_decade(logs), 0
+        elif distance > self.distances[-1]:
+            near, far, end = _last_decade(logs), len(logs) - 1, -1
+        else:
+            return float(np.interp(distance, self.distances, logs))
+        slope = (logs[far] - logs[near]) / (self.distances[far] - self.distances[near])
+        return logs[end] + (distance - self.distances[end]) * slope
+
+
+def _first_decade(logs: Sequence[float]) -> int:
+    """The position at which the first decade of a curve ends."""
+    return next((n for n, log in enumerate(logs) if log >= logs[0] + 1), len(logs) - 1)
+
+
+def _last_decade(logs: Sequence[float]) -> int:
+    """The position at which the last decade of a curve begins."""
+    return next((n for n in range(len(logs) - 1, 0, -1) if logs[n] <= logs[-1] - 1), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +121,24 @@ class DistanceLimit:
         if self.curve is None:
             return self.max_distance
         return self.curve.distance(self.rate_at(people) * _DOUBTED_FMR**doubt)
+
+    def similarity(self, distance: float, limit: float) -> float:
+        """How similar two faces at a distance are: 0 to 1, falling with the distance.
+
+        With R the share of strangers' pairs within a distance (FalseMatchCurve.log_rate), the
+        similarity is R(limit) / (R(limit) + R(distance)). It is a logistic function of log R: 0.5
+        at the limit, 10/11 where a tenth as many strangers are as near, 1/11 where ten times as
+        many are. Without a curve R is taken to grow tenfold over each sixth of the limit, about as
+        the curves of measured models do.
+
+        Args:
+            limit: the largest distance of a match, whose similarity is 0.5.
+        """
+        if self.curve is None:
+            decades = (distance - limit) * _DECADES_WITHIN_LIMIT / max(limit, _LEAST_LIMIT)
+        else:
+            decades = self.curve.log_rate(distance) - self.curve.log_rate(limit)
+        return float(1 / (1 + 10 ** min(max(decades, -_MOST_DECADES), _MOST_DECADES)))
 
     def rate_at(self, people: int) -> float:
         """The share of strangers that the limit admits in a tenant with this number of people."""
@@ -114,18 +169,18 @@ class Cohort:
     typical: float
     weight: float
 
-    def density(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def density(self, vectors: NDArray[F]) -> NDArray[F]:
         """The density around unit vectors: 0 on average, up to about 0.2.
 
         Args:
-            vectors: float64 [n, dimension].
+            vectors: float64 or float32 [n, dimension].
 
         Returns:
-            float64 [n].
+            [n], in the precision of the vectors.
         """
-        cosines = vectors @ self.centres.T.astype(np.float64)
+        cosines = vectors @ self.centres.T.astype(vectors.dtype, copy=False)
         heat = np.log(np.mean(np.exp(cosines / self.temperature), axis=1))
-        density: NDArray[np.float64] = self.temperature * heat - self.typical
+        density: NDArray[F] = self.temperature * heat - self.typical
         return density
 
 
@@ -143,27 +198,79 @@ class MatchRule:
     limit: DistanceLimit
     cohort: Cohort | None = None
 
-    def distances(
-        self, embedding: Embedding, sums: NDArray[np.float64], counts: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def distances(self, embedding: Embedding, sums: NDArray[F], counts: NDArray[F]) -> NDArray[F]:
         """The distances of a face to clusters.
 
         Args:
             embedding: float32 [dimension], a unit vector.
-            sums: float64 [n, dimension], the sums of the clusters' unit vectors.
-            counts: float64 [n], the number of vectors in each sum.
+            sums: [n, dimension], the sums of the clusters' unit vectors: float64, or float32 where
+                only the order of the distances matters.
+            counts: [n], the number of vectors in each sum, in the same precision.
 
         Returns:
-            float64 [n]; most are between 0 and 2.
+            [n], in that precision; most are between 0 and 2.
         """
-        probe = embedding.astype(np.float64)
+        probe = embedding.astype(sums.dtype, copy=False)
         squares = np.einsum("nd,nd->n", sums, sums)
-        scale = np.sqrt((1 + EVIDENCE) / (squares + EVIDENCE * counts))
-        distances: NDArray[np.float64] = 1 - (sums @ probe) * scale
+        distances: NDArray[F] = 1 - (sums @ probe) * _scale(squares, counts)
         if self.cohort is None:
             return distances
         lengths = np.maximum(np.sqrt(squares), 1e-12)
         both = np.concatenate([probe[np.newaxis], sums / lengths[:, np.newaxis]])
+        density = self.cohort.density(both)
+        shifted: NDArray[F] = distances + self.cohort.weight * (density[0] + density[1:]) / 2
+        return shifted
+
+    def all_distances(
+        self, embeddings: NDArray[F], sums: NDArray[F], counts: NDArray[F]
+    ) -> NDArray[F]:
+        """The distances of many faces to many clusters, the same ones as `distances` gives.
+
+        Args:
+            embeddings: [m, dimension], unit vectors.
+            sums, counts: as in `distances`.
+
+        Returns:
+            [m, n], in the precision of the arguments.
+        """
+        squares = np.einsum("nd,nd->n", sums, sums)
+        distances: NDArray[F] = 1 - (embeddings @ sums.T) * _scale(squares, counts)
+        if self.cohort is None:
+            return distances
+        lengths = np.maximum(np.sqrt(squares), 1e-12)
+        density = self.cohort.density(sums / lengths[:, np.newaxis])
+        own = self.cohort.density(embeddings)
+        distances += self.cohort.weight / 2 * (own[:, np.newaxis] + density)
+        return distances
+
+    def distances_between(
+        self,
+        total: NDArray[np.float64],
+        count: float,
+        sums: NDArray[np.float64],
+        counts: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """The distances of a cluster to others: by the mean cosine of all pairs of their faces.
+
+        Each side is shrunk by its uncertainty, as the cluster is in `distances`, which this is for
+        a cluster of one face.
+
+        Args:
+            total: [dimension], the sum of the cluster's unit vectors. count: their number.
+            sums: [n, dimension], those of the others. counts: [n], their numbers.
+
+        Returns:
+            [n].
+        """
+        length = max(float(np.linalg.norm(total)), 1e-12)
+        shrunk = length * math.sqrt((1 + EVIDENCE) / (length**2 + EVIDENCE * count))
+        squares = np.einsum("nd,nd->n", sums, sums)
+        cosines = sums @ (total / length)
+        distances: NDArray[np.float64] = 1 - cosines * _scale(squares, counts) * shrunk
+        if self.cohort is None:
+            return distances
+        lengths = np.maximum(np.sqrt(squares), 1e-12)
+        both = np.concatenate([(total / length)[np.newaxis], sums / lengths[:, np.newaxis]])
         density = self.cohort.density(both)
         shifted: NDArray[np.float64] = (
             distances + self.cohort.weight * (density[0] + density[1:]) / 2
@@ -181,6 +288,48 @@ class MatchRule:
             return distance
         density = self.cohort.density(embedding.astype(np.float64)[np.newaxis])
         return distance + self.cohort.weight * float(density[0])
+
+    def doubt(
+        self, match: ClusterDistance | None, near: Sequence[ClusterDistance], limit: float
+    ) -> Doubt | None:
+        """What a person may be asked about a face: whether a weak match is right, or a near miss.
+
+        Args:
+            match: the cluster that the face joins; None where it opens one.
+            near: the clusters of its neighbourhood, nearest first.
+            limit: the largest distance of a match.
+        """
+        if match is None:
+            if not near or near[0].distance <= limit:  # the cluster has another face of the photo
+                return None
+            similarity = self.limit.similarity(near[0].distance, limit)
+            if similarity < _LEAST_SIMILARITY:
+                return None
+            miss = near[0]
+            return Doubt(miss.cluster_id, miss.distance, None, similarity, similarity)
+        similarity = self.limit.similarity(match.distance, limit)
+        if similarity >= _WEAK_SIMILARITY:
+            return None
+        other = next((each for each in near if each.cluster_id != match.cluster_id), None)
+        return Doubt(
+            None if other is None else other.cluster_id,
+            match.distance,
+            None if other is None else other.distance,
+            similarity,
+            1 - similarity,
+        )
+
+
+def _scale(squares: NDArray[F], counts: NDArray[F]) -> NDArray[F]:
+    """Factors of the cosines' numerators, for sums of `counts` vectors with squared lengths."""
+    scale: NDArray[F] = np.sqrt((1 + EVIDENCE) / (squares + EVIDENCE * counts))
+    return scale
+
+
+def as_stored(embedding: Embedding) -> Embedding:
+    """An embedding as the database keeps it, rounded to half precision: float32 [dimension]."""
+    stored: Embedding = np.asarray(embedding, np.float16).astype(np.float32)
+    return stored
 
 
 def doubt_of(score: float, min_score: float) -> float:

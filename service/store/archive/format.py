@@ -11,7 +11,11 @@ rows/<kind>-<number>.tsv
     Times are in UTC. Faces are in the order in which they were stored. A vector is the base64
     encoding of its half-precision components, big-endian; vectors of one model have equal
     dimensions. An image has a `photo_suffix` if the archive has its photo, whose SHA-256 and size
-    are in the same row. The numbers of reviews give their order alone: an import assigns new ones.
+    are in the same row. A cluster has a `cover_face_id` if a person chose the cover. Merges are the
+    ids of clusters that were merged into others. Decisions are those that hold, with the faces that
+    count; a face of `side` 0 is told the same as, or different from, those of 1, and `is_claim`
+    where it does not only stand for its person. The numbers of reviews give their order alone: an
+    import assigns new ones.
 manifest.json
     The head again, the count of each kind, and the name, rows, size and SHA-256 of each piece. An
     archive without manifest was cut off.
@@ -22,8 +26,20 @@ of entry has a size limit, so that reading takes bounded memory.
 The archive has no trace of the time, place or database of the export. So the export of an imported
 tenant equals the archive that it came from, byte for byte.
 
-Version 1, of the former release, lacks the columns in `SINCE_VERSION_2`, which get their defaults.
-Sums of vectors and counts of clusters are not in the archive: the database computes them.
+Versions 1 to 3, of former releases, lack the columns in `SINCE` and the kinds of rows in
+`KINDS_SINCE`. Such columns get their defaults, and the time of a cluster's newest photo is
+computed.
+
+These are not in an archive:
+
+- what the database computes: sums of vectors, counts, covers that no person chose, and the key of a
+  label, which an import derives from the label;
+- the history of a tenant, the keys by which something was decided, and the kept answers to requests
+  with an Idempotency-Key. They tell when and by which key something was asked of one installation,
+  and answers are kept for a day. An imported tenant begins a new history, so nothing of before can
+  be undone, and decisions that were taken back are gone for good;
+- who has a review in work;
+- the limits of a tenant, which the operator of an installation sets for that installation.
 """
 
 from __future__ import annotations
@@ -37,7 +53,7 @@ from uuid import UUID
 from service.domain.errors import ArchiveError
 
 FORMAT: Final = "facette-tenant"
-VERSION: Final = 2
+VERSION: Final = 4
 HEAD: Final = "archive.json"
 MANIFEST: Final = "manifest.json"
 
@@ -46,17 +62,46 @@ PARTS: Final = {
     "images": (
         *("image_id", "photo_suffix", "format", "width", "height"),
         *("size_bytes", "sha256", "phash", "created_at", "turned"),
+        *("taken_at", "orientation", "latitude", "longitude"),
     ),
-    "clusters": ("cluster_id", "created_at"),
+    "clusters": (
+        *("cluster_id", "created_at", "label", "external_id", "metadata"),
+        *("hidden", "version", "last_face_at", "cover_face_id"),
+    ),
     "faces": (
         *("face_id", "image_id", "cluster_id", "box", "landmarks", "area"),
         *("confidence", "is_auto_matched", "distance"),
         *("quality", "quality_facts", "is_matchable"),
     ),
     "vectors": ("face_id", "model_space", "embedding"),
-    "reviews": ("review_id", "cluster_id", "created_at"),
+    "reviews": (
+        *("review_id", "cluster_id", "created_at"),
+        *("kind", "face_id", "other_cluster_id", "distance", "other_distance"),
+        *("similarity", "faces", "chance", "put_off"),
+    ),
+    "merges": ("cluster_id", "merged_into", "merged_at"),
+    "decisions": ("decision_id", "kind", "decided_at"),
+    "decision_faces": ("decision_id", "face_id", "side", "is_claim"),
 }
-SINCE_VERSION_2: Final = frozenset({"turned", "quality", "quality_facts", "is_matchable"})
+KINDS_SINCE: Final = {"merges": 3, "decisions": 4, "decision_faces": 4}
+"""The version of the format that added a kind of rows; the other kinds are in all."""
+SINCE: Final = {
+    2: {"images": {"turned"}, "faces": {"quality", "quality_facts", "is_matchable"}},
+    3: {
+        "images": {"taken_at", "orientation", "latitude", "longitude"},
+        "clusters": {
+            *("label", "external_id", "metadata", "hidden", "version"),
+            *("last_face_at", "cover_face_id"),
+        },
+    },
+    4: {
+        "reviews": {
+            *("kind", "face_id", "other_cluster_id", "distance", "other_distance"),
+            *("similarity", "faces", "chance", "put_off"),
+        },
+    },
+}
+"""The columns that a version of the format added to kinds of former ones."""
 PART_BYTES: Final = 4 * 2**20
 MOST_PARTS: Final = 32_000
 """Limit on the pieces of all kinds together: 125 GiB of rows."""
@@ -66,11 +111,11 @@ LARGEST_REVIEW_ID: Final = 2**53 - 1
 SUFFIX: Final = re.compile(rb"[a-z0-9]{1,16}")
 """The suffix of a photo, and the name of its format."""
 
-_READ = (1, VERSION)
+_READ = range(1, VERSION + 1)
 _LARGEST_HEAD = 16 * 2**10
 _LARGEST_MANIFEST = 8 * 2**20
-# A piece ends with the row that reaches its size; the longest rows are vectors of 43 kB.
-_LARGEST_PART = PART_BYTES + 64 * 2**10
+# A piece ends with the row that reaches its size; the longest rows are clusters with metadata.
+_LARGEST_PART = PART_BYTES + 2**20
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PHOTO = re.compile(rf"photos/({_UUID})\.({SUFFIX.pattern.decode()})")
 _PART = re.compile(rf"rows/({'|'.join(PARTS)})-(\d{{6}})\.tsv")
@@ -87,11 +132,20 @@ class Head:
     schema: int
     version: int = VERSION
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of rows of this version."""
+        return tuple(kind for kind in PARTS if KINDS_SINCE.get(kind, 1) <= self.version)
+
     def columns(self, kind: str) -> tuple[str, ...]:
         """The columns of a kind of rows."""
-        if self.version == VERSION:
-            return PARTS[kind]
-        return tuple(each for each in PARTS[kind] if each not in SINCE_VERSION_2)
+        later = {
+            column
+            for version, added in SINCE.items()
+            if version > self.version
+            for column in added.get(kind, ())
+        }
+        return tuple(each for each in PARTS[kind] if each not in later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +168,14 @@ class Counts:
     faces: int
     vectors: int
     reviews: int
+    merges: int
+    decisions: int
+    decision_faces: int
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {kind}" for kind, count in asdict(self).items())
+        return ", ".join(
+            f"{count} {kind.replace('_', ' ')}" for kind, count in asdict(self).items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +238,12 @@ def render_head(head: Head) -> bytes:
 def render_manifest(head: Head, counts: Counts, parts: list[Part]) -> bytes:
     """The content of the last entry."""
     listed = [asdict(part) for part in parts]
-    return _render({**_head_fields(head), "counts": asdict(counts), "parts": listed})
+    counted = {
+        kind: count
+        for kind, count in asdict(counts).items()
+        if kind == "photos" or kind in head.kinds
+    }
+    return _render({**_head_fields(head), "counts": counted, "parts": listed})
 
 
 def parse_head(data: bytes, *, newest_schema: int) -> Head:
@@ -200,7 +264,7 @@ def parse_head(data: bytes, *, newest_schema: int) -> Head:
     if version not in _READ or type(version) is not int:
         raise ArchiveError(
             f"the archive has the version {str(version)[:20]!r} of the format, and this release "
-            "reads 1 and 2"
+            f"reads 1 to {VERSION}"
         )
     match fields:
         case {"tenant_id": str(tenant_id), "created_at": str(created_at), "schema": int(schema)}:

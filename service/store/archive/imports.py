@@ -49,6 +49,7 @@ async def import_tenant(
     *,
     rename: TenantId | None = None,
     keep_photos: bool = True,
+    keep_locations: bool = True,
     largest_photo_bytes: int = _LARGEST_PHOTO,
 ) -> tuple[TenantId, Counts]:
     """Store the tenant of an archive, in one transaction.
@@ -65,6 +66,7 @@ async def import_tenant(
         connection: of the owner of the tables, with the vector types registered.
         rename: id of the tenant here; None for its own id.
         keep_photos: store the photos of the archive; otherwise they are only checked.
+        keep_locations: store where photos were taken; otherwise it is left out.
         largest_photo_bytes: size limit of a photo in this service.
 
     Raises:
@@ -85,7 +87,7 @@ async def import_tenant(
         raise ArchiveError(f"the head of the archive is damaged: {error}") from error
     async with in_transaction(connection):
         await connection.execute(SQL["hold_off_sweeps"], SWEEP_TURN_KEY)
-        for kind in ("photos", *PARTS):
+        for kind in ("photos", "times", *PARTS):
             await connection.execute(SQL[f"make_room_for_{kind}"])
         await connection.execute(SQL["grant_room_for_archive"])
         await connection.execute(SQL["use_tenant"], tenant_id)
@@ -99,6 +101,7 @@ async def import_tenant(
                 tenant_id,
                 head,
                 lambda image_id, suffix: blobs.key(tenant_id, ImageId(image_id), suffix),
+                keep_locations=keep_locations,
             )
             counts = await _take_in(entries, head, photos, rows)
             await photos.check()
@@ -123,6 +126,8 @@ async def _take_in(
                 raise ArchiveError(f"the archive has {extra[0]!r} after its manifest")
             return counts
         entry = parse_name(name)
+        if isinstance(entry, PartName) and entry.kind not in head.kinds:
+            raise ArchiveError(f"the archive has {name!r}, which is not part of its version")
         with _refusals(name):
             if isinstance(entry, PhotoName):
                 if parts:

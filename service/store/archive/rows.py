@@ -11,8 +11,9 @@ import asyncpg
 from pgvector import HalfVector
 
 from service.domain.errors import ArchiveError
+from service.domain.people import label_key
 from service.domain.types import TenantId
-from service.store.archive.format import SINCE_VERSION_2, Head
+from service.store.archive.format import SINCE, Head
 from service.store.archive.values import READERS
 from service.store.database.statements import SQL
 
@@ -22,10 +23,46 @@ _ROOMS = {
     "faces": "face_of_archive",
     "vectors": "face_vector_of_archive",
     "reviews": "review_of_archive",
+    "merges": "merge_of_archive",
+    "decisions": "decision_of_archive",
+    "decision_faces": "decision_face_of_archive",
 }
-# Values of the columns that version 1 lacks, as the defaults of the tables.
-_DEFAULTS = {"turned": 0, "quality": None, "quality_facts": None, "is_matchable": True}
-assert _DEFAULTS.keys() == SINCE_VERSION_2
+# Values of the columns that former versions lack, as the defaults of the tables. Without the time
+# of a cluster's newest photo it is computed.
+_DEFAULTS: dict[str, Any] = {
+    "turned": 0,
+    "quality": None,
+    "quality_facts": None,
+    "is_matchable": True,
+    "taken_at": None,
+    "orientation": 1,
+    "latitude": None,
+    "longitude": None,
+    "label": None,
+    "external_id": None,
+    "metadata": "{}",
+    "hidden": False,
+    "version": 1,
+    "last_face_at": None,
+    "cover_face_id": None,
+    "kind": "new_person",
+    "face_id": None,
+    "other_cluster_id": None,
+    "distance": None,
+    "other_distance": None,
+    "similarity": None,
+    "faces": 1,
+    "chance": 0.1,
+    "put_off": False,
+}
+assert _DEFAULTS.keys() == {
+    column for added in SINCE.values() for columns in added.values() for column in columns
+}
+_CONFLICTS = {
+    "clusters_with_strange_covers": ("cluster", "its cover is not one of its faces"),
+    "clusters_merged_away": ("cluster", "it was merged into another one"),
+    "decisions_that_say_nothing": ("decision", "one of its sides has no faces"),
+}
 _ROWS_AT_ONCE = 2000
 # For each space, the vectors of all tenants are searched.
 _MOST_SPACES = 16
@@ -43,6 +80,7 @@ class RowsIn:
         connection: in a transaction as the service's role, with the tenant set.
         head: of the archive; it says which columns there are.
         blob_key: makes the key of a photo of the id and suffix of its image.
+        keep_locations: store where photos were taken.
     """
 
     def __init__(
@@ -51,11 +89,14 @@ class RowsIn:
         tenant_id: TenantId,
         head: Head,
         blob_key: Callable[[str, str], str],
+        *,
+        keep_locations: bool,
     ) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
         self._head = head
         self._blob_key = blob_key
+        self._keep_locations = keep_locations
         self._last_review = 0
         self._dimensions: dict[str, int] = {}
 
@@ -88,8 +129,18 @@ class RowsIn:
         return count
 
     async def finish(self) -> None:
-        """Copy `is_matchable` from faces to their vectors."""
+        """Check what binds rows of several kinds, and store what follows from all of them.
+
+        Raises:
+            ArchiveError: a cover is no face of its cluster, a cluster exists and is merged, or a
+                decision says nothing.
+        """
+        for statement, (kind, what) in _CONFLICTS.items():
+            found = await self._connection.fetchval(SQL[statement], self._tenant_id)
+            if found is not None:
+                raise ArchiveError(f"the archive is damaged in the {kind} {found}: {what}")
         await self._connection.execute(SQL["mark_unmatchable_vectors"], self._tenant_id)
+        await self._connection.execute(SQL["complete_clusters_of_archive"], self._tenant_id)
 
     def _rows(self, kind: str, data: bytes) -> Iterator[Row]:
         """The rows, one at a time: a piece may be megabytes of line ends."""
@@ -116,6 +167,11 @@ class RowsIn:
             if kind == "images":
                 suffix = row.pop("photo_suffix")
                 row["blob_key"] = suffix and self._blob_key(str(row["image_id"]), suffix)
+                if not self._keep_locations:
+                    row["latitude"] = row["longitude"] = None
+            elif kind == "clusters":
+                label = row["label"]
+                row["label_key"] = None if label is None else label_key(label)
             elif kind == "vectors":
                 await self._check_dimension(row["model_space"], row["embedding"])
             elif kind == "reviews":

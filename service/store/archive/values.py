@@ -10,15 +10,20 @@ import base64
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
+import orjson
 from pgvector import HalfVector
 
+from service.domain.decisions import DecisionKind
+from service.domain.names import MAX_NAME_LENGTH, is_name
+from service.domain.people import MAX_LABEL_LENGTH, MAX_METADATA_BYTES, clean_label
 from service.domain.types import FaceQuality
 from service.store.archive.format import LARGEST_REVIEW_ID, SUFFIX, unescape
 
@@ -34,13 +39,17 @@ _REAL = re.compile(rb"-?[0-9]{1,50}(?:\.[0-9]{1,50})?(?:e[+-]?[0-9]{1,3})?")
 _TIME = re.compile(rb"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?\+00")
 _HEX = re.compile(rb"[0-9a-f]+")
 _REASON = re.compile("[a-z_]{1,32}")
-_FIRST_YEAR, _YEAR_AFTER_LAST = 1970, 2200
+_FIRST_YEAR, _FIRST_YEAR_OF_PHOTOS, _YEAR_AFTER_LAST = 1970, 1900, 2200
 _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_BIGINT = 2**63 - 1
+_LARGEST_VERSION = 2**53 - 1
 _LARGEST_REAL = 1e9
 """Limit on coordinates, in pixels, and on other measurements."""
 _LONGEST_FACTS = 4096
 _LONGEST_SPACE = 200
+# The database writes numbers without exponents: 5e-324 becomes 326 characters.
+_LONGEST_METADATA = 64 * MAX_METADATA_BYTES
+_LONGEST_WITHOUT_EXPONENT = 16
 _MOST_REASONS = 16
 _FACTS = frozenset(each.name for each in fields(FaceQuality)) - {"score"}
 _BYTES_PER_NUMBER = 2
@@ -49,8 +58,8 @@ _LONGEST_VECTOR = 4 * math.ceil(MOST_DIMENSIONS * _BYTES_PER_NUMBER / 3)
 _UNUSED = bytes(2)
 
 
-def time(column: bytes) -> datetime:
-    """A UTC time from 1970 to 2199."""
+def time(column: bytes, first_year: int = _FIRST_YEAR) -> datetime:
+    """A UTC time from the first year to 2199."""
     match = _TIME.fullmatch(column)
     if match is None:
         raise ValueError("a time is malformed")
@@ -58,9 +67,13 @@ def time(column: bytes) -> datetime:
     year, month, day, hour, minute, second = map(int, whole)
     microsecond = int(fraction.ljust(6, b"0"))
     found = datetime(year, month, day, hour, minute, second, microsecond, UTC)
-    if not _FIRST_YEAR <= found.year < _YEAR_AFTER_LAST:
-        raise ValueError("a time is not between 1970 and 2199")
+    if not first_year <= found.year < _YEAR_AFTER_LAST:
+        raise ValueError(f"a time is not between {first_year} and {_YEAR_AFTER_LAST - 1}")
     return found
+
+
+def _time_of_photo(column: bytes) -> datetime:
+    return time(column, _FIRST_YEAR_OF_PHOTOS)
 
 
 def _uuid(column: bytes) -> UUID:
@@ -124,6 +137,16 @@ def _boolean(column: bytes) -> bool:
     return column == b"t"
 
 
+def _word(words: Set[str]) -> Reader:
+    def read(column: bytes) -> str:
+        word = column.decode("ascii")
+        if word not in words:
+            raise ValueError(f"a word is none of {', '.join(sorted(words))}")
+        return word
+
+    return read
+
+
 def _hex(digits: int) -> Reader:
     def read(column: bytes) -> str:
         if len(column) != digits or not _HEX.fullmatch(column):
@@ -139,13 +162,67 @@ def _suffix(column: bytes) -> str:
     return column.decode("ascii")
 
 
+def _text(column: bytes, what: str, longest: int) -> str:
+    if len(column) > 2 * 4 * longest:  # the longest encoding: each byte of four escaped
+        raise ValueError(f"{what} is too long")
+    return unescape(column)
+
+
 def _space(column: bytes) -> str:
-    if len(column) > 2 * 4 * _LONGEST_SPACE:  # the longest encoding: each byte of four escaped
-        raise ValueError("the name of a model is too long")
-    text = unescape(column)
+    text = _text(column, "the name of a model", _LONGEST_SPACE)
     if not 0 < len(text) <= _LONGEST_SPACE or "\0" in text:
         raise ValueError("the name of a model is empty or too long")
     return text
+
+
+def _label(column: bytes) -> str:
+    text = _text(column, "a label", MAX_LABEL_LENGTH)
+    if clean_label(text) != text:
+        raise ValueError("a label is not one that the service stores")
+    return text
+
+
+def _external_id(column: bytes) -> str:
+    text = _text(column, "an external id", MAX_NAME_LENGTH)
+    if not is_name(text):
+        raise ValueError("an external id is not one that the service stores")
+    return text
+
+
+def _metadata(column: bytes) -> str:
+    """JSON text of an object of at most `MAX_METADATA_BYTES`, as the API counts them."""
+    if len(column) > _LONGEST_METADATA:
+        raise ValueError("the metadata of a person are too long")
+    try:
+        found = json.loads(
+            unescape(column), parse_int=_whole_of_json, parse_float=_finite, parse_constant=_finite
+        )
+        encoded = orjson.dumps(found)
+    except (json.JSONDecodeError, RecursionError, TypeError):
+        # orjson raises TypeError for a lone surrogate, a number of 65 bits and deep nesting.
+        raise ValueError("the metadata of a person cannot be stored") from None
+    if not isinstance(found, dict):
+        raise ValueError("the metadata of a person are no object")
+    if len(encoded) > MAX_METADATA_BYTES or b"\\u0000" in encoded:
+        raise ValueError("the metadata of a person are too long, or have the character U+0000")
+    return encoded.decode()
+
+
+def _whole_of_json(digits: str) -> int | float:
+    """A whole number in its shorter notation: the database writes 1e300 with 301 digits."""
+    if len(digits) <= _LONGEST_WITHOUT_EXPONENT:
+        return int(digits)
+    real = _finite(digits)
+    whole = int(digits)
+    is_real = Decimal(repr(real)) == whole and len(repr(real)) < len(digits)
+    return real if is_real else whole
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("a number of the metadata is not finite")
+    return number
 
 
 def _facts(column: bytes) -> str:
@@ -203,8 +280,22 @@ READERS: Final[dict[str, dict[str, Reader]]] = {
         "phash": _hex(16),
         "created_at": time,
         "turned": _turned,
+        "taken_at": _or_null(_time_of_photo),
+        "orientation": _whole(1, 8),
+        "latitude": _or_null(_real(-90, 90)),
+        "longitude": _or_null(_real(-180, 180)),
     },
-    "clusters": {"cluster_id": _uuid, "created_at": time},
+    "clusters": {
+        "cluster_id": _uuid,
+        "created_at": time,
+        "label": _or_null(_label),
+        "external_id": _or_null(_external_id),
+        "metadata": _metadata,
+        "hidden": _boolean,
+        "version": _whole(1, _LARGEST_VERSION),
+        "last_face_at": time,
+        "cover_face_id": _or_null(_uuid),
+    },
     "faces": {
         "face_id": _uuid,
         "image_id": _uuid,
@@ -224,6 +315,23 @@ READERS: Final[dict[str, dict[str, Reader]]] = {
         "review_id": _whole(1, LARGEST_REVIEW_ID),
         "cluster_id": _uuid,
         "created_at": time,
+        "kind": _word({"new_person", "same_person", "weak_match", "odd_face"}),
+        "face_id": _or_null(_uuid),
+        "other_cluster_id": _or_null(_uuid),
+        "distance": _or_null(_COORDINATE),
+        "other_distance": _or_null(_COORDINATE),
+        "similarity": _or_null(_real(0, 1)),
+        "faces": _whole(0, _LARGEST_INTEGER),
+        "chance": _real(0, 1),
+        "put_off": _boolean,
+    },
+    "merges": {"cluster_id": _uuid, "merged_into": _uuid, "merged_at": time},
+    "decisions": {"decision_id": _uuid, "kind": _word(set(DecisionKind)), "decided_at": time},
+    "decision_faces": {
+        "decision_id": _uuid,
+        "face_id": _uuid,
+        "side": _whole(0, 1),
+        "is_claim": _boolean,
     },
 }
 """The reader of each column of each kind of rows."""

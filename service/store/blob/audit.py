@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 
 from service.domain.types import TenantId
-from service.store.blob.names import folder_of, is_ours
+from service.store.blob.names import folder_of, is_ours, thumbnail_name
 from service.store.database.statements import SQL
 from service.usecases.ports import BlobStore
 
@@ -31,8 +32,8 @@ class BlobAudit:
     """The totals of all blobs, and the differences between blobs and rows.
 
     missing: named by a row, and not stored. resized: stored with another size than that of the row.
-    orphans: named by no row, and older than the grace. strays: keys in rows that are not those of
-    their image in the folder of its tenant.
+    orphans: named by no row, thumbnails of an image without a row included, and older than the
+    grace. strays: keys in rows that are not those of their image in the folder of its tenant.
     """
 
     blobs: int
@@ -102,9 +103,11 @@ async def audit_blobs(
 
 
 async def _list(connection: asyncpg.Connection, blobs: BlobStore, folder: str | None) -> None:
-    some: list[tuple[str, datetime, int]] = []
+    some: list[tuple[str, datetime, int, UUID | None]] = []
     async for blob in blobs.listing(folder):
-        some.append((blob.key, blob.modified_at, blob.size_bytes))
+        thumbnail = thumbnail_name(blob.key)
+        image_id = None if thumbnail is None else UUID(thumbnail.image_id)
+        some.append((blob.key, blob.modified_at, blob.size_bytes, image_id))
         if len(some) == _AT_ONCE:
             await connection.copy_records_to_table("listed_blob", records=some)
             some = []

@@ -15,10 +15,11 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from service.domain.errors import NotFoundError, StoreUnavailableError
 from service.domain.types import ImageId, StoredBlob, TenantId
@@ -31,10 +32,14 @@ from service.store.blob.names import (
     is_ours,
     marked_owner,
     owner_mark,
+    thumbnail_key,
+    with_thumbnails,
 )
 
 _logger = logging.getLogger(__name__)
 
+# Bytes that are read in one call to a thread.
+_PIECE_BYTES = 1 << 20
 # Files that are listed in one call to a thread.
 _LISTED_AT_ONCE = 1000
 # Attempts to create a file in a folder that a deletion may remove again.
@@ -42,7 +47,7 @@ _TRIES = 5
 
 
 class FolderBlobStore:
-    """Blobs as files below one folder: `<folder of the tenant>/<image>.<format>`.
+    """Blobs as files below one folder, with the names of service/store/blob/names.py.
 
     An invalid key is a missing blob for reads, and cannot be removed. A symbolic link in place of a
     tenant's folder is an error.
@@ -56,6 +61,10 @@ class FolderBlobStore:
     def key(self, tenant_id: TenantId, image_id: ImageId, suffix: str) -> str:
         """The key of an image; `suffix` is that of its format."""
         return image_key(tenant_id, image_id, suffix)
+
+    def thumbnail_key(self, tenant_id: TenantId, image_id: ImageId, size: int) -> str:
+        """The key of a thumbnail; `size` is one of `THUMBNAIL_SIZES`."""
+        return thumbnail_key(tenant_id, image_id, size)
 
     async def put(self, key: str, data: bytes) -> str:
         """Write a blob durably; returns its SHA-256 in hex.
@@ -83,8 +92,34 @@ class FolderBlobStore:
         except FileNotFoundError:
             raise NotFoundError("image") from None
 
+    @asynccontextmanager
+    async def stream(self, key: str, start: int, stop: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of a blob from `start` to before `stop`, in pieces, while the block lasts.
+
+        They are those of the file as it was when the block began, even if it is removed meanwhile.
+
+        Raises:
+            NotFoundError: the blob is missing, or ends before `stop`.
+            StoreUnavailableError: the folder cannot be read, now or later in the block.
+        """
+        if not is_ours(key):
+            raise NotFoundError("image")
+        try:
+            with _translated("read", FileNotFoundError):
+                file = await asyncio.to_thread(self._open, key, start, stop)
+        except FileNotFoundError:
+            raise NotFoundError("image") from None
+        try:
+            yield _pieces(file, stop - start)
+        finally:
+            await asyncio.to_thread(file.close)
+
     async def delete(self, keys: Iterable[str]) -> list[str]:
-        """Remove blobs; returns the keys that could not be removed. A missing blob is no error."""
+        """Remove blobs, and with images their thumbnails. A missing blob is no error.
+
+        Returns:
+            The keys that could not be removed, or of whose thumbnails one could not.
+        """
         return await asyncio.to_thread(self._remove, list(keys))
 
     async def find(self, key: str) -> StoredBlob | None:
@@ -183,6 +218,19 @@ class FolderBlobStore:
         with os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
             return stream.read()
 
+    def _open(self, key: str, start: int, stop: int) -> BinaryIO:
+        """The file of a blob at a place; one that ends before `stop` counts as missing."""
+        self._facts(key)
+        file = os.fdopen(os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0)
+        try:
+            if os.fstat(file.fileno()).st_size < stop:
+                raise FileNotFoundError(errno.ENOENT, "the file ends early")
+            file.seek(start)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
     def _write(self, key: str, data: bytes) -> str:
         path = self._path(key)
         handle, temporary = self._unfinished(path.parent)
@@ -219,9 +267,10 @@ class FolderBlobStore:
         for key in keys:
             try:
                 check_key(key)
-                path = self._path(key)
-                path.unlink(missing_ok=True)
-                folders.add(path.parent)
+                for each in with_thumbnails(key):
+                    path = self._path(each)
+                    path.unlink(missing_ok=True)
+                    folders.add(path.parent)
             except (OSError, ValueError) as error:
                 _logger.error("blob %r not removed: %s", key, error)
                 failed.append(key)
@@ -259,6 +308,17 @@ class FolderBlobStore:
         finally:
             os.close(handle)
             Path(temporary).unlink(missing_ok=True)
+
+
+async def _pieces(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    """The next bytes of a file."""
+    while size > 0:
+        with _translated("read"):
+            piece = await asyncio.to_thread(file.read, min(size, _PIECE_BYTES))
+            if not piece:
+                raise OSError(errno.EIO, "the file became shorter")
+        size -= len(piece)
+        yield piece
 
 
 def _blob(entry: os.DirEntry[str], key: str) -> StoredBlob | None:

@@ -1,4 +1,7 @@
-"""The index of blobs that rows name, over all tenants; the sweep asks it before removals."""
+"""The index of blobs that rows name, over all tenants; the sweep asks it before removals.
+
+The row of an image names the thumbnails of the image as well, made or not.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from uuid import UUID
 
 import asyncpg
 
-from service.store.blob.names import image_name
+from service.store.blob.names import ImageName, image_name, thumbnail_name
 from service.store.database.database import Database
 from service.store.database.statements import SQL
+from service.store.database.transactions import in_transaction
 
 # Any constant that no other advisory lock of the service uses: "facettes" in hexadecimal.
 SWEEP_TURN_KEY = 0x6661636574746573
@@ -51,15 +55,20 @@ class DatabaseBlobIndex:
 
     async def named_blobs(self, keys: Sequence[str]) -> set[str]:
         """The keys that a row names now."""
-        names = [name for key in keys if (name := image_name(key)) is not None]
-        await self._find_tenants({name.folder for name in names})
-        wanted = [name for name in names if name.folder in self._tenants]
+        names = {key: name for key in keys if (name := _image_of(key)) is not None}
+        await self._find_tenants({name.folder for name in names.values()})
+        wanted = sorted({name for name in names.values() if name.folder in self._tenants})
         rows = await self._connection.fetch(
             SQL["blob_keys_of_images"],
             [self._tenants[name.folder] for name in wanted],
             [UUID(name.image_id) for name in wanted],
         )
-        return {row["blob_key"] for row in rows}.intersection(keys)
+        of_images = {wanted[row["nth"] - 1]: row["blob_key"] for row in rows}
+        return {
+            key
+            for key, name in names.items()
+            if name in of_images and (key == of_images[name] or thumbnail_name(key) is not None)
+        }
 
     @asynccontextmanager
     async def unnamed_for_good(self, keys: Sequence[str]) -> AsyncIterator[list[str]]:
@@ -73,12 +82,10 @@ class DatabaseBlobIndex:
         removed. So an earlier insert has ended, and its row is visible here. A later insert finds
         its blob too old, and puts it again (IngestPhoto).
         """
-        if not any(map(image_name, keys)):
+        if not any(map(_image_of, keys)):
             yield list(keys)  # unfinished files, which no row names
             return
-        transaction = self._connection.transaction()
-        await transaction.start()
-        try:
+        async with in_transaction(self._connection):
             try:
                 await self._exclude_inserts(keys)
             except (asyncpg.LockNotAvailableError, asyncpg.CheckViolationError):
@@ -88,13 +95,10 @@ class DatabaseBlobIndex:
                 named = await self.named_blobs(keys)
                 unnamed = [key for key in keys if key not in named]
             yield unnamed
-        finally:
-            if not self._connection.is_closed():
-                await transaction.rollback()  # releases the locks; nothing was changed
 
     async def _exclude_inserts(self, keys: Sequence[str]) -> None:
         """Exclude inserts of the tenant of these keys until the transaction ends."""
-        folders = {name.folder for key in keys if (name := image_name(key)) is not None}
+        folders = {name.folder for key in keys if (name := _image_of(key)) is not None}
         (folder,) = folders
         await self._connection.execute(SQL["limit_wait_for_locks"], _LONGEST_WAIT_FOR_LOCKS)
         tenant_id = self._tenants.get(folder)
@@ -112,6 +116,11 @@ class DatabaseBlobIndex:
             rows = await self._connection.fetch(SQL["tenants_of_folders"], list(unknown))
             known |= {row["folder"]: row["tenant_id"] for row in rows}
         self._tenants = known
+
+
+def _image_of(key: str) -> ImageName | None:
+    """The image of a key, whether the key is its own or that of a thumbnail."""
+    return image_name(key) or thumbnail_name(key)
 
 
 async def database_id(connection: asyncpg.Connection) -> str:

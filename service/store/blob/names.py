@@ -1,13 +1,18 @@
-"""Names in the blob store: keys `<folder of the tenant>/<image>.<format>`, and the owner mark."""
+"""Names in the blob store: keys of images and of their thumbnails, and the owner mark.
+
+An image is `<folder of the tenant>/<image>.<format>`, its thumbnails are
+`<folder of the tenant>/<image>.thumbnail-<size>.jpg`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
-from service.domain.types import ImageId, TenantId
+from service.domain.types import THUMBNAIL_SIZES, ImageId, TenantId
 
 # Prefix of unfinished files: a write is under way, or its process died.
 UNFINISHED: Final = ".part-"
@@ -18,6 +23,9 @@ OWNER_MARK: Final = "facette-database.txt"
 _FOLDER = re.compile("[0-9a-f]{32}")
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _IMAGE = re.compile(rf"({_FOLDER.pattern})/({_UUID})\.[a-z0-9]{{1,16}}")
+_THUMBNAIL = re.compile(
+    rf"({_FOLDER.pattern})/({_UUID})\.thumbnail-(?:{'|'.join(map(str, THUMBNAIL_SIZES))})\.jpg"
+)
 _UNFINISHED_KEY = re.compile(rf"(?:{_FOLDER.pattern}/)?{re.escape(UNFINISHED)}\w+")
 
 
@@ -46,6 +54,7 @@ class ImageName(NamedTuple):
     image_id: ImageId
 
 
+@lru_cache(maxsize=1024)  # each look at a photo asks for the one of its tenant
 def folder_of(tenant_id: TenantId) -> str:
     """The folder of a tenant: a hash, since a tenant id may have any character.
 
@@ -65,6 +74,26 @@ def image_name(key: str) -> ImageName | None:
     return ImageName(match[1], ImageId(match[2])) if match else None
 
 
+def thumbnail_key(tenant_id: TenantId, image_id: ImageId, size: int) -> str:
+    """The key of a thumbnail of an image; `size` is one of `THUMBNAIL_SIZES`."""
+    return image_key(tenant_id, image_id, f"thumbnail-{size}.jpg")
+
+
+def thumbnail_name(key: str) -> ImageName | None:
+    """The folder and the image of a thumbnail's key; None where it is no key of a thumbnail."""
+    match = _THUMBNAIL.fullmatch(key)
+    return ImageName(match[1], ImageId(match[2])) if match else None
+
+
+def with_thumbnails(key: str) -> tuple[str, ...]:
+    """A key, and where it is that of an image, the keys that its thumbnails have."""
+    name = image_name(key)
+    if name is None:
+        return (key,)
+    whole = f"{name.folder}/{name.image_id}"
+    return (key, *(f"{whole}.thumbnail-{size}.jpg" for size in THUMBNAIL_SIZES))
+
+
 def belongs_to(key: str, tenant_id: TenantId) -> bool:
     """Whether a key is that of an image in the folder of this tenant."""
     name = image_name(key)
@@ -73,7 +102,7 @@ def belongs_to(key: str, tenant_id: TenantId) -> bool:
 
 def is_ours(key: str) -> bool:
     """Whether a key is valid: that of a blob or an unfinished file. Others are never touched."""
-    return bool(_IMAGE.fullmatch(key) or _UNFINISHED_KEY.fullmatch(key))
+    return any(each.fullmatch(key) for each in (_IMAGE, _THUMBNAIL, _UNFINISHED_KEY))
 
 
 def check_key(key: str) -> None:

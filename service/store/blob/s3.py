@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from obstore.exceptions import (
 from obstore.store import S3Store
 
 from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
-from service.domain.types import ImageId, StoredBlob, TenantId
+from service.domain.types import THUMBNAIL_SIZES, ImageId, StoredBlob, TenantId
 from service.store.blob.names import (
     OWNER_MARK,
     UNFINISHED,
@@ -32,16 +32,22 @@ from service.store.blob.names import (
     is_ours,
     marked_owner,
     owner_mark,
+    thumbnail_key,
+    with_thumbnails,
 )
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import BytesStream, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _logger = logging.getLogger(__name__)
 
 # Keys that one S3 request can list or delete.
 _AT_ONCE = 1000
+# Keys of images, each with its thumbnails, that one S3 request can delete.
+_IMAGES_AT_ONCE = _AT_ONCE // (1 + len(THUMBNAIL_SIZES))
+# Bytes of a piece of a stream, at least.
+_PIECE_BYTES = 1 << 18
 # The client retries a refused or dropped connection; longer outages are left to the caller.
 _RETRIES = 3
 _LONGEST_PAUSE_S = 1.0
@@ -50,7 +56,7 @@ _FAILURES = (BaseError, OSError, ValueError)
 
 
 class S3BlobStore:
-    """Blobs as objects: `<prefix>/<folder of the tenant>/<image>.<format>`.
+    """Blobs as objects below a prefix, with the names of service/store/blob/names.py.
 
     Writes of an object are atomic, and durable once they are answered. The client has its own
     threads, and does not block the event loop. Keys come from rows, which may be damaged or forged:
@@ -87,6 +93,10 @@ class S3BlobStore:
         """The key of an image; `suffix` is that of its format."""
         return image_key(tenant_id, image_id, suffix)
 
+    def thumbnail_key(self, tenant_id: TenantId, image_id: ImageId, size: int) -> str:
+        """The key of a thumbnail; `size` is one of `THUMBNAIL_SIZES`."""
+        return thumbnail_key(tenant_id, image_id, size)
+
     async def put(self, key: str, data: bytes) -> str:
         """Write a blob durably; returns its SHA-256 in hex.
 
@@ -110,10 +120,31 @@ class S3BlobStore:
             raise NotFoundError("image")
         return await self._read(key)
 
-    async def delete(self, keys: Iterable[str]) -> list[str]:
-        """Remove blobs; returns the keys that may not be removed. A missing blob is no error.
+    @asynccontextmanager
+    async def stream(self, key: str, start: int, stop: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of a blob from `start` to before `stop`, in pieces, while the block lasts.
 
-        When a request fails for some keys, all its keys are returned.
+        Raises:
+            NotFoundError: the blob is missing, or ends before `stop`.
+            StoreUnavailableError: the store does not answer, now or later in the block.
+        """
+        if not is_ours(key):
+            raise NotFoundError("image")
+        try:
+            with _translated("read", FileNotFoundError):
+                answer = await self._client.get_async(key, options={"range": (start, stop)})
+        except FileNotFoundError:
+            raise NotFoundError("image") from None
+        if answer.meta["size"] < stop:
+            raise NotFoundError("image")
+        yield _pieces(answer.stream(min_chunk_size=_PIECE_BYTES))
+
+    async def delete(self, keys: Iterable[str]) -> list[str]:
+        """Remove blobs, and with images their thumbnails. A missing blob is no error.
+
+        Returns:
+            The keys that may not be removed. When a request fails for some keys, all its keys are
+            returned.
         """
         failed: list[str] = []
         wanted: list[str] = []
@@ -121,10 +152,12 @@ class S3BlobStore:
             (wanted if is_ours(key) else failed).append(key)
         if failed:
             _logger.error("%d invalid keys not removed, the first is %r", len(failed), failed[0])
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
+        for start in range(0, len(wanted), _IMAGES_AT_ONCE):
+            some = wanted[start : start + _IMAGES_AT_ONCE]
             try:
-                await self._client.delete_async(some)
+                await self._client.delete_async(
+                    [each for key in some for each in with_thumbnails(key)]
+                )
             except _FAILURES as error:
                 _logger.error("%d blobs not removed: %s", len(some), _brief(error))
                 failed += some
@@ -208,6 +241,12 @@ class S3BlobStore:
         stamped = (await self._client.head_async(key))["last_modified"]
         await self._client.delete_async([key])
         return stamped
+
+
+async def _pieces(stream: BytesStream) -> AsyncIterator[bytes]:
+    with _translated("read"):
+        async for piece in stream:
+            yield bytes(piece)
 
 
 def _blob(facts: ObjectMeta) -> StoredBlob:

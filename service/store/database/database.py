@@ -18,8 +18,8 @@ from service.store.database.active_model import active_model
 from service.store.database.migrations import migrate
 from service.store.database.role import SERVICE_ROLE
 from service.store.database.schemas import Schemas, use_schemas
-from service.store.database.statements import SQL
-from service.store.database.transactions import in_transaction, is_lost
+from service.store.database.statements import SQL, for_tenant
+from service.store.database.transactions import BEGIN, BEGIN_SNAPSHOT, in_transaction, is_lost
 
 _logger = logging.getLogger(__name__)
 
@@ -97,9 +97,18 @@ class Database:
                 schemas = await use_schemas(connection)
         finally:
             await _close(connection)
+        return await cls.open_migrated(settings, schemas)
+
+    @classmethod
+    async def open_migrated(cls, settings: DatabaseSettings, schemas: Schemas) -> Database:
+        """Open the pool of a database that has this release's schema.
+
+        Raises:
+            ConfigError: the server cannot be reached.
+        """
         with _outages_as_config_errors(settings, _is_refusal):
             pool = await asyncpg.create_pool(
-                **address,
+                **address_of(settings),
                 min_size=1,
                 max_size=settings.max_connections,
                 command_timeout=settings.statement_timeout_s,
@@ -148,11 +157,11 @@ class Database:
         Raises:
             StoreUnavailableError: no connection is available, or the connection was lost.
         """
+        begin = f"{BEGIN_SNAPSHOT}; {for_tenant('use_tenant_of_text', tenant_id)}"
         async with (
             self._connection(reads_only=True) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
+            in_transaction(connection, begin=begin),
         ):
-            await connection.execute(SQL["use_tenant"], tenant_id)
             yield connection
 
     @asynccontextmanager
@@ -166,9 +175,22 @@ class Database:
         async with self._connection() as connection:
             is_outage = partial(_is_outage, connection)
             committing = partial(_outages_translated, is_outage, committing=True)
-            async with in_transaction(connection, committing):
-                await connection.execute(SQL["use_tenant"], tenant_id)
+            begin = f"{BEGIN}; {for_tenant('use_tenant_of_text', tenant_id)}"
+            async with in_transaction(connection, committing, begin=begin):
                 yield connection
+
+    @asynccontextmanager
+    async def common(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection for tables about the database as a whole.
+
+        Each statement is a transaction of its own. One that names a tenant itself sees the rows of
+        that tenant, and any other one sees no rows of tenants.
+
+        Raises:
+            StoreUnavailableError: no connection is available, or the connection was lost.
+        """
+        async with self._connection() as connection:
+            yield connection
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncIterator[asyncpg.Connection]:
@@ -226,7 +248,9 @@ class Database:
     @asynccontextmanager
     async def _connection(self, *, reads_only: bool = False) -> AsyncIterator[asyncpg.Connection]:
         with _outages_translated(_is_connection_failure):
-            connection = await self._pool.acquire(timeout=self._settings.acquire_timeout_s)
+            # The pool's own timeout would make a task of every acquisition.
+            async with asyncio.timeout(self._settings.acquire_timeout_s):
+                connection = await self._pool.acquire()
         try:
             with _outages_translated(partial(_is_outage, connection, reads_only=reads_only)):
                 yield connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 
@@ -53,3 +53,14 @@ def with_dimension(name: str, dimension: int) -> str:
     so that asyncpg finds the prepared statement again.
     """
     return SQL[name].replace("{dimension}", str(int(dimension)))
+
+
+@cache
+def with_statement(name: str, inner: str) -> str:
+    """A statement whose placeholder `{<inner>}` is replaced by the statement of that name."""
+    return SQL[name].replace(f"{{{inner}}}", SQL[inner])
+
+
+def for_tenant(name: str, tenant_id: str) -> str:
+    """A statement whose placeholder `{tenant}` is replaced by a tenant's bytes, in hexadecimal."""
+    return SQL[name].replace("{tenant}", tenant_id.encode().hex())

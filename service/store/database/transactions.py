@@ -7,30 +7,36 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 import asyncpg
 
+BEGIN = "BEGIN"
+BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""Begins reads that all see what the first of them sees."""
+
 
 @asynccontextmanager
 async def in_transaction(
     connection: asyncpg.Connection,
     committing: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    begin: str = BEGIN,
 ) -> AsyncIterator[None]:
     """Run the block in a transaction: commit at its end, roll back where it raises.
 
     An error of the block passes through as it is. asyncpg's own context would replace it by the
-    error of the rollback where the connection broke.
+    error of the rollback where the connection broke, and cannot be used inside the block.
 
     Args:
         committing: context of the commit alone.
+        begin: what begins the transaction; statements without arguments may follow in it.
     """
-    transaction = connection.transaction()
-    await transaction.start()
     try:
+        await connection.execute(begin)
         yield
     except BaseException:
         if not is_lost(connection):
-            await transaction.rollback()
+            await connection.execute("ROLLBACK")
         raise
     with committing():
-        await transaction.commit()
+        await connection.execute("COMMIT")
 
 
 def is_lost(connection: asyncpg.Connection) -> bool:

@@ -103,6 +103,8 @@ class ServerAccount:
         Raises:
             ConfigError: the file system does not support that.
         """
+        if self.reaches(path):  # one process, where each parent takes another
+            return
         for folder in reversed(path.parents):
             if self.is_own or self.reaches(f"{folder}/."):
                 continue

@@ -79,6 +79,7 @@ class Watch:
         from service.store.embedded.cluster import reap
 
         hung = 0
+        is_told = False
         with ExitStack() as stack:
             ended = self._awaited(pid, stack)
             if not self._is_running(pid):  # it has ended, and its pid may be another process's
@@ -88,10 +89,11 @@ class Watch:
                 if hung == _END_AFTER:
                     _logger.error("the embedded database hangs and is ended")
                     _signal(pid, signal.SIGQUIT)
+                    is_told = True
                 elif hung == _KILL_AFTER:
                     _signal(pid, signal.SIGKILL)
         reap(pid)
-        return hung >= _END_AFTER
+        return is_told  # meanwhile it may have been found to end, which is not to hang
 
     def _awaited(self, pid: int, stack: ExitStack) -> Callable[[float], bool]:
         """A function that waits some seconds: whether the server or the watch ended meanwhile."""

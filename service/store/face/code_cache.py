@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from service.domain.errors import StoreUnavailableError
 from service.domain.types import ModelSpace, TenantId
 from service.index.codes import BITS, BYTES_PER_FACE, FaceCodes, codes_of, compile_kernels
+from service.index.sums import RoundedSums
 from service.store.database.database import Database
 from service.store.database.statements import SQL
 
 _logger = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 50_000
+_SUMS_READ_AT_ONCE = 4_096
 # Where more faces came than this, all of them are read again: that is faster.
 _MAX_ADDED = 5_000
 # New faces are compared one by one until their codes are held; that often at most.
@@ -63,6 +65,20 @@ class _Faces:
     def __getitem__(self, rows: slice) -> _Faces:
         some = (self.seqs[rows], self.clusters[rows], self.face_ids[rows], self.codes[rows])
         return _Faces(len(some[0]), int(some[0][-1]), *some)
+
+
+@dataclass(frozen=True, slots=True)
+class _SumsOfClusters:
+    """Sums that follow each other, those of clusters of one chain.
+
+    last: the cluster of the last of all. rows: int64 [n], the position of a face of each cluster.
+    codes: uint64 [n, 8], of their directions.
+    """
+
+    last: UUID
+    rows: NDArray[np.int64]
+    sums: RoundedSums
+    codes: NDArray[np.uint64]
 
 
 @dataclass
@@ -134,6 +150,11 @@ class CodeCache:
     def size_bytes(self) -> int:
         """Memory that all codes take."""
         return sum(held.codes.size_bytes for held in self._held.values())
+
+    def held(self, tenant_id: TenantId, space: ModelSpace) -> FaceCodes | None:
+        """A tenant's codes, if they are held; nothing is read for it."""
+        held = self._held.get((tenant_id, space))
+        return None if held is None else held.codes
 
     def has(self, tenant_id: TenantId, space: ModelSpace) -> bool:
         """Whether a tenant's codes are held."""
@@ -351,13 +372,38 @@ class CodeCache:
         while True:
             part = await self._faces_after(last_seq, key, _READ_AT_ONCE)
             if not part.count:
-                return await asyncio.to_thread(_arranged, parts)
+                codes, rows = await asyncio.to_thread(_arranged, parts)
+                await self._read_sums(key, codes, rows)
+                return codes
             last_seq = part.last_seq
             faces += len(part.seqs)
             parts.append(part)
             if (size := faces * BYTES_PER_FACE) > self._max_bytes:
                 self._without_room[key] = _TooLarge(size, time.monotonic())
                 return None
+
+    async def _read_sums(self, key: _Key, codes: FaceCodes, rows: dict[bytes, int]) -> None:
+        """Have codes hold the sums of clusters of one chain, if there is room for them.
+
+        Args:
+            rows: by the bytes of each such cluster's UUID, the position of a face of its.
+        """
+        tenant_id, space = key
+        parts: list[_SumsOfClusters] = []
+        after, size = UUID(int=0), codes.size_bytes
+        while size <= self._max_bytes:
+            async with self._database.transaction(tenant_id) as connection:
+                row = await connection.fetchrow(
+                    SQL["sums_after"], tenant_id, space, after, _SUMS_READ_AT_ONCE
+                )
+            if row["sent"] is None:
+                if parts:
+                    await asyncio.to_thread(_hold, codes, parts)
+                return
+            part = await asyncio.to_thread(_received_sums, row, rows)
+            parts.append(part)
+            after = part.last
+            size += part.sums.nbytes + part.codes.nbytes * 3 // 2  # with the heads
 
     async def _faces_after(self, seq: int, key: _Key, limit: int) -> _Faces:
         tenant_id, space = key
@@ -394,22 +440,61 @@ def _received(row: asyncpg.Record) -> _Faces:
     )
 
 
-def _arranged(parts: list[_Faces]) -> FaceCodes:
-    """Codes of faces that follow each other, those of a cluster put together."""
+def _received_sums(row: asyncpg.Record, rows: dict[bytes, int]) -> _SumsOfClusters:
+    """Those of the sums sent by `sums_after` whose clusters are among `rows`."""
+    sent = np.frombuffer(
+        row["sent"],
+        [
+            ("cluster_id", "V16"),
+            ("head", "V4"),
+            ("count", ">f4"),
+            ("total", ">f4", row["dimension"]),
+        ],
+    )
+    at = np.array([rows.get(cluster, -1) for cluster in sent["cluster_id"].tolist()])
+    known = sent[at >= 0]
+    totals, counts = known["total"].astype(np.float32), known["count"].astype(np.int32)
+    directions = totals / np.maximum(np.linalg.norm(totals, axis=1, keepdims=True), 1e-9)
+    return _SumsOfClusters(
+        UUID(bytes=sent["cluster_id"][-1].tobytes()),
+        at[at >= 0],
+        RoundedSums.rounded(totals, counts),
+        codes_of(directions.astype(np.float16)),
+    )
+
+
+def _hold(codes: FaceCodes, parts: list[_SumsOfClusters]) -> None:
+    codes.hold_sums(
+        np.concatenate([part.rows for part in parts]),
+        RoundedSums.together([part.sums for part in parts]),
+        np.concatenate([part.codes for part in parts]),
+    )
+
+
+def _arranged(parts: list[_Faces]) -> tuple[FaceCodes, dict[bytes, int]]:
+    """Codes of faces that follow each other, those of a cluster put together.
+
+    Also, by the bytes of the UUID of each cluster whose faces are one chain, the position of its
+    first face.
+    """
     compile_kernels()  # here in a thread, and not with the first search or the first new face
     codes = FaceCodes()
-    if parts:
-        clusters = np.concatenate([part.clusters for part in parts])
-        order = np.lexsort(clusters.T)
-        clusters = clusters[order]
-        begins = (clusters[1:] != clusters[:-1]).any(axis=1)
-        codes.add(
-            np.concatenate([part.face_ids for part in parts])[order],
-            np.concatenate([part.codes for part in parts])[order],
-            np.append(0, np.cumsum(begins))[: len(order)],
-            last_seq=parts[-1].last_seq,
-        )
-    return codes
+    clusters = np.concatenate([np.empty((0, 2), np.int64), *(part.clusters for part in parts)])
+    if not len(clusters):
+        return codes, {}
+    order = np.lexsort(clusters.T)
+    clusters = clusters[order]
+    begins = np.append(True, (clusters[1:] != clusters[:-1]).any(axis=1))
+    codes.add(
+        np.concatenate([part.face_ids for part in parts])[order],
+        np.concatenate([part.codes for part in parts])[order],
+        np.cumsum(begins) - 1,
+        last_seq=parts[-1].last_seq,
+    )
+    (firsts,) = np.nonzero(begins)
+    firsts = firsts[codes.alone(firsts)]
+    names = clusters[firsts].view("V16")[:, 0]
+    return codes, dict(zip(names.tolist(), firsts.tolist(), strict=True))
 
 
 def _add(codes: FaceCodes, faces: _Faces) -> None:

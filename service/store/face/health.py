@@ -121,6 +121,42 @@ async def tenants_with_strange_ids(
     return await _names(connection, "tenants_with_strange_ids", tenant_id)
 
 
+async def people_out_of_bounds(
+    connection: asyncpg.Connection, tenant_id: TenantId | None
+) -> dict[str, int]:
+    """The number of rows about people that the service never stores, by kind."""
+    return dict(await connection.fetchrow(SQL["people_out_of_bounds"], tenant_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is wrong with decisions and history.
+
+    elsewhere: the number of faces of decisions that are in other clusters than it says there.
+    empty, contradicted: ids of decisions that lack faces, and of those that hold and whose faces
+    are together or apart against them. traces: changes that speak of something that was erased,
+    with their tenants.
+    """
+
+    elsewhere: int
+    empty: tuple[str, ...]
+    contradicted: tuple[str, ...]
+    traces: tuple[tuple[TenantId, int], ...]
+
+
+async def decided(connection: asyncpg.Connection, tenant_id: TenantId | None) -> Decided:
+    """Compare decisions and history, of one tenant or of all, with what is there."""
+    empty = await connection.fetch(SQL["decisions_without_a_side"], tenant_id)
+    contradicted = await connection.fetch(SQL["contradicted_decisions"], tenant_id)
+    traces = await connection.fetch(SQL["changes_about_what_is_gone"], tenant_id)
+    return Decided(
+        await connection.fetchval(SQL["faces_of_decisions_elsewhere"], tenant_id),
+        tuple(str(row["decision_id"]) for row in empty),
+        tuple(str(row["decision_id"]) for row in contradicted),
+        tuple((TenantId(row["tenant_id"]), row["change"]) for row in traces),
+    )
+
+
 async def faces_without_vector(
     connection: asyncpg.Connection, tenant_id: TenantId | None, space: ModelSpace
 ) -> tuple[int, int]:
@@ -134,14 +170,16 @@ class Sums:
     """Counts of derived values that differ from what they are derived from.
 
     missing, of_nothing, wrong: sums of clusters' vectors that are absent, superfluous or wrong.
-    tenants: tenants with a wrong count of clusters. vectors: vectors whose `is_matchable` differs
-    from their face's.
+    tenants: tenants with a wrong count of clusters, images or faces. clusters: clusters with a
+    wrong count of faces or images, or a cover that is not theirs. vectors: vectors whose
+    `is_matchable` differs from their face's.
     """
 
     missing: int
     of_nothing: int
     wrong: int
     tenants: int
+    clusters: int
     vectors: int
 
 
@@ -150,6 +188,7 @@ async def sums(connection: asyncpg.Connection, tenant_id: TenantId | None) -> Su
     return Sums(
         **await connection.fetchrow(SQL["sums_that_differ"], tenant_id),
         tenants=await connection.fetchval(SQL["tenants_counted_wrongly"], tenant_id),
+        clusters=await connection.fetchval(SQL["clusters_counted_wrongly"], tenant_id),
         vectors=await connection.fetchval(SQL["vectors_matched_otherwise"], tenant_id),
     )
 

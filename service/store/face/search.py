@@ -14,7 +14,7 @@ from asyncpg.pgproto.pgproto import UUID
 from numpy.typing import NDArray
 from pgvector import HalfVector
 
-from service.domain.matching import Candidates, ClusterQuery, MatchRule, reach_of
+from service.domain.matching import Candidates, ClusterQuery, MatchRule, as_stored, reach_of
 from service.domain.types import (
     ClusterDistance,
     ClusterId,
@@ -25,7 +25,7 @@ from service.domain.types import (
     TenantId,
 )
 from service.index.codes import FaceCodes, Snapshot, code_of
-from service.store.database.statements import SQL, with_dimension
+from service.store.database.statements import SQL, with_dimension, with_statement
 from service.store.face.code_cache import CodeCache
 
 INDEX_PREFIX = "face_vector_hnsw_"
@@ -35,13 +35,11 @@ INDEX_PREFIX = "face_vector_hnsw_"
 _FACES_AT_FIRST = 32
 _GROWTH = 8
 _MOST_FROM_INDEX = 5_000
-# Without codes beside it an index is searched so much farther.
-_FARTHER_ALONE = 2
+# A graph has no way to some people who are far from all others: it is searched so much farther.
+_FARTHER = 2
 _MOST_EF_SEARCH = 1000  # that pgvector knows
-# The nearest pivots whose codes are compared, and the faces that are compared in full: for
-# matching, and beside an index, which finds strangers better and whole people worse.
+# The nearest pivots whose codes are compared, and the faces that are compared in full.
 _FIRST_PROBE = (32, _FACES_AT_FIRST)
-_PROBE_BESIDE_INDEX = (512, 64)
 # Codes that are compared on the event loop; more of them are worth a thread.
 _MAX_CODES_ON_LOOP = 8_192
 _FACES_OF_A_PIVOT = 8  # about as many as a person has
@@ -135,36 +133,41 @@ class ClusterSearch:
     async def look_up(self, query: ClusterQuery) -> Finds:
         """Find the faces near to those of a query, while others may change the tenant."""
         has_codes = self._cache is not None and self._cache.has(self._tenant_id, query.space)
-        state = await self._state(query.space, generic_plans=has_codes)
-        codes = self._codes(query.space, state)
+        state = await self.state(query.space, generic_plans=has_codes)
+        codes = self.codes(query.space, state)
         everyone = range(len(query.embeddings))
         limits = query.limits(state["people"] or 0)
         finds = Finds(query, state["changes"], state["last_seq"] or 0, limits, [])
         if codes is not None:
             near = await self._until_sure(finds, codes)
         elif state["has_index"]:
-            async with self._through_index(_FARTHER_ALONE):
+            async with self._through_index():
                 near = await self._until_enough(finds, everyone, by_index=True)
         else:
             near = await self._until_enough(finds, everyone, by_index=False)
         return replace(finds, near=near)
 
-    async def clusters(self, finds: Finds, changes: int) -> Candidates:
+    async def clusters(self, finds: Finds, changes: int, *, obeys: bool = False) -> Candidates:
         """The clusters that each face may join, as they are now that the tenant is locked.
 
         Args:
             changes: the count of the tenant's changes, with the one that has begun now.
+            obeys: whether people decided anything that the clusters must obey.
         """
         if finds.changes is None or changes != finds.changes + 1:
             finds = await self._up_to_date(finds)
+            obeys = True  # what was decided while the lock was waited for was not seen yet
         near = [finds.counting(faces) for faces in finds.near]
         within = [nearest_of_clusters(faces) for faces in near]
-        sums = await self._sums({cluster for each in within for cluster in each}, finds.query.space)
+        sums = await self.sums({cluster for each in within for cluster in each}, finds.query.space)
         measured = [
             _measured(finds.query, embedding, nearest, sums)
             for embedding, nearest in zip(finds.query.embeddings, within, strict=True)
         ]
-        return Candidates(finds.limits, tuple(await self._as_people_said(finds, near, measured)))
+        of_faces = await self._as_people_said(finds, near, measured)
+        if obeys:
+            of_faces = await self._without_denied(finds.query, near, of_faces)
+        return Candidates(finds.limits, tuple(of_faces))
 
     async def nearest_faces(
         self,
@@ -179,22 +182,34 @@ class ClusterSearch:
         Args:
             exactly: compare every face, whatever index there is.
         """
-        state = await self._state(space)
+        state = await self.state(space)
         if exactly or not state["has_index"]:
             return await self._nearest(embeddings, space, limit, _FARTHEST, by_index=False)
-        codes = self._codes(space, state)
-        async with self._through_index(_FARTHER_ALONE if codes is None else 1):
-            return await self._nearest(
-                embeddings, space, limit, _FARTHEST, by_index=True, codes=codes
-            )
+        async with self._through_index():
+            return await self._nearest(embeddings, space, limit, _FARTHEST, by_index=True)
 
-    async def _state(self, space: ModelSpace, *, generic_plans: bool = False) -> asyncpg.Record:
+    async def state(self, space: ModelSpace, *, generic_plans: bool = False) -> asyncpg.Record:
+        """The tenant as `search_state` tells it.
+
+        Args:
+            generic_plans: what follows in the transaction looks faces up by their keys.
+        """
         name = vector_index_name(self._tenant_id, space)
         return await self._connection.fetchrow(
             SQL["search_state"], self._tenant_id, name, generic_plans
         )
 
-    def _codes(self, space: ModelSpace, state: asyncpg.Record) -> FaceCodes | None:
+    async def state_and_face(
+        self, space: ModelSpace, face_id: UUID, *, generic_plans: bool
+    ) -> asyncpg.Record:
+        """The same, and a face, as `search_state_and_face` tells it."""
+        statement = with_statement("search_state_and_face", "search_state")
+        name = vector_index_name(self._tenant_id, space)
+        return await self._connection.fetchrow(
+            statement, self._tenant_id, name, generic_plans, face_id, space
+        )
+
+    def codes(self, space: ModelSpace, state: asyncpg.Record) -> FaceCodes | None:
         """The tenant's codes, if they are in memory; they are asked for where there is an index."""
         cache = self._cache
         if cache is None or not (state["has_index"] or cache.has(self._tenant_id, space)):
@@ -202,13 +217,13 @@ class ClusterSearch:
         return cache.of(self._tenant_id, space, state["last_seq"] or 0)
 
     @asynccontextmanager
-    async def _through_index(self, farther: int) -> AsyncIterator[None]:
-        ef_search = min(self._settings.ef_search * farther, _MOST_EF_SEARCH)
+    async def _through_index(self) -> AsyncIterator[None]:
+        ef_search = min(self._settings.ef_search * _FARTHER, _MOST_EF_SEARCH)
         await self._connection.execute(SQL["begin_search"], ef_search)
         yield
         await self._connection.execute(SQL["end_search"])
 
-    async def _sums(
+    async def sums(
         self, clusters: set[ClusterId], space: ModelSpace
     ) -> dict[ClusterId, NDArray[np.float64]]:
         """Of each cluster how many of its faces count, followed by the sum of their vectors.
@@ -242,7 +257,9 @@ class ClusterSearch:
         if not asked:
             return list(measured)
         ids = [UUID(cluster) for cluster in asked]
-        rows = await self._connection.fetch(SQL["clusters_put_together"], self._tenant_id, ids)
+        rows = await self._connection.fetch(
+            SQL["clusters_put_together"], self._tenant_id, ids, None
+        )
         said = {ClusterId(str(row["cluster_id"])) for row in rows}
         return [
             _sorted(
@@ -252,6 +269,37 @@ class ClusterSearch:
                 for each in clusters
             )
             for clusters, distances in zip(measured, nearer, strict=True)
+        ]
+
+    async def _without_denied(
+        self,
+        query: ClusterQuery,
+        near: Sequence[Sequence[FaceDistance]],
+        measured: Sequence[tuple[ClusterDistance, ...]],
+    ) -> list[tuple[ClusterDistance, ...]]:
+        """The same clusters, but for those that a nearer face is not, as a person decided.
+
+        A face that resembles the denied one more than it does the person is denied as well.
+        """
+        nearer = [
+            _nearer_than_clusters(query.rule, embedding, faces, clusters)
+            for embedding, faces, clusters in zip(query.embeddings, near, measured, strict=True)
+        ]
+        faces = {face for each in nearer for face, _ in each}
+        if not faces:
+            return list(measured)
+        clusters = {cluster for each in nearer for _, cluster in each}
+        rows = await self._connection.fetch(
+            SQL["denied_to_clusters"],
+            self._tenant_id,
+            [UUID(face) for face in faces],
+            [UUID(cluster) for cluster in clusters],
+        )
+        denied = {(FaceId(str(row["face_id"])), ClusterId(str(row["cluster_id"]))) for row in rows}
+        refused = [{cluster for _, cluster in each & denied} for each in nearer]
+        return [
+            tuple(each for each in options if each.cluster_id not in against)
+            for options, against in zip(measured, refused, strict=True)
         ]
 
     async def _until_sure(self, finds: Finds, codes: FaceCodes) -> list[list[FaceDistance]]:
@@ -325,7 +373,6 @@ class ClusterSearch:
         reach: float,
         *,
         by_index: bool,
-        codes: FaceCodes | None = None,
     ) -> list[list[FaceDistance]]:
         """The nearest faces of each embedding, up to a cosine distance, but at least one."""
         if not embeddings:
@@ -338,13 +385,8 @@ class ClusterSearch:
             rows = await self._connection.fetch(SQL["nearest_faces_exact"], *asked)
         else:
             self._on_search("index")
-            ids: list[list[UUID]] = [[] for _ in embeddings]
-            if codes is not None:
-                pivots, faces = _PROBE_BESIDE_INDEX
-                faces = max(faces, 2 * limit)
-                ids = await near_by_code(embeddings, codes.snapshot, pivots, faces)
             statement = with_dimension("nearest_faces_by_index", len(embeddings[0]))
-            rows = await self._connection.fetch(statement, *asked, *numbered(ids))
+            rows = await self._connection.fetch(statement, *asked)
         return by_embedding(rows, len(embeddings))
 
     async def _up_to_date(self, finds: Finds) -> Finds:
@@ -415,7 +457,7 @@ def _measured(
     if not known:
         return ()
     totals = np.stack([sums[cluster] for cluster in known])
-    distances = query.rule.distances(_as_stored(embedding), totals[:, 1:], totals[:, 0])
+    distances = query.rule.distances(as_stored(embedding), totals[:, 1:], totals[:, 0])
     return _sorted(
         ClusterDistance(cluster, float(distance), nearest[cluster], int(count))
         for cluster, distance, count in zip(known, distances, totals[:, 0], strict=True)
@@ -441,14 +483,32 @@ def _nearest_said(
         for face in reversed(faces)
         if face.cluster_id in beyond and not face.is_auto_matched
     }
-    stored = _as_stored(embedding)
+    stored = as_stored(embedding)
     found = {cluster: rule.distance_to_face(stored, near) for cluster, near in placed.items()}
     return {cluster: distance for cluster, distance in found.items() if distance <= limit}
 
 
-def _as_stored(embedding: Embedding) -> Embedding:
-    stored: Embedding = np.asarray(embedding, np.float16).astype(np.float32)
-    return stored
+def _nearer_than_clusters(
+    rule: MatchRule,
+    embedding: Embedding,
+    faces: Sequence[FaceDistance],
+    clusters: Sequence[ClusterDistance],
+) -> set[tuple[FaceId, ClusterId]]:
+    """The pairs of a face and a cluster, not its own, that is farther from the embedding."""
+    if not clusters:
+        return set()
+    stored, farthest = as_stored(embedding), clusters[-1].distance
+    pairs = set()
+    for face in faces:
+        distance = rule.distance_to_face(stored, face.distance)
+        if distance >= farthest:
+            break
+        pairs |= {
+            (face.face_id, each.cluster_id)
+            for each in clusters
+            if each.distance > distance and each.cluster_id != face.cluster_id
+        }
+    return pairs
 
 
 def _sorted(clusters: Iterable[ClusterDistance]) -> tuple[ClusterDistance, ...]:

@@ -1,4 +1,5 @@
--- Reads the vectors from which the binary codes of a tenant's faces are made, and the deleted faces.
+-- Reads the vectors from which the binary codes of a tenant's faces are made, the sums of the clusters, and
+-- the deleted faces.
 
 -- name: codes_after
 -- The faces newer than $3 in their order, $4 at most: their number, the `seq` of the last, and for those
@@ -26,6 +27,17 @@ FROM (
         LIMIT 1
     ) AS vector ON face.is_matchable
 ) AS held
+
+-- name: sums_after
+-- The sums of the clusters behind $3 in the order of their ids, $4 at most: one value with the id of each,
+-- the number of its faces and the sum in single precision; null without one. With the dimension.
+SELECT max(cardinality(total)) - 1 AS dimension,
+       string_agg(uuid_send(cluster_id) || vector_send(total::vector), '' ORDER BY cluster_id) AS sent
+FROM (
+    SELECT cluster_id, total FROM cluster_sum
+    WHERE tenant_id = $1 AND cluster_id > $3 AND model_space = $2
+    ORDER BY cluster_id LIMIT $4
+) AS summed
 
 -- name: notify_of_face
 -- Tells every process, with the commit, that a face is deleted: the tenant's SHA-256, since any login may

@@ -57,6 +57,7 @@ FROM pg_proc CROSS JOIN LATERAL unnest(proconfig) AS setting
 WHERE pronamespace = quote_ident(current_schema())::regnamespace
   AND proname IN (
     'sum_inserted_vectors', 'sum_deleted_vectors', 'sum_changed_vector', 'sum_changed_faces',
-    'sum_deleted_face', 'count_people', 'recount_clusters'
+    'sum_deleted_face', 'count_people', 'recount_clusters', 'count_images', 'count_inserted_faces',
+    'count_deleted_faces', 'count_moved_faces', 'recount_faces'
   )
   AND starts_with(setting, 'search_path=') AND setting <> 'search_path=' || $1

@@ -1,12 +1,13 @@
 -- The search for a tenant's nearest faces: exact, or through the tenant's own HNSW index.
 
 -- name: search_state
--- The tenant's count of changes, its number of clusters and its newest face; and whether its index ($2)
--- exists and is complete: false when it is missing, being built or broken. With $3 the rest of the
--- transaction uses generic plans: it looks faces up by their keys.
+-- The tenant's count of changes, its number of clusters and its newest face; the active space; and whether
+-- its index ($2) exists and is complete: false when it is missing, being built or broken. With $3 the rest
+-- of the transaction uses generic plans: it looks faces up by their keys.
 SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
        (SELECT people FROM tenant WHERE tenant_id = $1) AS people,
        (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
+       (SELECT model_space FROM embedding_model WHERE is_active) AS active_space,
        coalesce((
            SELECT indisvalid AND indisready FROM pg_index WHERE indexrelid = to_regclass($2)
        ), false) AS has_index,
@@ -44,7 +45,9 @@ FROM (VALUES
 -- name: nearest_faces_among
 -- For each embedding the nearest faces, $7 at most, among the candidates ($4, with the position of their
 -- embedding in $5) and the faces newer than $6: those within the distance $8, but at least one. Also the
--- number of compared faces. `|| ''` makes the planner look each vector up by its face.
+-- number of compared faces. `|| ''` makes the planner look each vector up by its face. No face is beyond the upper
+-- bound of `seq`: of a lower one alone the planner expects a third of the faces, and reads them all where they are
+-- of one tenant.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched, near.compared
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -55,7 +58,7 @@ CROSS JOIN LATERAL (
         SELECT face_id FROM unnest($4::uuid[], $5::integer[]) AS asked (face_id, nth)
         WHERE asked.nth = wanted.nth
         UNION ALL
-        SELECT face_id FROM face WHERE tenant_id = $1 AND seq > $6 AND is_matchable
+        SELECT face_id FROM face WHERE tenant_id = $1 AND seq > $6 AND seq <= $6 + 1000000000000 AND is_matchable
     ) AS candidate
     CROSS JOIN LATERAL (
         SELECT embedding FROM face_vector
@@ -92,9 +95,8 @@ WHERE near.place = 1 OR near.distance <= $5
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_by_index
--- For each embedding the nearest faces from three sources: the index, the vectors that wait to be
--- indexed, and the candidates $6 (with the position of their embedding in $7). Within the distance $5, but
--- at least one.
+-- For each embedding the nearest faces from two sources: the index, and the vectors that wait to be
+-- indexed. Within the distance $5, but at least one.
 SELECT wanted.nth, face.face_id, face.cluster_id, near.distance, face.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -110,16 +112,6 @@ CROSS JOIN LATERAL (
         SELECT face_id, embedding <=> wanted.embedding
         FROM face_vector
         WHERE tenant_id = $1 AND model_space = $2 AND is_matchable AND NOT indexed
-        UNION
-        SELECT asked.face_id, vector.embedding <=> wanted.embedding
-        FROM unnest($6::uuid[], $7::integer[]) AS asked (face_id, nth)
-        CROSS JOIN LATERAL (
-            SELECT embedding FROM face_vector
-            WHERE tenant_id = $1 AND face_vector.face_id = asked.face_id AND model_space || '' = $2
-              AND is_matchable
-            LIMIT 1
-        ) AS vector
-        WHERE asked.nth = wanted.nth
     ) AS compared
     ORDER BY distance
     LIMIT $4
@@ -129,7 +121,8 @@ WHERE near.place = 1 OR near.distance <= $5
 ORDER BY wanted.nth, near.distance, face.face_id
 
 -- name: nearest_faces_among_new
--- For each embedding all faces newer than $4 within the distance $5.
+-- For each embedding all faces newer than $4 within the distance $5. The upper bound of `seq` is that of
+-- `nearest_faces_among`.
 SELECT wanted.nth, near.face_id, near.cluster_id, near.distance, near.is_auto_matched
 FROM unnest($3::halfvec[]) WITH ORDINALITY AS wanted (embedding, nth)
 CROSS JOIN LATERAL (
@@ -141,7 +134,7 @@ CROSS JOIN LATERAL (
         WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $2
         LIMIT 1
     ) AS vector
-    WHERE face.tenant_id = $1 AND face.seq > $4 AND face.is_matchable
+    WHERE face.tenant_id = $1 AND face.seq > $4 AND face.seq <= $4 + 1000000000000 AND face.is_matchable
 ) AS near
 WHERE near.distance <= $5
 
@@ -155,7 +148,9 @@ SELECT cluster_id, array_send(total) AS total FROM cluster_sum
 WHERE tenant_id = $1 AND model_space = $2 AND cluster_id = ANY($3::uuid[])
 
 -- name: clusters_put_together
--- Those of the given clusters that a person changed: more than one of their faces was not auto-matched.
+-- Those of the given clusters that a person changed: more than one of their faces, other than $3, was not
+-- auto-matched.
 SELECT cluster_id FROM face
 WHERE tenant_id = $1 AND cluster_id = ANY($2::uuid[]) AND NOT is_auto_matched
+  AND face_id IS DISTINCT FROM $3::uuid
 GROUP BY cluster_id HAVING count(*) > 1

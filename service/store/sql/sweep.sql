@@ -15,15 +15,15 @@ FROM tenant, left(encode(sha256(convert_to(tenant_id, 'UTF8')), 'hex'), 32) AS f
 WHERE folder = ANY($1::text[])
 
 -- name: blob_keys_of_images
+-- Those of the wanted images that have a row, by their places from 1 on, with the keys of their bytes.
 -- LIMIT keeps the subquery from being flattened: each image is looked up by its primary key.
-SELECT found.blob_key
-FROM unnest($1::text[], $2::uuid[]) AS wanted (tenant_id, image_id)
+SELECT wanted.nth, found.blob_key
+FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS wanted (tenant_id, image_id, nth)
 CROSS JOIN LATERAL (
     SELECT blob_key FROM image
     WHERE image.tenant_id = wanted.tenant_id AND image.image_id = wanted.image_id
     LIMIT 1
 ) AS found
-WHERE found.blob_key IS NOT NULL
 
 -- name: limit_wait_for_locks
 -- For this transaction.

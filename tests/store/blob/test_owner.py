@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -24,14 +24,8 @@ from service.usecases.ports import BlobStore
 from service.usecases.sweep import SweepBlobs, SweepSchedule
 from tests.support.moto_server import BUCKET, S3Server
 
+pytestmark = pytest.mark.xdist_group("bucket")
 GRACE_S = 900.0
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    found = S3Server().start()
-    yield found
-    found.stop()
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from service.store.blob.names import OWNER_MARK, folder_of, image_key
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, end, insert, wait_until
 from tests.support.moto_server import BUCKET, SECRET, S3Server
+from tests.support.service import lay_database
 
+pytestmark = pytest.mark.xdist_group("bucket")
 TENANT = TenantId("t")
 
 
@@ -26,26 +28,31 @@ def photo(portraits: list[Path]) -> bytes:
     return portraits[1].read_bytes()
 
 
-@pytest.fixture
-def server() -> Iterator[S3Server]:
-    found = S3Server().start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def own(models_dir: Path) -> Iterator[ConfiguredService]:
-    """A service of the test's own, not started yet."""
+@pytest.fixture(scope="module")
+def running(models_dir: Path, started_server: S3Server) -> Iterator[ConfiguredService]:
+    """A service that starts with a bucket; each test begins with settings of its own."""
     with open_folder() as folder:
-        process = ConfiguredService(folder, models_dir)
-        yield process
-        if process._process is not None:
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        process = ConfiguredService(folder, models_dir, {"TMPDIR": str(temporary)})
+        process.configure(in_bucket(started_server))
+        try:
+            yield process.start()
+            assert process.stop() == 0
+            assert "Traceback" not in process.log
+        finally:
             end(process)
 
 
-def in_bucket(server: S3Server, **other: str) -> str:
+@pytest.fixture
+def place() -> str:
+    """A place in the bucket that no other test uses."""
+    return f"{uuid4().hex}/photos"
+
+
+def in_bucket(server: S3Server, place: str = "photos", **other: str) -> str:
     settings = {
-        "url": f"s3://{BUCKET}/photos",
+        "url": f"s3://{BUCKET}/{place}",
         "endpoint": server.endpoint,
         "region": "us-east-1",
         "access_key_id": "tester",
@@ -56,8 +63,8 @@ def in_bucket(server: S3Server, **other: str) -> str:
     return "\n".join(["[blobs]", *lines, "allow_http = true", "timeout_s = 2", ""])
 
 
-def objects(server: S3Server) -> dict[str, bytes]:
-    """What lies in the bucket, seen past the service."""
+def objects(server: S3Server, place: str) -> dict[str, bytes]:
+    """What lies at a place in the bucket, seen past the service."""
     store = S3Store(
         BUCKET,
         endpoint=server.endpoint,
@@ -68,7 +75,7 @@ def objects(server: S3Server) -> dict[str, bytes]:
     )
     return {
         each["path"]: bytes(store.get(each["path"]).bytes())
-        for some in store.list()
+        for some in store.list(place)
         for each in some
         if not each["path"].endswith(OWNER_MARK)
     }
@@ -78,21 +85,23 @@ def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.name != OWNER_MARK]
 
 
-def delete(client: httpx.Client, image_id: str) -> httpx.Response:
-    return client.delete("/image", params={"tenant_id": TENANT, "image_id": image_id})
+def delete(client: httpx.Client, image_id: str, tenant: str = TENANT) -> httpx.Response:
+    return client.delete("/image", params={"tenant_id": tenant, "image_id": image_id})
 
 
 def test_photos_go_into_the_bucket_and_out_of_it_and_an_outage_is_a_503(
-    own: ConfiguredService, server: S3Server, photo: bytes
+    running: ConfiguredService, server: S3Server, place: str, photo: bytes
 ) -> None:
-    own.configure(in_bucket(server))
-    own.start()
-    with own.client() as client:
+    running.configure(in_bucket(server, place))
+    running.hang_up("reloaded")
+    files = files_below(running.data_dir / "uploads")
+    orphans = running.metric("facette_orphan_blobs_total")
+    with running.client() as client:
         image_id = insert(client, photo, TENANT).json()["image_id"]
-        key = f"photos/{image_key(TENANT, ImageId(image_id), 'jpg')}"
-        assert objects(server) == {key: photo}
+        key = f"{place}/{image_key(TENANT, ImageId(image_id), 'jpg')}"
+        assert objects(server, place) == {key: photo}
         assert delete(client, image_id).json()["deleted"]["files"] == 1
-        assert objects(server) == {}
+        assert objects(server, place) == {}
 
         server.stop()
         refused = insert(client, photo, TENANT)
@@ -103,67 +112,73 @@ def test_photos_go_into_the_bucket_and_out_of_it_and_an_outage_is_a_503(
 
         server.start()
         image_id = insert(client, photo, TENANT).json()["image_id"]
-        assert list(objects(server).values()) == [photo]
+        assert list(objects(server, place).values()) == [photo]
         server.stop()
         assert delete(client, image_id).json()["deleted"]["files"] == 0
-        assert own.metric("facette_orphan_blobs_total") == 1
-    assert files_below(own.data_dir / "uploads") == []
-    assert SECRET not in own.log
-    assert own.stop() == 0
-    assert "Traceback" not in own.log
+        assert running.metric("facette_orphan_blobs_total") == orphans + 1
+    assert files_below(running.data_dir / "uploads") == files
+    assert SECRET not in running.log
 
 
-def test_bucket_that_cannot_be_used_stops_the_start_and_not_a_running_service(
-    own: ConfiguredService, server: S3Server, photo: bytes
+def test_bucket_that_cannot_be_used_stops_the_start(
+    service_folder: Path, models_dir: Path, server: S3Server
 ) -> None:
-    own.configure(in_bucket(server, url="s3://no-such-bucket"))
-    own.launch()
-    assert own.wait() != 0
-    assert "blobs.url: there is no bucket no-such-bucket" in own.log
-    assert "Traceback" not in own.log
+    service = ConfiguredService(service_folder, models_dir)
+    lay_database(service.data_dir)
+    service.configure(in_bucket(server, url="s3://no-such-bucket"))
+    service.launch()
+    try:
+        assert service.wait() != 0
+        assert "blobs.url: there is no bucket no-such-bucket" in service.log
+        assert "Traceback" not in service.log
+    finally:
+        end(service)
 
-    own.configure(in_bucket(server))
-    own.start()
-    own.configure(in_bucket(server, url="s3://no-such-bucket"))
-    assert "blobs.url: there is no bucket" in own.hang_up("reload failed")
-    with own.client() as client:
+
+def test_bucket_that_cannot_be_used_does_not_stop_a_running_service(
+    running: ConfiguredService, server: S3Server, place: str, photo: bytes
+) -> None:
+    running.configure(in_bucket(server, place))
+    running.hang_up("reloaded")
+    running.configure(in_bucket(server, url="s3://no-such-bucket"))
+    assert "blobs.url: there is no bucket" in running.hang_up("reload failed")
+    with running.client() as client:
         assert insert(client, photo, TENANT).status_code == 200
-    own.configure(in_bucket(server, url=f"s3://{BUCKET}/elsewhere", secret_access_key="another"))
-    assert "changed=blobs.url,blobs.secret_access_key" in own.hang_up("reloaded")
-    with own.client() as client:
+    elsewhere = f"{place}-elsewhere"
+    running.configure(in_bucket(server, elsewhere, secret_access_key="another"))
+    assert "changed=blobs.url,blobs.secret_access_key" in running.hang_up("reloaded")
+    with running.client() as client:
         assert insert(client, photo, TENANT).status_code == 200
-    assert {key.split("/")[0] for key in objects(server)} == {"photos", "elsewhere"}
+    assert [len(objects(server, each)) for each in (place, elsewhere)] == [1, 1]
 
 
 def test_service_that_keeps_no_images_writes_no_file_and_does_all_else(
-    own: ConfiguredService, photo: bytes
+    running: ConfiguredService, photo: bytes, tenant: str
 ) -> None:
-    temporary = own.folder / "tmp"
-    temporary.mkdir()
-    own._environment["TMPDIR"] = str(temporary)
-    own.configure("[blobs]\nstore_images = false\n")
-    own.start()
-    with own.client() as client:
-        first, second = (insert(client, photo, TENANT).json() for _ in range(2))
+    running.configure("[blobs]\nstore_images = false\n")
+    running.hang_up("reloaded")
+    files = files_below(running.data_dir / "uploads")
+    with running.client() as client:
+        first, second = (insert(client, photo, tenant).json() for _ in range(2))
         assert second["faces"][0]["is_auto_matched"]
-        shown = client.get("/image", params={"tenant_id": TENANT, "image_id": first["image_id"]})
+        shown = client.get("/image", params={"tenant_id": tenant, "image_id": first["image_id"]})
         assert shown.status_code == 200
-        assert files_below(own.data_dir / "uploads") == []
-        assert photo not in [path.read_bytes() for path in files_below(temporary)]
-        receipt = delete(client, first["image_id"]).json()["deleted"]
+        assert files_below(running.data_dir / "uploads") == files
+        temporary = files_below(running.folder / "tmp")
+        assert photo not in [path.read_bytes() for path in temporary]
+        receipt = delete(client, first["image_id"], tenant).json()["deleted"]
         assert (receipt["images"], receipt["files"]) == (1, 0)
-    assert own.stop() == 0
 
 
 def test_files_that_a_killed_service_left_are_swept_at_the_next_start(
-    own: ConfiguredService, photo: bytes
+    running: ConfiguredService, photo: bytes
 ) -> None:
-    own.configure()
-    own.start()
-    with own.client() as client:
+    running.configure()
+    running.hang_up("reloaded")
+    uploads = running.data_dir / "uploads"
+    with running.client() as client:
         image_id = insert(client, photo, TENANT).json()["image_id"]
-    own.kill()
-    uploads = own.data_dir / "uploads"
+    running.kill()
     kept = uploads / image_key(TENANT, ImageId(image_id), "jpg")
     orphan = uploads / image_key(TENANT, ImageId(str(uuid4())), "jpg")
     unfinished = uploads / folder_of(TENANT) / ".part-of_a_photo"
@@ -173,31 +188,9 @@ def test_files_that_a_killed_service_left_are_swept_at_the_next_start(
     hour_ago = time.time() - 3600
     for path in (kept, orphan, unfinished):
         os.utime(path, (hour_ago, hour_ago))
-    own.start()
-    wait_until(lambda: own.metric("facette_last_sweep_timestamp_seconds") > hour_ago)
+    running.start()
+    wait_until(lambda: running.metric("facette_last_sweep_timestamp_seconds") > hour_ago)
     assert set(files_below(uploads)) == {kept, young}
-    assert own.metric("facette_swept_blobs_total") == 2
-    assert own.metric("facette_sweep_failures_total") == 0
-    assert "orphan blobs removed" in own.log
-    assert own.stop() == 0
-
-
-def test_several_processes_sweep_and_stop_without_trouble(
-    own: ConfiguredService, photo: bytes
-) -> None:
-    uploads = own.data_dir / "uploads"
-    own.configure("[server]\nprocesses = 2\n[blobs]\nsweep_interval_s = 0.1\n")
-    own.start()
-    with own.client() as client:
-        assert insert(client, photo, TENANT).status_code == 200
-    (kept,) = files_below(uploads)
-    orphan = uploads / image_key(TENANT, ImageId(str(uuid4())), "jpg")
-    orphan.write_bytes(photo)
-    hour_ago = time.time() - 3600
-    for path in (kept, orphan):
-        os.utime(path, (hour_ago, hour_ago))
-    wait_until(lambda: not orphan.exists())
-    wait_until(lambda: own.metric("facette_swept_blobs_total") == 1)
-    assert kept.exists()
-    assert own.stop() == 0
-    assert "Traceback" not in own.log
+    assert running.metric("facette_swept_blobs_total") == 2
+    assert running.metric("facette_sweep_failures_total") == 0
+    assert "orphan blobs removed" in running.log

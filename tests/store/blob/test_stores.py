@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -15,30 +14,27 @@ from uuid import uuid4
 import pytest
 
 from service.domain.errors import ConfigError, NotFoundError, StoreUnavailableError
-from service.domain.types import ImageId, TenantId
+from service.domain.types import THUMBNAIL_SIZES, ImageId, TenantId
 from service.store.blob.folder import FolderBlobStore
-from service.store.blob.names import OWNER_MARK, S3Settings, folder_of, image_name, is_ours
+from service.store.blob.names import (
+    OWNER_MARK,
+    S3Settings,
+    belongs_to,
+    folder_of,
+    image_key,
+    image_name,
+    is_ours,
+    thumbnail_key,
+    thumbnail_name,
+    with_thumbnails,
+)
 from service.store.blob.opening import open_blob_store
 from service.store.blob.s3 import S3BlobStore
 from service.usecases.ports import BlobStore
 from tests.support.moto_server import BUCKET, SECRET, S3Server
 
+pytestmark = pytest.mark.xdist_group("bucket")
 TENANT = TenantId("a tenant / with ünusual .. characters")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3Server]:
-    found = S3Server().start()
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def own_server() -> Iterator[S3Server]:
-    """One that a test may stop."""
-    found = S3Server().start()
-    yield found
-    found.stop()
 
 
 @pytest.fixture
@@ -69,6 +65,10 @@ def content(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def keys_of(blobs: BlobStore) -> set[str]:
     return {blob.key async for blob in blobs.listing()}
 
@@ -92,6 +92,98 @@ async def test_deleted_blobs_are_gone_and_missing_ones_count_as_gone(blobs: Blob
         await blobs.put(key, b"bytes")
     assert await blobs.delete([gone, never]) == []
     assert await keys_of(blobs) == {kept}
+
+
+async def _joined(blobs: BlobStore, key: str, start: int, stop: int) -> tuple[bytes, int]:
+    """The bytes of a range, and the number of their pieces."""
+    async with blobs.stream(key, start, stop) as stream:
+        pieces = [piece async for piece in stream]
+    return b"".join(pieces), len(pieces)
+
+
+async def test_ranges_are_read_in_pieces(blobs: BlobStore) -> None:
+    key, data = new_key(blobs), os.urandom(3_500_000)
+    await blobs.put(key, data)
+    whole, pieces = await _joined(blobs, key, 0, len(data))
+    assert whole == data
+    assert pieces > 2
+    for start, stop in ((0, 1), (7, 2_000_000), (len(data) - 1, len(data))):
+        assert (await _joined(blobs, key, start, stop))[0] == data[start:stop]
+
+
+async def test_a_range_of_what_is_not_there_is_not_found(blobs: BlobStore) -> None:
+    key = new_key(blobs)
+    await blobs.put(key, b"bytes")
+    for wrong, stop in ((key, 6), (new_key(blobs), 1), ("../../etc/passwd", 1)):
+        with pytest.raises(NotFoundError):
+            await _joined(blobs, wrong, 0, stop)
+
+
+async def test_a_stream_outlives_its_blob_and_closes_when_left(tmp_path: Path) -> None:
+    blobs = FolderBlobStore(tmp_path)
+    key, data = new_key(blobs), os.urandom(2_500_000)
+    await blobs.put(key, data)
+    async with blobs.stream(key, 0, len(data)) as stream:
+        first = await anext(stream)
+        await blobs.delete([key])
+        assert first + b"".join([piece async for piece in stream]) == data
+    await blobs.put(key, data)
+    before = open_files()
+    for _ in range(3):
+        async with blobs.stream(key, 0, len(data)) as stream:
+            await anext(stream)
+    assert open_files() == before
+
+
+async def test_a_file_that_becomes_shorter_while_it_is_read_is_an_outage(tmp_path: Path) -> None:
+    blobs = FolderBlobStore(tmp_path)
+    key = new_key(blobs)
+    await blobs.put(key, bytes(2_500_000))
+    async with blobs.stream(key, 0, 2_500_000) as stream:
+        await anext(stream)
+        os.truncate(tmp_path / key, 1_500_000)
+        with pytest.raises(StoreUnavailableError):
+            _ = [piece async for piece in stream]
+
+
+async def test_the_thumbnails_of_an_image_are_removed_with_it(blobs: BlobStore) -> None:
+    gone, kept = (ImageId(str(uuid4())) for _ in range(2))
+    for image in (gone, kept):
+        await blobs.put(blobs.key(TENANT, image, "png"), b"photo")
+        for size in THUMBNAIL_SIZES[:3]:
+            await blobs.put(blobs.thumbnail_key(TENANT, image, size), b"small")
+    assert await blobs.delete([blobs.key(TENANT, gone, "png")]) == []
+    left = await keys_of(blobs)
+    assert len(left) == 4
+    assert all(kept in key for key in left)
+    assert await blobs.delete([blobs.thumbnail_key(TENANT, kept, 128)]) == []
+    assert len(await keys_of(blobs)) == 3
+    assert await blobs.delete([blobs.key(TENANT, kept, "png")]) == []
+    assert await keys_of(blobs) == set()
+
+
+async def test_an_image_whose_thumbnail_stays_counts_as_not_removed(tmp_path: Path) -> None:
+    blobs = FolderBlobStore(tmp_path)
+    image = ImageId(str(uuid4()))
+    key = blobs.key(TENANT, image, "jpg")
+    await blobs.put(key, b"photo")
+    (tmp_path / blobs.thumbnail_key(TENANT, image, 256)).mkdir()  # which unlink does not remove
+    assert await blobs.delete([key]) == [key]
+
+
+def test_names_of_thumbnails_are_their_own() -> None:
+    image = ImageId(str(uuid4()))
+    photo, small = image_key(TENANT, image, "jpg"), thumbnail_key(TENANT, image, 512)
+    assert thumbnail_name(small) == image_name(photo)
+    assert image_name(small) is None
+    assert thumbnail_name(photo) is None
+    assert not belongs_to(small, TENANT)
+    assert with_thumbnails(small) == (small,)
+    assert with_thumbnails(photo)[0] == photo
+    assert small in with_thumbnails(photo)
+    assert all(map(is_ours, with_thumbnails(photo)))
+    for wrong in (small.replace("512", "513"), small + "x", small.replace("-512", "")):
+        assert not is_ours(wrong)
 
 
 async def test_thousands_of_blobs_are_listed_and_deleted(blobs: BlobStore) -> None:
@@ -295,36 +387,38 @@ async def test_folder_that_cannot_be_used_is_named_by_its_setting_at_start() -> 
 
 
 async def test_bucket_that_goes_away_is_unavailable_until_it_is_back(
-    own_server: S3Server, caplog: pytest.LogCaptureFixture
+    server: S3Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    blobs = await open_blob_store(own_server.settings())
+    blobs = await open_blob_store(server.settings())
     key = new_key(blobs)
     await blobs.put(key, b"bytes")
-    own_server.stop()
+    server.stop()
     caplog.set_level(logging.DEBUG)
     for call in (blobs.put(key, b"bytes"), blobs.get(key), blobs.now(), keys_of(blobs)):
         with pytest.raises(StoreUnavailableError):
             await call
     assert await blobs.delete([key]) == [key]
-    own_server.start()
+    server.start()
     await blobs.put(key, b"bytes again")
     assert await blobs.get(key) == b"bytes again"
     assert "blob not written" in caplog.text
     assert SECRET not in caplog.text
-    assert SECRET not in repr(own_server.settings())
+    assert SECRET not in repr(server.settings())
 
 
 async def test_bucket_that_answers_nothing_is_unavailable_and_does_not_hold_up_the_loop(
-    own_server: S3Server,
+    server: S3Server,
 ) -> None:
-    blobs = await open_blob_store(own_server.settings(timeout_s=1.0))
-    own_server.freeze()
-    waiting = asyncio.create_task(blobs.put(new_key(blobs), b"bytes"))
-    turns = 0
-    while not waiting.done():
-        await asyncio.sleep(0.01)
-        turns += 1
-    own_server.thaw()
+    blobs = await open_blob_store(server.settings(timeout_s=1.0))
+    server.freeze()
+    try:
+        waiting = asyncio.create_task(blobs.put(new_key(blobs), b"bytes"))
+        turns = 0
+        while not waiting.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+    finally:
+        server.thaw()
     with pytest.raises(StoreUnavailableError):
         await waiting
     assert turns > 5

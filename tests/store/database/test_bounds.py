@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,7 @@ from service.store.blob.names import image_key
 from service.store.database import migrations
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.migrations import load_migrations, migrate
+from tests.support.databases import Databases
 from tests.support.sums import are_exact
 
 TENANT = TenantId("tenant")
@@ -25,13 +27,17 @@ FACTS = (
 )
 
 
-@pytest.fixture
-async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
+async def _fill(database: Database, _: Path) -> None:
     async with database.maintenance() as connection:
         await load(connection, TENANT, crowd(10, seed=1))
         await connection.execute(
             "INSERT INTO review (tenant_id, cluster_id) SELECT tenant_id, cluster_id FROM cluster"
         )
+
+
+@pytest.fixture
+async def owner(databases: Databases) -> AsyncIterator[asyncpg.Connection]:
+    async with databases.undone(_fill) as connection:
         yield connection
 
 
@@ -108,6 +114,10 @@ async def test_what_the_service_never_stores_is_refused(
         await owner.execute(REFUSED[case])
 
 
+async def _no_role(connection: asyncpg.Connection) -> None:
+    """The former release granted other tables."""
+
+
 async def _former(
     settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> asyncpg.Connection:
@@ -118,6 +128,7 @@ async def _former(
     with monkeypatch.context() as patch:
         before = [each for each in load_migrations() if each.number < 9]
         patch.setattr(migrations, "load_migrations", lambda: before)
+        patch.setattr(migrations, "prepare_service_role", _no_role)
         await migrate(connection)
     await register_vector(connection)
     await load(connection, TENANT, crowd(10, seed=1))
@@ -142,7 +153,7 @@ async def test_values_that_were_there_before_are_mended(
         await connection.execute(statement)
     others = "SELECT * FROM face WHERE face_id <> $1 ORDER BY seq"
     before = await connection.fetch(others, FACE)
-    assert await migrate(connection) == [9]
+    assert await migrate(connection) == [9, 10, 11, 12, 13]
     assert await connection.fetch(others, FACE) == before
     row = await connection.fetchrow("SELECT * FROM face WHERE face_id = $1", FACE)
     assert row["area"] == [0, 0, 2, 1]
@@ -161,7 +172,7 @@ async def test_what_cannot_be_mended_stays_as_it_was(
     connection = await _former(empty_database, monkeypatch)
     await connection.execute("INSERT INTO tenant (tenant_id) VALUES (''), (E'a\\u009bb')")
     await connection.execute("UPDATE image SET blob_key = 'a/b.jpg'")
-    assert await migrate(connection) == [9]
+    assert await migrate(connection) == [9, 10, 11, 12, 13]
     assert await connection.fetchval("SELECT count(*) FROM tenant") == 3
     assert await connection.fetchval("SELECT count(*) FROM image WHERE blob_key = 'a/b.jpg'") == 10
     await connection.execute("DELETE FROM tenant")

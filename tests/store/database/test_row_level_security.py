@@ -24,6 +24,7 @@ from service.store.database.migrations import load_migrations, migrate
 from service.store.database.role import SERVICE_ROLE
 from service.store.database.statements import SQL
 from service.store.face import reads, search
+from service.store.face.files import StoredFiles
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.telemetry import StageClock
@@ -33,7 +34,11 @@ from tests.support.analysed import MadeUpAnalyzer, person
 from tests.support.logins import connect, let_in
 
 ANNA, BERTA = TenantId("anna"), TenantId("berta's; DROP TABLE face")
-TABLES = ("tenant", "image", "cluster", "cluster_sum", "face", "face_vector", "review")
+TABLES = (
+    *("tenant", "image", "cluster", "cluster_sum", "merged_cluster", "face", "face_vector"),
+    *("review", "change", "kept_answer", "decision", "decision_face"),
+    *("change_face", "change_cluster", "change_decision", "change_review"),
+)
 
 
 class Two:
@@ -80,9 +85,18 @@ ONE_PHOTO = {
     "image": 1,
     "cluster": 2,
     "cluster_sum": 2,
+    "merged_cluster": 0,
     "face": 2,
     "face_vector": 2,
     "review": 2,
+    "change": 1,
+    "kept_answer": 0,
+    "decision": 0,
+    "decision_face": 0,
+    "change_face": 0,
+    "change_cluster": 0,
+    "change_decision": 0,
+    "change_review": 0,
 }
 
 
@@ -90,6 +104,29 @@ async def test_a_query_without_where_sees_the_rows_of_its_tenant_alone(two: Two)
     await two.insert(BERTA)
     assert await two.rows(ANNA) == ONE_PHOTO
     assert (await two.rows(BERTA))["image"] == 2
+
+
+@pytest.mark.parametrize("name", ["{tenant}", "\\x00 \\'", "日本 🙂", "');--", '"; ROLLBACK; "'])
+async def test_a_tenant_of_any_spelling_sees_its_own_rows_alone(two: Two, name: str) -> None:
+    tenant = TenantId(name)
+    assert set((await two.rows(tenant)).values()) == {0}
+    await two.insert(tenant)
+    assert await two.rows(tenant) == ONE_PHOTO
+
+
+async def test_a_statement_that_names_its_tenant_leaves_none_behind(two: Two) -> None:
+    mine, theirs = await two.insert(ANNA), await two.insert(BERTA)
+    files = StoredFiles(two.database)
+    assert (await files.image_file(ANNA, mine.image_id)).image_id == mine.image_id
+    with pytest.raises(NotFoundError):
+        await files.image_file(ANNA, theirs.image_id)
+    face = (await files.face_on_file(BERTA, theirs.faces[0].face_id)).file
+    assert face.image_id == theirs.image_id
+    with pytest.raises(NotFoundError):
+        await files.face_on_file(BERTA, mine.faces[0].face_id)
+    async with two.database.common() as connection:
+        for table in TABLES:
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
 
 
 async def test_a_tenant_that_does_not_exist_sees_nothing(two: Two) -> None:

@@ -21,8 +21,8 @@ from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.databases import ask
 from tests.support.folders import open_folder
-from tests.support.live import end, insert, postgres_of, wait_until
-from tests.support.service import ServiceProcess
+from tests.support.live import wait_until
+from tests.support.service import lay_database
 
 # More connections than PostgreSQL's own configuration has: a recovery as the tests hold one up
 # refuses to go on with fewer than there were before.
@@ -33,14 +33,14 @@ SMALL = EmbeddedSettings(shared_buffers_mb=128, connections=200)
 def made() -> Iterator[Path]:
     """A folder with a database that was shut down in order."""
     with open_folder() as folder:
-        with embedded_server(folder, SMALL):
-            pass
+        lay_database(folder)
         yield folder
 
 
 @pytest.fixture
-def folder(made: Path) -> Iterator[Path]:
-    """The same; whatever a test leaves running is ended."""
+def folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The same, watched closely; whatever a test leaves running is ended."""
+    monkeypatch.setattr(embedded_watch, "_LOOK_S", 0.01)
     yield made
     recovery = made / "postgres" / "recovery.signal"
     recovery.unlink(missing_ok=True)
@@ -179,7 +179,6 @@ def test_a_server_that_was_stopped_in_order_is_left_to_who_stopped_it(
     from service.store.embedded.cluster import Cluster
 
     monkeypatch.setattr(embedded_watch, "_ABANDONED_S", 0.0)
-    monkeypatch.setattr(embedded_watch, "_LOOK_S", 0.01)
     with embedded_server(folder, SMALL) as address:
         starts = Starts(monkeypatch)
         pg_ctl(folder, "-m", "fast", "stop")
@@ -225,6 +224,8 @@ def test_a_server_that_hangs_is_ended_and_started_again(
 ) -> None:
     """As PostgreSQL does when its disk is full during a recovery."""
     monkeypatch.setattr(embedded_watch, "_HANGS_LOOK_S", 0.2)
+    # Nobody stopped it, so no operator is waited for.
+    monkeypatch.setattr(embedded_watch, "_ABANDONED_S", 600.0)
     if not has_pidfd:
         monkeypatch.delattr(os, "pidfd_open")
     with embedded_server(folder, SMALL) as address:
@@ -384,8 +385,11 @@ def test_a_server_that_recovers_already_is_waited_for_and_taken_over(
 
 
 @pytest.mark.parametrize("left", ["this process", "a zombie", "nothing"])
-def test_a_pid_file_left_behind_does_not_mislead(folder: Path, left: str) -> None:
+def test_a_pid_file_left_behind_does_not_mislead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
     """After a crash of the machine, or in a container whose first process reaps nobody."""
+    monkeypatch.setattr("service.store.embedded.cluster._WRITTEN_S", 0.1)
     zombie = subprocess.Popen(["true"])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     pid = {"this process": f"{os.getpid()}\n", "a zombie": f"{zombie.pid}\n", "nothing": ""}[left]
@@ -396,7 +400,10 @@ def test_a_pid_file_left_behind_does_not_mislead(folder: Path, left: str) -> Non
     zombie.wait()
 
 
-def test_a_server_that_cannot_start_is_an_error_that_names_its_log(folder: Path) -> None:
+def test_a_server_that_cannot_start_is_an_error_that_names_its_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.embedded.server._BETWEEN_ATTEMPTS_S", 0.01)
     (folder / "postgres" / "postgresql.auto.conf").write_text("no_such_parameter = 1\n")
     with pytest.raises(ConfigError, match="postgres/log"), embedded_server(folder, SMALL):
         pass
@@ -411,29 +418,3 @@ def test_a_folder_of_before_gets_the_settings_of_now(folder: Path) -> None:
         durable = [ask(address, f"SHOW {name}") for name in ("fsync", "full_page_writes")]
     assert found == {"shared_buffers": "200MB", "max_connections": "140"}
     assert durable == ["on", "on"]
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_service_whose_database_was_killed_serves_again(
-    service_folder: Path, models_dir: Path, portraits: list[Path], processes: int
-) -> None:
-    photo = portraits[1].read_bytes()
-    environment = {
-        "FACETTE_SERVER_PROCESSES": str(processes),
-        "FACETTE_DATABASE_POOL_RETRY_S": "0",
-        "FACETTE_INFERENCE_PRECISION": "fp32",
-    }
-    service = ServiceProcess(service_folder, models_dir, environment)
-    try:
-        with service.start().client() as client:
-            assert insert(client, photo).status_code == 200
-            (server,) = [each for each in postgres_of(service) if each.children()]
-            server.send_signal(signal.SIGKILL)
-            wait_until(lambda: insert(client, photo).status_code == 200)
-            wait_until(lambda: client.get("/readyz").status_code == 200)
-        assert service.log.count("the embedded database crashed and is restarted") == 1
-        assert service.stop() == 0
-        assert postgres_of(service) == []
-    finally:
-        logging.getLogger(__name__).warning("%s", service.log)  # shown where the test fails
-        end(service)

@@ -16,6 +16,7 @@ from service.store.embedded.server import EmbeddedAddress, embedded_server, runn
 from service.store.embedded.settings import EmbeddedSettings
 from tests.support.databases import ask
 from tests.support.folders import open_folder
+from tests.support.service import lay_database
 
 SMALL = EmbeddedSettings(shared_buffers_mb=128)
 # What a shell, a list of PostgreSQL, a URL or a format would read as something else.
@@ -83,11 +84,12 @@ def test_a_path_that_cannot_work_is_refused_before_anything_is_made(
     assert not list(tmp_path.rglob("PG_VERSION"))
 
 
-def test_what_the_shell_says_of_a_server_that_it_cannot_launch_is_told(data_dir: Path) -> None:
-    with embedded_server(data_dir, SMALL):
-        pass
+def test_what_the_shell_says_of_a_server_that_it_cannot_launch_is_told(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.embedded.server._BETWEEN_ATTEMPTS_S", 0.01)
+    lay_database(data_dir)
     log = data_dir / "postgres" / "log"
-    log.unlink()
     log.mkdir()
     with pytest.raises(ConfigError, match=r"log: .*directory"), embedded_server(data_dir, SMALL):
         pass

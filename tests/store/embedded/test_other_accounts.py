@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ import pytest
 from service.domain.errors import ConfigError
 from service.store.blob.folder import FolderBlobStore
 from service.store.embedded.account import ServerAccount
-from service.store.embedded.server import embedded_server, running_server
+from service.store.embedded.server import EmbeddedAddress, embedded_server, running_server
 from service.store.embedded.settings import EmbeddedSettings
 from tests.support.databases import ask_all
 from tests.support.folders import open_folder
+from tests.support.service import lay_database
 
 pytestmark = [
     pytest.mark.xdist_group("embedded"),
@@ -38,17 +40,79 @@ OTHER = "nobody"
 # A folder with this name in it is too long for the address of a socket.
 LONG = "a-folder-with-a-long-name-" * 5
 ALL_MODES = 0o7777
+# What the environment of a service may hold: secrets, and what would lead PostgreSQL astray.
+ODD_ENVIRONMENT = {
+    "FACETTE_AUTH_TOKEN": "secret",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "LANG": "de_DE.UTF-8",
+    "LC_TIME": "no_SUCH.locale",
+    "TZ": "Nowhere/City",
+    "HOME": "/nowhere",
+    "TMPDIR": "/nowhere",
+    "PGDATA": "/nowhere",
+    "PGPORT": "1",
+    "PGOPTIONS": "-c no_such_parameter=1",
+    "POSTGRES_INITDB_ARGS": "--no-such-argument",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server, and its data folder."""
+
+    data_dir: Path
+    address: EmbeddedAddress
+
+    @property
+    def socket_dir(self) -> Path:
+        return Path(self.address.socket_dir)
+
+    @property
+    def process(self) -> psutil.Process:
+        written = (self.data_dir / "postgres" / "postmaster.pid").read_text()
+        return psutil.Process(int(written.split()[0]))
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[Served]:
+    """A server whose database was made, and which was started, in an odd environment."""
+    with open_folder() as folder, ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in ODD_ENVIRONMENT.items():
+                patch.setenv(name, value)
+            address = stack.enter_context(embedded_server(folder, SMALL))
+        yield Served(folder, address)
+
+
+@pytest.fixture(scope="module")
+def long() -> Iterator[Served]:
+    """A server whose socket has a folder of its own."""
+    with open_folder() as folder:
+        lay_database(folder / LONG)
+        with embedded_server(folder / LONG, SMALL) as address:
+            yield Served(folder / LONG, address)
 
 
 @pytest.fixture(params=["short", "long"])
-def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
+def served(request: pytest.FixtureRequest) -> Served:
+    """Either of the two; not parameters of one fixture, which would start each again and again."""
+    found: Served = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder with a database that was shut down."""
     with open_folder() as folder:
-        yield folder if request.param == "short" else folder / LONG
+        lay_database(folder)
+        yield folder
 
 
 @pytest.fixture
 def long_dir() -> Iterator[Path]:
+    """The same with a path that is too long for a socket."""
     with open_folder() as folder:
+        lay_database(folder / LONG)
         yield folder / LONG
 
 
@@ -89,37 +153,35 @@ def mode_of(path: Path) -> int:
     return path.lstat().st_mode & ALL_MODES
 
 
-def test_it_can_neither_connect_nor_look(data_dir: Path) -> None:
-    with embedded_server(data_dir, SMALL) as address:
-        folder = Path(address.socket_dir)
-        assert mode_of(folder) == 0o700
-        assert folder.owner() == ServerAccount.choose().name
-        assert "PermissionError" in as_other(lambda: connect(folder))
-        assert "PermissionError" in as_other(lambda: list(folder.iterdir()))
-        assert mode_of(folder / ".s.PGSQL.5432") == 0o700
-        assert ask_all(address, "SELECT 1") == [1]
+def test_it_can_neither_connect_nor_look(served: Served) -> None:
+    folder = served.socket_dir
+    assert mode_of(folder) == 0o700
+    assert folder.owner() == ServerAccount.choose().name
+    assert "PermissionError" in as_other(lambda: connect(folder))
+    assert "PermissionError" in as_other(lambda: list(folder.iterdir()))
+    assert mode_of(folder / ".s.PGSQL.5432") == 0o700
+    assert ask_all(served.address, "SELECT 1") == [1]
 
 
-def test_nobody_is_trusted(data_dir: Path) -> None:
-    with embedded_server(data_dir, SMALL) as address:
-        methods = ask_all(address, "SELECT auth_method FROM pg_hba_file_rules")
-        known = ask_all(address, "SELECT sys_name FROM pg_ident_file_mappings")
-        assert ask_all(address, "SHOW listen_addresses") == [""]
+def test_nobody_is_trusted(served: Served) -> None:
+    methods = ask_all(served.address, "SELECT auth_method FROM pg_hba_file_rules")
+    known = ask_all(served.address, "SELECT sys_name FROM pg_ident_file_mappings")
+    assert ask_all(served.address, "SHOW listen_addresses") == [""]
     assert set(methods) == {"peer"}
     assert set(known) == {"root", ServerAccount.choose().name}
 
 
-def test_an_account_that_gets_to_the_socket_is_not_let_in(long_dir: Path) -> None:
+def test_an_account_that_gets_to_the_socket_is_not_let_in(long: Served) -> None:
     """As if the folder were open after all: the kernel says who it is."""
-    with embedded_server(long_dir, SMALL) as address:
-        folder = Path(address.socket_dir)
-        folder.chmod(0o711)
-        (folder / ".s.PGSQL.5432").chmod(0o777)
-        try:
-            words = b"user\0postgres\0database\0postgres\0\0"
-            said = as_other(lambda: connect(folder, words))
-        finally:
-            folder.chmod(0o700)
+    folder, name = long.socket_dir, long.socket_dir / ".s.PGSQL.5432"
+    folder.chmod(0o711)
+    name.chmod(0o777)
+    try:
+        words = b"user\0postgres\0database\0postgres\0\0"
+        said = as_other(lambda: connect(folder, words))
+    finally:
+        folder.chmod(0o700)
+        name.chmod(0o700)
     assert "Peer authentication failed" in said
 
 
@@ -131,8 +193,6 @@ def name_of_before(data_dir: Path) -> Path:
 
 
 def test_a_name_that_was_taken_beforehand_is_not_used(long_dir: Path) -> None:
-    with embedded_server(long_dir, SMALL):
-        pass
     taken = name_of_before(long_dir)
     taken.mkdir(mode=0o755)
     try:
@@ -146,8 +206,6 @@ def test_a_name_that_was_taken_beforehand_is_not_used(long_dir: Path) -> None:
 
 
 def test_a_link_opens_no_private_folder(long_dir: Path) -> None:
-    with embedded_server(long_dir, SMALL):
-        pass
     private = long_dir.parent / "private"
     private.mkdir(mode=0o700)
     link = name_of_before(long_dir)
@@ -172,8 +230,6 @@ def test_a_fresh_folder_goes_when_the_server_stops(long_dir: Path) -> None:
 def test_what_a_killed_server_left_is_removed(long_dir: Path) -> None:
     from service.store.embedded.cluster import Cluster
 
-    with embedded_server(long_dir, SMALL):
-        pass
     cluster = Cluster.prepare(long_dir / "postgres", {})
     assert cluster.start(threading.Event())
     running = cluster.postmaster()
@@ -189,7 +245,6 @@ def test_what_a_killed_server_left_is_removed(long_dir: Path) -> None:
 def test_a_folder_that_somebody_put_in_its_place_is_not_used(long_dir: Path) -> None:
     from service.store.embedded.cluster import Cluster
 
-    long_dir.mkdir()
     cluster = Cluster.prepare(long_dir / "postgres", {})
     cluster.socket_dir.rmdir()
     cluster.socket_dir.mkdir(mode=0o777)
@@ -202,15 +257,19 @@ def test_a_folder_that_somebody_put_in_its_place_is_not_used(long_dir: Path) -> 
         cluster.socket_dir.rmdir()
 
 
-def test_the_server_has_the_groups_of_its_account_and_no_other(data_dir: Path) -> None:
+def test_the_server_has_the_groups_of_its_account_and_no_other(served: Served) -> None:
+    account = ServerAccount.choose()
+    status = Path(f"/proc/{served.process.pid}/status").read_text()
+    found = dict(line.split(":", 1) for line in status.splitlines())
+    assert set(found["Uid"].split()) == {str(account.uid)}
+    assert set(found["Gid"].split()) == {str(account.gid)}
+    assert found["Groups"].split() == []
+
+
+def test_files_of_a_server_are_its_accounts_alone(data_dir: Path) -> None:
     account = ServerAccount.choose()
     with embedded_server(data_dir, SMALL):
-        lines = (data_dir / "postgres" / "postmaster.pid").read_text().splitlines()
-        status = Path(f"/proc/{int(lines[0])}/status").read_text()
-        found = dict(line.split(":", 1) for line in status.splitlines())
-        assert set(found["Uid"].split()) == {str(account.uid)}
-        assert set(found["Gid"].split()) == {str(account.gid)}
-        assert found["Groups"].split() == []
+        pass
     made = [data_dir / "postgres", *(data_dir / "postgres").rglob("*")]
     owners = {(each.lstat().st_uid, each.lstat().st_gid) for each in made}
     assert owners == {(account.uid, account.gid)}
@@ -222,6 +281,7 @@ def test_a_data_folder_within_a_private_one_stays_private() -> None:
     with open_folder() as folder:
         private = folder / "private"
         private.mkdir(mode=0o700)
+        lay_database(private / "data")
         with embedded_server(private / "data", SMALL) as address:
             assert ask_all(address, "SELECT 1") == [1]
         assert stat.S_IMODE(private.stat().st_mode) & 0o007 == 0
@@ -284,47 +344,29 @@ def test_a_data_folder_of_another_account_is_not_used() -> None:
 
 
 def test_the_server_gets_paths_of_programs_and_libraries_and_nothing_else_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
+    short: Served,
 ) -> None:
-    odd = {
-        "FACETTE_AUTH_TOKEN": "secret",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "LANG": "de_DE.UTF-8",
-        "LC_TIME": "no_SUCH.locale",
-        "TZ": "Nowhere/City",
-        "HOME": "/nowhere",
-        "TMPDIR": "/nowhere",
-        "PGDATA": "/nowhere",
-        "PGPORT": "1",
-        "PGOPTIONS": "-c no_such_parameter=1",
-        "POSTGRES_INITDB_ARGS": "--no-such-argument",
-    }
-    for name, value in odd.items():
-        monkeypatch.setenv(name, value)
-    with open_folder() as folder, embedded_server(folder, SMALL):
-        server = psutil.Process(int((folder / "postgres/postmaster.pid").read_text().split()[0]))
-        environment = server.environ()
-        assert environment["PATH"].startswith(os.environ["PATH"])
-        assert (environment["LC_ALL"], environment["TZ"]) == ("C", "UTC")
-        inherited = set(environment) & set(os.environ)
-        assert inherited <= {"PATH", "LD_LIBRARY_PATH", "PWD", "TZ"}
-        for process in server.children():
-            assert not set(process.environ()) & set(odd) - {"TZ"}
+    environment = short.process.environ()
+    assert environment["PATH"].startswith(os.environ["PATH"])
+    assert (environment["LC_ALL"], environment["TZ"]) == ("C", "UTC")
+    inherited = set(environment) & {*os.environ, *ODD_ENVIRONMENT}
+    assert inherited <= {"PATH", "LD_LIBRARY_PATH", "PWD", "TZ"}
+    for process in short.process.children():
+        assert not set(process.environ()) & set(ODD_ENVIRONMENT) - {"TZ"}
 
 
-def test_it_cannot_hold_the_lock_by_which_one_service_uses_a_folder() -> None:
-    with open_folder() as folder:
-        lock = folder / "postgres.lock"
-        folder.chmod(0o755)
-        lock.touch(mode=0o644)  # as an earlier release left it
-        with embedded_server(folder, SMALL):
-            pass
+def test_it_cannot_hold_the_lock_by_which_one_service_uses_a_folder(data_dir: Path) -> None:
+    lock = data_dir / "postgres.lock"
+    data_dir.chmod(0o755)
+    lock.touch(mode=0o644)  # as an earlier release left it
+    with embedded_server(data_dir, SMALL):
+        pass
 
-        def hold() -> None:
-            with lock.open() as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def hold() -> None:
+        with lock.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-        assert "PermissionError" in as_other(hold)
+    assert "PermissionError" in as_other(hold)
 
 
 def test_a_folder_with_other_files_is_not_taken_over() -> None:
@@ -354,24 +396,29 @@ def test_entries_for_others_stay_what_they_were() -> None:
         assert folder.stat().st_mode & 0o007 == 0
 
 
-@pytest.mark.parametrize("name", ["data", LONG])
-def test_a_service_of_any_account_keeps_its_database_to_itself(name: str) -> None:
+def test_a_service_of_any_account_keeps_its_database_to_itself(short: Served) -> None:
     """Not as root PostgreSQL runs as the service does, and root and others are not let in."""
-    with open_folder() as folder, embedded_server(folder, SMALL) as mine:
-        # Whatever is imported on the way: the other account may not get at Python's own files.
-        assert ask_all(mine, "SELECT 1") == [1]
+    # Whatever is imported on the way: the other account may not get at Python's own files.
+    assert ask_all(short.address, "SELECT 1") == [1]
+    with open_folder() as folder:
         folder.chmod(0o711)
-        theirs = folder / name
+        theirs = folder / "theirs"
         theirs.mkdir(mode=0o700)
         shutil.chown(theirs, OTHER)
 
-        def serve() -> list[Any]:
-            # What this process knows of a temporary folder is not the other's.
-            tempfile.tempdir = "/tmp"
-            with embedded_server(theirs, SMALL) as address:
+        def serve(data_dir: Path) -> list[Any]:
+            with embedded_server(data_dir, SMALL) as address:
                 mode = mode_of(Path(address.socket_dir))
                 names = ask_all(address, "SELECT sys_name FROM pg_ident_file_mappings")
                 return [*ask_all(address, "SELECT 1"), oct(mode), *names]
 
-        assert as_other(serve) == repr([1, "0o700", OTHER])
+        def serve_both() -> list[list[Any]]:
+            # What this process knows of a temporary folder is not the other's.
+            tempfile.tempdir = "/tmp"
+            first = serve(theirs)
+            (theirs / LONG).mkdir()
+            (theirs / "postgres").rename(theirs / LONG / "postgres")
+            return [first, serve(theirs / LONG)]
+
+        assert as_other(serve_both) == repr([[1, "0o700", OTHER]] * 2)
         assert {each.owner() for each in theirs.rglob("*")} == {OTHER}

@@ -39,6 +39,9 @@ LARGE = TenantId("large")
 INDEXED = IndexSettings(1000, 100, 16, 64, 64, 0, 3600.0)
 SEARCH = SearchSettings(ef_search=200)
 
+# They share a database with an index.
+pytestmark = pytest.mark.xdist_group("code cache")
+
 
 class Held:
     """A large tenant with an index, and the codes of its faces."""
@@ -520,6 +523,43 @@ async def test_a_tenant_whose_codes_alone_exceed_the_bound_is_searched_through_i
     await held.look_up(held.people.faces[0], by="index")
     assert not held.codes._wanted  # they are not read again with each search
     assert held.codes.size_bytes == 0
+
+
+async def test_the_sums_of_people_of_one_pivot_come_with_the_codes(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_cache, "_SUMS_READ_AT_ONCE", 50)
+    await held.codes.refresh(LARGE, SPACE)
+    codes = held.codes.of(LARGE, SPACE, 0)
+    assert codes is not None
+    now = codes.snapshot
+    faces = np.array([UUID(bytes=each).int - 1 for each in now.ids[: now.count].tolist()])
+    people, pivots = held.people.person_of[faces], now.pivot_of[: now.count]
+    alone = 0
+    for person in np.unique(people):
+        of = np.unique(pivots[people == person])
+        sums = now.sum_of[of]
+        assert (sums >= 0).all() == (len(of) == 1)
+        if len(of) == 1:
+            alone += 1
+            (total,), (count,) = now.sums.of(sums)
+            own = held.people.faces[held.people.person_of == person]
+            assert count == len(own)
+            assert total == pytest.approx(own.sum(axis=0), abs=np.abs(total).max() / 250)
+    assert alone == len(now.sums) > 200
+
+
+async def test_where_only_the_codes_find_room_they_are_held_without_sums(held: Held) -> None:
+    await held.codes.refresh(LARGE, SPACE)
+    codes = held.codes.of(LARGE, SPACE, 0)
+    assert codes is not None
+    snapshot = codes.snapshot
+    bound = held.codes.size_bytes - snapshot.sums.nbytes + 100
+    held.codes = CodeCache(held.database, on_size=held.take_note, max_bytes=bound)
+    await held.codes.refresh(LARGE, SPACE)
+    assert held.held() == 2000
+    assert held.sizes[-1] == held.codes.size_bytes <= bound
+    await held.look_up(held.people.faces[0])
 
 
 async def test_codes_that_grow_beyond_the_bound_are_dropped(held: Held) -> None:

@@ -55,7 +55,12 @@ class Shop:
         tenant: TenantId = TENANT,
         space: ModelSpace = SPACE,
         retry_s: float = 0.0,
+        settles: bool = True,
     ):
+        """Store a photo of these faces.
+
+        settles: leave none of its vectors waiting for the index, or without a code.
+        """
         ingest = IngestPhoto(
             self.analyzer,
             self.repository,
@@ -68,9 +73,9 @@ class Shop:
         stored = await ingest(
             tenant, source(self.analyzer.add(*embeddings)), StageClock(), free_ticket()
         )
-        if self.indexer:
+        if settles and self.indexer:
             await self.indexer.round([tenant])
-        if self.codes:
+        if settles and self.codes:
             await self.codes.refresh(tenant, space)
         return stored
 
@@ -78,6 +83,10 @@ class Shop:
 @pytest.fixture(params=["exact", "index", "codes"])
 def shop(request: pytest.FixtureRequest, database: Database, uploads: Path) -> Shop:
     return Shop(database, uploads, request.param)
+
+
+# For what no way of searching has a part in.
+by_one_way = pytest.mark.parametrize("shop", ["exact"], indirect=True)
 
 
 async def test_face_joins_the_nearest_cluster_within_the_distance(shop: Shop) -> None:
@@ -113,7 +122,7 @@ async def test_two_faces_of_one_photo_never_share_a_cluster(shop: Shop) -> None:
 async def test_loser_of_a_cluster_takes_its_next_nearest_one(shop: Shop) -> None:
     anna = (await shop.insert(person(1))).faces[0]
     for seed in range(40):  # a crowd that fills any short list of neighbours
-        await shop.insert(near(person(1), 0.01, seed=seed))
+        await shop.insert(near(person(1), 0.01, seed=seed), settles=False)
     twin = (await shop.insert(near(person(1), 0.62, seed=99))).faces[0]
     between = near(person(1), 0.1, seed=3) * 0.6 + twin.face.embedding * 0.5
     between = between / (between @ between) ** 0.5
@@ -146,7 +155,7 @@ async def test_concurrent_photos_of_a_new_person_make_one_cluster(shop: Shop) ->
 
 
 async def test_moves_and_deletes_in_parallel_leave_no_empty_cluster(shop: Shop) -> None:
-    photos = [await shop.insert(person(number)) for number in range(12)]
+    photos = [await shop.insert(person(number), settles=number == 11) for number in range(12)]
     target = photos[0].faces[0].cluster_id
 
     async def act(number: int) -> None:
@@ -169,6 +178,7 @@ async def test_moves_and_deletes_in_parallel_leave_no_empty_cluster(shop: Shop) 
     assert [r.cluster_id for r in await shop.curate.reviews(TENANT, 0, 100)] == [target]
 
 
+@by_one_way
 async def test_nothing_is_left_when_the_database_fails_before_the_commit(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +194,7 @@ async def test_nothing_is_left_when_the_database_fails_before_the_commit(
             pass
 
 
+@by_one_way
 async def test_bytes_are_kept_when_the_commits_outcome_is_unknown(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +207,7 @@ async def test_bytes_are_kept_when_the_commits_outcome_is_unknown(
     assert len(files_below(shop.uploads)) == 1
 
 
+@by_one_way
 @pytest.mark.parametrize("commits", [True, False], ids=["took effect", "was lost"])
 async def test_a_broken_commit_is_looked_after_and_stores_the_image_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, commits: bool
@@ -227,6 +239,7 @@ async def test_a_broken_commit_is_looked_after_and_stores_the_image_once(
     assert len(await shop.curate.reviews(TENANT, 0, 10)) == 2
 
 
+@by_one_way
 async def test_deleting_a_cluster_keeps_images_that_show_somebody_else(shop: Shop) -> None:
     alone = await shop.insert(person(1))
     together = await shop.insert(person(1), person(2))
@@ -240,6 +253,7 @@ async def test_deleting_a_cluster_keeps_images_that_show_somebody_else(shop: Sho
     ]
 
 
+@by_one_way
 async def test_review_follows_its_cluster_when_its_image_goes(shop: Shop) -> None:
     first = await shop.insert(person(1))
     second = await shop.insert(near(person(1), 0.1, seed=1))
@@ -248,6 +262,7 @@ async def test_review_follows_its_cluster_when_its_image_goes(shop: Shop) -> Non
     assert review.image_id == second.image_id
 
 
+@by_one_way
 async def test_deleting_a_tenant_removes_its_rows_and_files_and_nobody_elses(shop: Shop) -> None:
     await shop.insert(person(1), person(2))
     other = await shop.insert(person(1), tenant=TenantId("other"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,27 +25,52 @@ from service.store.face.code_cache import CodeCache
 from service.store.face.indexer import Indexer, IndexSettings
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
+from tests.support.databases import Databases
 
 TENANT = TenantId("tenant")
 FACES = 3_000
-PROBES = 150
+PROBES = 75
 # A limit at which many a face has several clusters to choose from.
 LIMIT = 0.42
 
 
-def rule_of(people: Crowd) -> MatchRule:
-    centres = people.persons[:16] / np.linalg.norm(people.persons[:16], axis=1, keepdims=True)
+# They share a database with an index.
+pytestmark = pytest.mark.xdist_group("matching is complete")
+
+
+@cache
+def people() -> Crowd:
+    """Some people are in two clusters, and two share one, as they may be in life."""
+    found = crowd(FACES, seed=3)
+    split = np.random.default_rng(5).random(FACES) < 0.2
+    names = found.person_of.max() + 1
+    return replace(
+        found, person_of=np.where(split, (found.person_of // 2) % names, found.person_of)
+    )
+
+
+@cache
+def faces() -> tuple[np.ndarray, np.ndarray]:
+    """All faces, and their directions, in double precision."""
+    found = people().faces.astype(np.float64)
+    return found, found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@cache
+def rule() -> MatchRule:
+    centres = people().persons[:16]
+    centres = centres / np.linalg.norm(centres, axis=1, keepdims=True)
     return MatchRule(DistanceLimit(LIMIT), Cohort(centres, 0.1, 0.05, 1.1))
 
 
-def by_hand(
-    people: Crowd, cluster_of: np.ndarray, probe: Embedding
-) -> dict[ClusterId, tuple[float, float, int]]:
+def by_hand(probe: Embedding) -> dict[ClusterId, tuple[float, float, int]]:
     """Distance, nearest face and number of faces of each cluster in reach, by all faces of all."""
-    rule = rule_of(people)
-    faces = people.faces.astype(np.float64)
+    cohort = rule().cohort
+    assert cohort is not None
+    vectors, directions = faces()
+    cluster_of = people().person_of
     stored = np.asarray(probe, np.float16).astype(np.float64)
-    near = 1 - faces @ stored / np.linalg.norm(stored) / np.linalg.norm(faces, axis=1)
+    near = 1 - directions @ stored / np.linalg.norm(stored)
     order = np.argsort(near)
     within = order[: int(np.searchsorted(near[order], reach_of(LIMIT), side="right"))]
     # The 32 nearest faces, or 256 where these are of several clusters.
@@ -51,14 +78,13 @@ def by_hand(
         clusters = set(cluster_of[within[:count]].tolist())
         if len(clusters) <= 1:
             break
-    assert rule.cohort is not None
     found = {}
     for cluster in clusters:
-        members = faces[cluster_of == cluster]
+        members = vectors[cluster_of == cluster]
         total = members.sum(axis=0)
         length, count = float(total @ total), len(members)
         plain = 1 - float(total @ stored) * ((1 + EVIDENCE) / (length + EVIDENCE * count)) ** 0.5
-        dense = [float(rule.cohort.density(v[None])[0]) for v in (stored, total / length**0.5)]
+        dense = [float(cohort.density(v[None])[0]) for v in (stored, total / length**0.5)]
         found[ClusterId(str(id_of(cluster)))] = (
             plain + 1.1 * sum(dense) / 2,
             float(near[cluster_of == cluster].min()),
@@ -67,20 +93,23 @@ def by_hand(
     return found
 
 
+async def _fill(database: Database, _: Path) -> None:
+    async with database.maintenance() as owner:
+        await load(owner, TENANT, people())
+
+
+async def _index(database: Database, _: Path) -> None:
+    await Indexer(database, IndexSettings(100, 100, 16, 64, 64, 0, 3600.0)).round([TENANT])
+
+
 @pytest.mark.parametrize("path", ["exact", "index", "codes"])
 async def test_every_way_of_searching_finds_the_clusters_that_may_be_joined(
-    database: Database, path: str
+    databases: Databases, uploads: Path, path: str
 ) -> None:
-    people = crowd(FACES, seed=3)
-    # Some people are in two clusters, and two share one, as they may be in life.
-    rng = np.random.default_rng(5)
-    split = rng.random(FACES) < 0.2
-    names = people.person_of.max() + 1
-    cluster_of = np.where(split, (people.person_of // 2) % names, people.person_of)
-    async with database.maintenance() as owner:
-        await load(owner, TENANT, replace(people, person_of=cluster_of))
-    if path != "exact":
-        await Indexer(database, IndexSettings(100, 100, 16, 64, 64, 0, 3600.0)).round([TENANT])
+    if path == "exact":
+        database = await databases.filled(_fill, uploads)
+    else:
+        database = await databases.filled(_index, uploads, onto=_fill)
     codes = CodeCache(database)
     if path == "codes":
         await codes.refresh(TENANT, SPACE)
@@ -92,11 +121,11 @@ async def test_every_way_of_searching_finds_the_clusters_that_may_be_joined(
         on_search=lambda used: paths.update([used]),
     )
     several = joins = whole = 0
-    for probe in people.more_faces(PROBES, rng):
-        query = ClusterQuery((probe,), SPACE, rule_of(people))
+    for probe in people().more_faces(PROBES, np.random.default_rng(6)):
+        query = ClusterQuery((probe,), SPACE, rule())
         async with repository.inserting(TENANT, query) as (_, candidates):
             (found,) = candidates.of_faces
-        wanted = by_hand(people, cluster_of, probe)
+        wanted = by_hand(probe)
         whole += {each.cluster_id for each in found} == wanted.keys()
         assert {each.cluster_id for each in found} <= wanted.keys()
         nearest_by_hand = min(wanted, key=lambda cluster: wanted[cluster][0], default=None)
@@ -120,10 +149,10 @@ async def test_every_way_of_searching_finds_the_clusters_that_may_be_joined(
 async def test_a_cluster_none_of_whose_faces_count_is_never_joined(
     database: Database,
 ) -> None:
-    people = crowd(40, seed=1)
-    probe, person = people.faces[0], int(people.person_of[0])
+    some = crowd(40, seed=1)
+    probe, person = some.faces[0], int(some.person_of[0])
     async with database.maintenance() as owner:
-        await load(owner, TENANT, people)
+        await load(owner, TENANT, some)
         await owner.execute(
             "UPDATE face SET is_matchable = false WHERE tenant_id = $1 AND cluster_id = $2",
             TENANT,

@@ -1,8 +1,10 @@
-"""What a person put together stays one person, however different its faces look."""
+"""What a person put together stays together, and what a person told apart stays apart."""
 
 from __future__ import annotations
 
-from uuid import uuid4
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
@@ -19,10 +21,14 @@ from service.store.face.search import SearchSettings
 from service.telemetry import StageClock
 from service.usecases.ingest import IngestPhoto
 from tests.support.analysed import DIMENSION, MadeUpAnalyzer, near, person
+from tests.support.databases import Databases
 
 TENANT = TenantId("tenant")
 SPACE = ModelSpace("made-up/1")
 LIMIT = 0.4
+
+# They share a database with an index.
+pytestmark = pytest.mark.xdist_group("what people put together")
 
 
 class Album:
@@ -41,10 +47,29 @@ class Album:
         )
 
     async def insert(self, face: Embedding) -> tuple[FaceId, ClusterId]:
-        data = self._analyzer.add(face)
+        (stored,) = await self.insert_photo(face)
+        return stored
+
+    async def insert_photo(self, *faces: Embedding) -> list[tuple[FaceId, ClusterId]]:
+        data = self._analyzer.add(*faces)
         photo = await self._ingest(TENANT, source(data), StageClock(), free_ticket())
-        (stored,) = photo.faces
-        return stored.face_id, stored.cluster_id
+        return [(stored.face_id, stored.cluster_id) for stored in photo.faces]
+
+    async def tell_apart(self, face: FaceId) -> ClusterId:
+        """'Not this person': the new person of a face."""
+        home = ClusterId(str(uuid4()))
+        async with self.repository.writing(TENANT) as tenant:
+            await tenant.insert_cluster(home)
+            await tenant.move_face(face, home)
+        return home
+
+    async def questions(self) -> list[dict[str, Any]]:
+        """Open questions other than who somebody is."""
+        async with self.repository.reading(TENANT) as tenant:
+            rows = await tenant._connection.fetch(
+                "SELECT * FROM review WHERE kind <> 'new_person' ORDER BY review_id"
+            )
+        return [dict(row) for row in rows]
 
     async def merge(self, source_cluster: ClusterId, target: ClusterId) -> None:
         async with self.repository.writing(TENANT) as tenant:
@@ -55,15 +80,20 @@ class Album:
             await tenant.move_face(face, target)
 
 
+async def _fill(database: Database, _: Path) -> None:
+    album = Album(Repository(database, SearchSettings(ef_search=200)))
+    for number in range(120):
+        await album.insert(person(1_000 + number))
+    await Indexer(database, IndexSettings(100, 100, 16, 64, 64, 0, 3600.0)).round([TENANT])
+
+
 @pytest.fixture(params=["exact", "index", "codes"])
-async def album(database: Database, request: pytest.FixtureRequest) -> Album:
-    """By each way of searching; the tenant has some hundred strangers."""
+async def album(databases: Databases, uploads: Path, request: pytest.FixtureRequest) -> Album:
+    """By each way of searching; the tenant has some hundred strangers, unless the way is exact."""
+    is_exact = request.param == "exact"
+    database = await (databases.migrated() if is_exact else databases.filled(_fill, uploads))
     codes = CodeCache(database) if request.param == "codes" else None
     album = Album(Repository(database, SearchSettings(ef_search=200), codes=codes))
-    if request.param != "exact":
-        for number in range(120):
-            await album.insert(person(1_000 + number))
-        await Indexer(database, IndexSettings(100, 100, 16, 64, 64, 0, 3600.0)).round([TENANT])
     if codes is not None:
         await codes.refresh(TENANT, SPACE)
     return album
@@ -124,5 +154,44 @@ async def test_once_it_is_moved_away_again_it_does_not(album: Album) -> None:
     new = ClusterId(str(uuid4()))
     async with album.repository.writing(TENANT) as tenant:
         await tenant.insert_cluster(new)
-        await tenant.move_face(moved, new)
+        await tenant.move_face(moved, new, override=True)
     assert (await album.insert(near(last, 0.2, 1)))[1] == new
+
+
+async def test_faces_like_one_that_is_not_the_person_stay_away_from_the_person(
+    album: Album,
+) -> None:
+    middle = person(7)
+    _, cluster = await album.insert(middle)
+    for seed in range(4):
+        await album.insert(near(middle, 0.05, seed))
+    other = near(middle, 0.3, 50)
+    wrong, joined = await album.insert(other)
+    assert joined == cluster
+    home = await album.tell_apart(wrong)
+    # Two such faces on one photo: one joins the person that is theirs, the other one nobody.
+    alike = (near(other, 0.01, 1), near(other, 0.02, 2))
+    (_, first), (_, second) = await album.insert_photo(*alike)
+    assert first == home
+    assert second not in (home, cluster)
+    assert (await album.insert(near(middle, 0.05, 99)))[1] == cluster
+
+
+async def test_weak_matches_and_near_misses_become_questions(album: Album) -> None:
+    middle = person(7)
+    _, cluster = await album.insert(middle)
+    await album.insert(near(middle, 0.05, 1))
+    assert await album.questions() == []
+    weak, joined = await album.insert(near(middle, 0.39, 2))
+    assert joined == cluster
+    (question,) = await album.questions()
+    assert (question["kind"], str(question["face_id"])) == ("weak_match", weak)
+    assert question["cluster_id"] == UUID(cluster)
+    assert 0.5 <= question["similarity"] < 0.75
+    _, missed = await album.insert(near(middle, 0.42, 3))
+    assert missed != cluster
+    asked = (await album.questions())[-1]
+    assert (asked["kind"], asked["face_id"]) == ("same_person", None)
+    assert {asked["cluster_id"], asked["other_cluster_id"]} == {UUID(cluster), UUID(missed)}
+    assert await album.insert(person(8))  # nobody is near
+    assert len(await album.questions()) == 2

@@ -1,0 +1,136 @@
+"""What the machine looks at to find questions, and the questions that it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain.reviews import ReviewKind
+from service.domain.types import ClusterId, Embedding, FaceId, ReviewId
+
+
+@dataclass(frozen=True, slots=True)
+class AskingPosition:
+    """Up to where questions were looked for: the newest face, and the newest change by people."""
+
+    seq: int
+    change: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """People who changed behind a position, and the position behind them.
+
+    is_all: there are no more.
+    """
+
+    people: frozenset[ClusterId]
+    position: AskingPosition
+    is_all: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DoubtfulPerson:
+    """A person by the sum of the vectors.
+
+    total: float64 [dimension], the sum of the unit vectors of `count` matchable faces.
+    faces: the number of all faces. is_spoken_of: a person named it, or put faces there.
+    """
+
+    person_id: ClusterId
+    total: NDArray[np.float64]
+    count: float
+    faces: int
+    label_key: str | None
+    hidden: bool
+    is_spoken_of: bool
+
+    @property
+    def direction(self) -> Embedding:
+        """The unit vector that stands for all faces."""
+        direction: Embedding = (self.total / np.linalg.norm(self.total)).astype(np.float32)
+        return direction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DoubtfulFace:
+    """A face of a person, with its vector as the database keeps it."""
+
+    face_id: FaceId
+    person_id: ClusterId
+    embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskedQuestion:
+    """An open question, as its evidence was when it was measured.
+
+    embedding: of the face that it is about; None without one.
+    """
+
+    review_id: ReviewId
+    kind: ReviewKind
+    person_id: ClusterId
+    other_id: ClusterId | None
+    distance: float | None
+    settles: int
+    is_put_off: bool
+    embedding: Embedding | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The numbers of a question, as `Question` has them."""
+
+    distance: float | None
+    other_distance: float | None
+    similarity: float | None
+    settles: int
+    chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPair:
+    """The question whether two people are one."""
+
+    person_id: ClusterId
+    other_id: ClusterId
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class AskedOddFace:
+    """The question whether a face belongs to its person, or perhaps to the other one."""
+
+    face_id: FaceId
+    person_id: ClusterId
+    other_id: ClusterId
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a look at some people came to; `fresh` has the evidence of open questions."""
+
+    pairs: tuple[AskedPair, ...] = ()
+    odd: tuple[AskedOddFace, ...] = ()
+    fresh: tuple[tuple[ReviewId, Evidence], ...] = ()
+    joined: tuple[AskedPair, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskingCounts:
+    """What a round came to: people looked at, new questions, people that the machine joined."""
+
+    people: int = 0
+    questions: int = 0
+    joined: int = 0
+
+    def __add__(self, other: AskingCounts) -> AskingCounts:
+        return AskingCounts(
+            self.people + other.people,
+            self.questions + other.questions,
+            self.joined + other.joined,
+        )

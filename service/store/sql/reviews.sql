@@ -1,0 +1,252 @@
+-- Reviews: questions in the order of their worth, handed out to reviewers, and what became of them.
+
+-- name: questions
+-- A page, from the question of most worth on, behind the position ($4, $5): of the kinds $3, put off or not.
+-- Each kind is one range of the index, so that a page costs the same with any number of questions.
+WITH page AS MATERIALIZED (
+    SELECT found.review_id FROM unnest($3::text[]) AS wanted (kind)
+    CROSS JOIN LATERAL (
+        SELECT review_id, worth FROM review
+        WHERE tenant_id = $1 AND put_off = $2 AND review.kind = wanted.kind
+          AND (worth, review_id) < ($4::real, $5::bigint)
+        ORDER BY worth DESC, review_id DESC LIMIT $6
+    ) AS found
+    ORDER BY worth DESC, review_id DESC LIMIT $6
+)
+{question_facts}
+
+-- name: questions_of_ids
+-- The questions $2 that are open, with what is asked about.
+WITH page AS MATERIALIZED (SELECT unnest($2::bigint[]) AS review_id)
+{question_facts}
+
+-- name: question_facts
+-- The questions of `page`, with the people and the face that they are about.
+SELECT review.review_id, review.kind, review.created_at, review.distance, review.other_distance,
+       review.similarity, review.faces AS settles, review.chance, review.worth, review.put_off,
+       person.cluster_id, person.label, person.faces, person.cover_face_id,
+       other.cluster_id AS other_cluster_id, other.label AS other_label, other.faces AS other_faces,
+       other.cover_face_id AS other_cover_face_id,
+       asked.face_id, asked.image_id, asked.box
+FROM page
+CROSS JOIN LATERAL (
+    SELECT * FROM review WHERE tenant_id = $1 AND review.review_id = page.review_id LIMIT 1
+) AS review
+CROSS JOIN LATERAL (
+    SELECT cluster_id, label, faces, cover_face_id FROM cluster
+    WHERE tenant_id = $1 AND cluster.cluster_id = review.cluster_id LIMIT 1
+) AS person
+LEFT JOIN LATERAL (
+    SELECT cluster_id, label, faces, cover_face_id FROM cluster
+    WHERE tenant_id = $1 AND cluster.cluster_id = review.other_cluster_id LIMIT 1
+) AS other ON true
+LEFT JOIN LATERAL (
+    SELECT face_id, image_id, box FROM face
+    WHERE tenant_id = $1 AND face.face_id = review.face_id LIMIT 1
+) AS asked ON true
+ORDER BY review.worth DESC, review.review_id DESC
+
+-- name: lock_reviewing
+-- One reviewer of a tenant at a time is given questions.
+SELECT pg_advisory_xact_lock(hashtextextended('facette reviews of ' || $1, 0))
+
+-- name: lease_questions
+-- Hands out the $3 questions of most worth to the reviewer $2 for $4: those that nobody else holds. A question
+-- that is being answered is passed over.
+WITH best AS MATERIALIZED (
+    SELECT found.review_id
+    FROM unnest(ARRAY['new_person', 'same_person', 'weak_match', 'odd_face']) AS wanted (kind)
+    CROSS JOIN LATERAL (
+        SELECT review_id, worth FROM review
+        WHERE tenant_id = $1 AND NOT put_off AND review.kind = wanted.kind
+          AND (leased_until < now() OR leased_by = $2)
+        ORDER BY worth DESC, review_id DESC LIMIT $3
+    ) AS found
+    ORDER BY worth DESC, review_id DESC LIMIT $3
+),
+free AS MATERIALIZED (
+    SELECT held.review_id FROM best CROSS JOIN LATERAL (
+        SELECT review_id FROM review
+        WHERE tenant_id = $1 AND review.review_id = best.review_id
+        LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+    ) AS held
+)
+UPDATE review SET leased_by = $2, leased_until = now() + $4::interval
+WHERE tenant_id = $1 AND review_id = ANY (ARRAY(SELECT review_id FROM free))
+RETURNING review_id
+
+-- name: change_that_closed
+-- The newest change that closed a question, unless it was taken back.
+SELECT change.change, change.kind, subject ->> 'answer' AS answer
+FROM change_review JOIN change USING (tenant_id, change)
+WHERE tenant_id = $1 AND review_id = $2 AND was_open AND undone_by IS NULL
+ORDER BY change DESC LIMIT 1
+
+-- name: put_off_question
+UPDATE review SET put_off = true, leased_by = NULL, leased_until = '-infinity'
+WHERE tenant_id = $1 AND review_id = $2
+
+-- name: lock_asking
+-- One process at a time looks for questions.
+SELECT pg_try_advisory_lock(hashtextextended('facette questions', 0))
+
+-- name: tenants_to_ask
+-- The tenants in which something happened since questions were looked for.
+SELECT tenant_id FROM tenant WHERE changes > asked_change ORDER BY tenant_id
+
+-- name: asked_up_to
+SELECT changes, asked_seq, asked_change FROM tenant WHERE tenant_id = $1
+
+-- name: clusters_of_new_faces
+SELECT seq AS position, cluster_id FROM face WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+
+-- name: clusters_of_changes
+-- Of the last change all clusters.
+SELECT change AS position, cluster_id FROM change_cluster
+WHERE tenant_id = $1 AND change > $2 ORDER BY change FETCH FIRST $3 ROWS WITH TIES
+
+-- name: doubtful_people
+-- The clusters $2 with matchable faces: what people said of them, and the sum of their vectors in the space $3,
+-- as `sums_of_people` gives it. `is_placed`: a person put faces there.
+SELECT cluster.cluster_id, label_key, external_id IS NOT NULL AS has_external_id, hidden, faces,
+       vector_send(sum.total) AS total,
+       EXISTS (
+           SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
+           WHERE tenant_id = $1 AND placed.cluster_id = cluster.cluster_id AND is_claim AND left_by IS NULL
+             AND is_active AND kind = 'same'
+       ) AS is_placed
+FROM unnest($2::uuid[]) AS asked (cluster_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM cluster WHERE tenant_id = $1 AND cluster.cluster_id = asked.cluster_id LIMIT 1
+) AS cluster
+CROSS JOIN LATERAL (
+    SELECT total::vector AS total FROM cluster_sum
+    WHERE tenant_id = $1 AND cluster_sum.cluster_id = asked.cluster_id AND model_space || '' = $3
+    LIMIT 1
+) AS sum
+
+-- name: faces_in_doubt
+-- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3, which no person put
+-- there and which are not asked about.
+SELECT face.face_id, asked.cluster_id, vector.embedding
+FROM unnest($2::uuid[]) AS asked (cluster_id)
+CROSS JOIN LATERAL (
+    SELECT face_id FROM face
+    WHERE tenant_id = $1 AND face.cluster_id = asked.cluster_id AND is_matchable
+    ORDER BY seq DESC LIMIT $4
+) AS face
+CROSS JOIN LATERAL (
+    SELECT embedding FROM face_vector
+    WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $3 LIMIT 1
+) AS vector
+WHERE NOT EXISTS (SELECT FROM review WHERE tenant_id = $1 AND review.face_id = face.face_id)
+  AND NOT EXISTS (
+      SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
+      WHERE tenant_id = $1 AND placed.face_id = face.face_id AND is_claim AND left_by IS NULL
+        AND is_active AND kind = 'same'
+  )
+
+-- name: asked_about
+-- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.embedding
+FROM review
+LEFT JOIN LATERAL (
+    SELECT embedding FROM face_vector
+    WHERE tenant_id = $1 AND face_vector.face_id = review.face_id AND model_space || '' = $3
+      AND is_matchable LIMIT 1
+) AS vector ON true
+WHERE review.tenant_id = $1 AND review_id IN (
+    SELECT review_id FROM review WHERE tenant_id = $1 AND cluster_id = ANY ($2::uuid[])
+    UNION SELECT review_id FROM review WHERE tenant_id = $1 AND other_cluster_id = ANY ($2::uuid[])
+)
+
+-- name: photographed_together
+-- Those of the pairs ($2, $3) of clusters that one image shows beside each other.
+SELECT one, other FROM unnest($2::uuid[], $3::uuid[]) AS pair (one, other)
+WHERE EXISTS (
+    SELECT FROM face
+    WHERE face.tenant_id = $1 AND face.cluster_id = one AND EXISTS (
+        SELECT FROM face AS beside
+        WHERE beside.tenant_id = $1 AND beside.image_id = face.image_id AND beside.cluster_id = other
+    )
+)
+
+-- name: move_asking_on
+-- Takes the lock of the tenant, as all do who write, and counts no change.
+UPDATE tenant SET asked_seq = greatest(asked_seq, $2), asked_change = greatest(asked_change, $3)
+WHERE tenant_id = $1
+RETURNING tenant_id
+
+-- name: ask_about_pairs
+-- Whether two clusters are one, unless a decision says so or that is asked; of those that are still there.
+INSERT INTO review (
+    tenant_id, kind, cluster_id, other_cluster_id, distance, other_distance, similarity, faces, chance
+)
+SELECT $1, 'same_person', one, other, distance, other_distance, similarity, settled, chance
+FROM unnest($2::uuid[], $3::uuid[], $4::real[], $5::real[], $6::real[], $7::integer[], $8::real[])
+    AS pair (one, other, distance, other_distance, similarity, settled, chance)
+WHERE EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = one AND NOT hidden AND cluster.faces > 0)
+  AND EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = other AND NOT hidden AND cluster.faces > 0)
+  AND NOT EXISTS (
+      SELECT FROM decision_face AS mine
+      JOIN decision_face AS his USING (tenant_id, decision_id)
+      JOIN decision USING (tenant_id, decision_id)
+      WHERE tenant_id = $1 AND decision.kind = 'different' AND is_active
+        AND mine.cluster_id = one AND mine.left_by IS NULL
+        AND his.cluster_id = other AND his.side <> mine.side AND his.left_by IS NULL
+  )
+ON CONFLICT DO NOTHING
+
+-- name: ask_about_faces
+-- Whether faces still belong to their clusters; of those that are still there, and that no person put there.
+INSERT INTO review (
+    tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, chance
+)
+SELECT $1, 'odd_face', owner, face_id, other, odd.distance, other_distance, similarity, chance
+FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::real[], $6::real[], $7::real[], $8::real[])
+    AS odd (owner, face_id, other, distance, other_distance, similarity, chance)
+JOIN face USING (face_id)
+WHERE face.tenant_id = $1 AND face.cluster_id = owner
+  AND EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = other)
+  AND NOT EXISTS (SELECT FROM review AS open WHERE open.tenant_id = $1 AND open.face_id = odd.face_id)
+  AND NOT EXISTS (
+      SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
+      WHERE tenant_id = $1 AND placed.face_id = odd.face_id AND is_claim AND left_by IS NULL
+        AND is_active AND decision.kind = 'same'
+  )
+ON CONFLICT DO NOTHING
+
+-- name: measure_anew
+-- The evidence of questions as it is now; one that was put off is asked again.
+UPDATE review
+SET distance = fresh.distance, other_distance = fresh.other_distance, similarity = fresh.similarity,
+    faces = settled, chance = fresh.chance, put_off = false
+FROM unnest($2::bigint[], $3::real[], $4::real[], $5::real[], $6::integer[], $7::real[])
+    AS fresh (review_id, distance, other_distance, similarity, settled, chance)
+WHERE review.tenant_id = $1 AND review.review_id = fresh.review_id
+  AND (
+      review.distance, review.other_distance, review.similarity, review.faces, review.chance, review.put_off
+  ) IS DISTINCT FROM (
+      fresh.distance, fresh.other_distance, fresh.similarity, settled, fresh.chance, false
+  )
+
+-- name: may_be_rejoined
+-- Whether the machine may let the cluster $2 become a part of $3: nobody said anything of the first, and no
+-- decision keeps them apart.
+SELECT EXISTS (
+    SELECT FROM cluster
+    WHERE tenant_id = $1 AND cluster_id = $2 AND label IS NULL AND external_id IS NULL AND NOT hidden
+) AND EXISTS (
+    SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = $3 AND NOT hidden
+) AND NOT EXISTS (
+    SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
+    WHERE tenant_id = $1 AND placed.cluster_id = $2 AND is_claim AND left_by IS NULL
+      AND is_active AND kind = 'same'
+) AND NOT EXISTS (
+    SELECT FROM decision_face AS mine
+    JOIN decision_face AS other USING (tenant_id, decision_id)
+    JOIN decision USING (tenant_id, decision_id)
+    WHERE tenant_id = $1 AND kind = 'different' AND is_active
+      AND mine.cluster_id = $2 AND mine.left_by IS NULL
+      AND other.cluster_id = $3 AND other.side <> mine.side AND other.left_by IS NULL
+)
