@@ -20,6 +20,7 @@ from service.batching import Gate, InputMemory, Ticket, WorkerPool
 from service.domain.errors import StoppingError
 from service.domain.types import (
     AnalyzedPhoto,
+    Box,
     DetectedFace,
     DetectedPhoto,
     Detection,
@@ -37,6 +38,7 @@ from service.vision.cascade import CascadeSettings
 from service.vision.crop import cut_face, resize_face
 from service.vision.decode import DecodedPhoto, blank_png, decode, read_header
 from service.vision.formats.base import DecodeLimits
+from service.vision.pictures import Picture, read_picture_header, render
 from service.vision.quality import face_quality
 from service.vision.resample import summed_area_table
 from service.vision.views import View
@@ -69,6 +71,7 @@ class AnalysisSettings:
         three quarters of it. A photo that needs more than all of it is in work without others.
     screen: whether P-Net's eight-bit screen chooses the cells, on machines that can run it.
     workers: the number of threads that run the stages.
+    keep_location: whether the facts of an analysed photo have the location that its file names.
     """
 
     cascade: CascadeSettings
@@ -81,6 +84,7 @@ class AnalysisSettings:
     max_decoded_bytes: int
     screen: bool
     workers: int
+    keep_location: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,22 @@ class _EncodedPhoto:
     data: bytes
     hashed: bool
     searched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _PictureRequest:
+    """A file to make a picture of."""
+
+    data: bytes
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class _MeasureRequest:
+    """A file whose cost is wanted, for an analysis, or for a picture."""
+
+    data: bytes
+    picture: Picture | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,6 +202,8 @@ class Analyzer:
         self._pool = WorkerPool(settings.workers)
         stages = StageFactory(self._pool, metrics)
         # The stages are made in the order of the pipeline, because the stage made last goes first.
+        # Pictures stand back behind the photos in work, which hold more memory.
+        self._renderer = stages.make("render", self._render_pictures, apart=True)
         self._decoder = stages.make("decode", self._open_photos)
         self._detector = CascadeDetector(
             sessions["pnet"],
@@ -233,7 +255,13 @@ class Analyzer:
                 faces = await self._embed(photo.decoded, kept, turned, ticket)
             decoded = photo.decoded
             return AnalyzedPhoto(
-                decoded.format, decoded.width, decoded.height, decoded.phash, faces, turned
+                decoded.format,
+                decoded.width,
+                decoded.height,
+                decoded.phash,
+                faces,
+                turned,
+                decoded.facts,
             )
 
     async def detect(self, read: PhotoSource, clock: StageClock, ticket: Ticket) -> DetectedPhoto:
@@ -277,6 +305,31 @@ class Analyzer:
                 (embedding,) = await self._embedder.embed([crop], ticket)
                 return embedding
 
+    async def thumbnail(self, read: PhotoSource, size: int, ticket: Ticket) -> bytes:
+        """A small JPEG file of a photo, upright; its longest side has at most `size` pixels.
+
+        Times the stages queue and render. A photo with fewer pixels is not enlarged.
+
+        Raises:
+            InputError: the bytes are not a usable photo.
+        """
+        return await self._render(read, Picture(size), ticket)
+
+    async def crop(
+        self, read: PhotoSource, box: Box, size: int, margin: float, ticket: Ticket
+    ) -> bytes:
+        """A JPEG file of the part of an upright photo around a box; else as `thumbnail`.
+
+        Args:
+            box: in pixels of the upright photo.
+            margin: the sides of the part as multiples of those of the box; it ends at the edges of
+                the photo.
+
+        Raises:
+            InputError: the bytes are not a usable photo.
+        """
+        return await self._render(read, Picture(size, box, margin), ticket)
+
     async def aclose(self) -> None:
         """Refuse new photos, finish every photo in work, then end the workers."""
         self._closing = True
@@ -284,6 +337,7 @@ class Analyzer:
             self._tidying.cancel()
         await self._unused.wait()
         await self._measurer.drain()
+        await self._renderer.drain()
         await self._decoder.drain()
         await self._detector.drain()
         await self._cropper.drain()
@@ -307,12 +361,16 @@ class Analyzer:
 
     @asynccontextmanager
     async def _place(
-        self, read: PhotoSource, clock: StageClock, ticket: Ticket
+        self,
+        read: PhotoSource,
+        clock: StageClock,
+        ticket: Ticket,
+        picture: Picture | None = None,
     ) -> AsyncIterator[_Cost]:
         """Hold a place among the photos in work; the caller reads the file again inside."""
         with self._in_use(ticket):
             with clock.stage("queue"):
-                cost = await self._cost(read, ticket)
+                cost = await self._cost(read, ticket, picture)
                 await self._places.enter(ticket, cost.decoded_bytes)
             self._in_work += 1
             self._metrics.photos_in_work.inc()
@@ -328,12 +386,12 @@ class Analyzer:
                 if not self._in_work:
                     self._tidy_up_later()
 
-    async def _cost(self, read: PhotoSource, ticket: Ticket) -> _Cost:
+    async def _cost(self, read: PhotoSource, ticket: Ticket, picture: Picture | None) -> _Cost:
         """What a photo takes, by its header."""
         await self._readers.enter(ticket)
         try:
             async with self._files.hold(ticket):
-                return await self._measurer.submit(await read(), ticket)
+                return await self._measurer.submit(_MeasureRequest(await read(), picture), ticket)
         finally:
             self._readers.leave(ticket)
             self._pool.no_more(ticket)  # it may have to wait for a place
@@ -349,22 +407,33 @@ class Analyzer:
         searched: bool = True,
     ) -> _OpenedPhoto:
         with clock.stage("decode"):
-            if cost.work_us <= _LONG_WORK_US:
-                return await self._decode(read, ticket, hashed=hashed, searched=searched)
-            self._pool.no_more(ticket)
-            await self._long_decoding.enter(ticket)
-            try:
-                self._pool.expect(ticket)
-                return await self._decode(read, ticket, hashed=hashed, searched=searched)
-            finally:
-                self._long_decoding.leave(ticket)
+            async with self._decoding(cost, ticket):
+                photo = _EncodedPhoto(await read(), hashed=hashed, searched=searched)
+                return await self._decoder.submit(photo, ticket)
 
-    async def _decode(
-        self, read: PhotoSource, ticket: Ticket, *, hashed: bool, searched: bool
-    ) -> _OpenedPhoto:
-        async with self._files.hold(ticket):
-            photo = _EncodedPhoto(await read(), hashed=hashed, searched=searched)
-            return await self._decoder.submit(photo, ticket)
+    async def _render(self, read: PhotoSource, picture: Picture, ticket: Ticket) -> bytes:
+        clock = StageClock(self._metrics)
+        async with self._place(read, clock, ticket, picture) as cost:
+            with clock.stage("render"):
+                async with self._decoding(cost, ticket):
+                    request = _PictureRequest(await read(), picture)
+                    return await self._renderer.submit(request, ticket)
+
+    @asynccontextmanager
+    async def _decoding(self, cost: _Cost, ticket: Ticket) -> AsyncIterator[None]:
+        """Hold the memory of a file, and the turn that a long decoding needs."""
+        if cost.work_us <= _LONG_WORK_US:
+            async with self._files.hold(ticket):
+                yield
+            return
+        self._pool.no_more(ticket)
+        await self._long_decoding.enter(ticket)
+        try:
+            self._pool.expect(ticket)
+            async with self._files.hold(ticket):
+                yield
+        finally:
+            self._long_decoding.leave(ticket)
 
     async def _find(
         self, photo: _OpenedPhoto, clock: StageClock, ticket: Ticket
@@ -437,18 +506,30 @@ class Analyzer:
             return []
         return await self._cropper.submit(_CropRequest(pixels, detections, turned, cuts), ticket)
 
-    def _measure(self, batch: Sequence[bytes]) -> list[_Cost]:
-        return [self._measure_photo(data) for data in batch]
+    def _measure(self, batch: Sequence[_MeasureRequest]) -> list[_Cost]:
+        return [self._measure_photo(request) for request in batch]
 
-    def _measure_photo(self, data: bytes) -> _Cost:
-        header = read_header(data, self._settings.decoding)
+    def _measure_photo(self, request: _MeasureRequest) -> _Cost:
+        data, limits = request.data, self._settings.decoding
+        if request.picture is None:
+            header = read_header(data, limits)
+        else:
+            header = read_picture_header(data, request.picture, limits)
         return _Cost(header.decoding_bytes + len(data), header.work_us)
+
+    def _render_pictures(self, batch: Sequence[_PictureRequest]) -> list[bytes]:
+        return [render(each.data, each.picture, self._settings.decoding) for each in batch]
 
     def _open_photos(self, batch: Sequence[_EncodedPhoto]) -> list[_OpenedPhoto]:
         return [self._open_photo(photo) for photo in batch]
 
     def _open_photo(self, photo: _EncodedPhoto) -> _OpenedPhoto:
-        decoded = decode(photo.data, self._settings.decoding, hashed=photo.hashed)
+        decoded = decode(
+            photo.data,
+            self._settings.decoding,
+            hashed=photo.hashed,
+            located=self._settings.keep_location,
+        )
         if decoded.pixels.size > _LARGE_BYTES:
             release_free_memory()  # else each worker keeps the memory of its decoder
         return _OpenedPhoto(

@@ -34,12 +34,14 @@ class StageFactory:
         latency_function: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         full: int = 1,
         cost: Callable[[T], int] = lambda _: 1,
+        apart: bool = False,
     ) -> MicroBatcher[T, R]:
         """Make the next stage.
 
         Args:
             latency_function: replaces `function` for a single item while all workers are free.
             full: the cost of a full batch.
+            apart: whether its requests enter no later stage, and those of other stages not it.
         """
         place = len(self._made) + 1
         stage: MicroBatcher[T, R] = MicroBatcher(
@@ -49,11 +51,14 @@ class StageFactory:
             name=name,
             policy=BatchPolicy(full),
             cost=cost,
-            after_s=lambda: sum(later.fit.predict(1) for later in self._made[place:]),
+            after_s=lambda: (
+                0.0 if apart else sum(each.fit.predict(1) for each in self._made[place:])
+            ),
             report=self._report,
             on_abandoned=partial(self._abandoned, name),
         )
-        self._made.append(stage)  # type: ignore[arg-type]
+        if not apart:
+            self._made.append(stage)  # type: ignore[arg-type]
         return stage
 
     def _report(self, batch: BatchReport) -> None:

@@ -30,17 +30,16 @@ from service.api.forms import (
     parse_urlencoded,
 )
 from service.api.image_bytes import (
-    HEAD_BYTES,
     HOW_TO_SEND,
     IMAGE,
     decode_file,
     decode_text,
     is_base64,
-    is_image,
     spool,
 )
 from service.api.intake import Intake
 from service.api.json_body import parse_json
+from service.domain.image_files import HEAD_BYTES, is_image
 
 _Result = TypeVar("_Result")
 

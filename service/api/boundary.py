@@ -7,43 +7,60 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
-from uuid import uuid4
+from contextlib import AbstractAsyncContextManager
+from secrets import token_hex
+from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.early_answer import answer_early
 from service.api.errors import (
     MethodNotAllowedError,
     RouteNotFoundError,
     error_response,
+    has_problems,
     routing_error,
 )
-from service.api.pace import Pace
+from service.api.pace import AddressPaces
+from service.domain.addresses import TrustedProxies, network_of
 from service.domain.errors import (
     AccessError,
     BodyTooLargeError,
     DeadlineError,
     FacetteError,
+    ForbiddenError,
+    KeysUnavailableError,
     OverloadedError,
+    RateLimitError,
     StoppingError,
     WithdrawnError,
+    WrongTokenError,
 )
 from service.telemetry import Metrics, RequestSpan, Tracing
 
 _logger = logging.getLogger("facette.request")
 
 _UNMATCHED = "(none)"
-_LINGER_S = 2.0
 _MAX_THROWN_AWAY_BYTES = 1 << 20
 # Counted and logged, never sent: the client disconnected before its answer.
 _CLIENT_GONE = 499
-# Answers a second to requests without a valid token, each well below a millisecond of work.
+# Answers a second and address to requests without a valid token, each well below a millisecond of
+# work.
 _UNAUTHORISED_PER_S = 250
 _UNAUTHORISED = (AccessError, MethodNotAllowedError, RouteNotFoundError)
+# The same for requests with a wrong token, which somebody may be guessing.
+_FAILED_PER_S = 10
+_FAILED_BURST = 50
+_FAILED = (WrongTokenError, KeysUnavailableError)
+
+REQUEST_ID: Final = "facette.request_id"
+"""Key of the ASGI scope: the id of the request, which its answer has in X-Request-Id."""
+NETWORK: Final = "facette.network"
+"""Key of the ASGI scope: the network address that limits of the client count; empty if unknown."""
 
 
 class Boundary:
@@ -54,6 +71,9 @@ class Boundary:
         lifespan: creates the context in which the service runs; it logs why it cannot start.
         max_body_bytes: limit on every body; one without an image has a lower limit, which is known
             once its first bytes have arrived.
+        proxies: those whose X-Forwarded-For names the client.
+        bodies: as many bodies of the largest size are taken together as the one body of a request
+            of this method and path.
     """
 
     def __init__(
@@ -63,18 +83,27 @@ class Boundary:
         lifespan: Callable[[], AbstractAsyncContextManager[None]],
         metrics: Metrics,
         max_body_bytes: int,
+        proxies: TrustedProxies,
         tracing: Tracing = Tracing.off(),  # noqa: B008
+        bodies: Callable[[str, str], int] = lambda method, path: 1,
     ) -> None:
         self._app = app
         self._lifespan = lifespan
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._tracing = tracing
-        self._pace = Pace(per_s=_UNAUTHORISED_PER_S, burst=_UNAUTHORISED_PER_S)
+        self._proxies = proxies
+        self._bodies = bodies
+        self._pace = AddressPaces(per_s=_UNAUTHORISED_PER_S, burst=_UNAUTHORISED_PER_S)
+        self._pace_of_failed = AddressPaces(per_s=_FAILED_PER_S, burst=_FAILED_BURST)
 
     def limit_bodies(self, max_body_bytes: int) -> None:
         """Refuse longer bodies of requests that begin from now on."""
         self._max_body_bytes = max_body_bytes
+
+    def trust(self, proxies: TrustedProxies) -> None:
+        """Believe the X-Forwarded-For of these proxies alone from now on."""
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,10 +113,21 @@ class Boundary:
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} is served here")
         scope["app"] = self  # makes the router raise where no route matches
-        exchange = _Exchange(scope, receive, send, self._max_body_bytes)
         headers = Headers(scope=scope)
+        scope[NETWORK] = network = self._network_of(scope, headers)
+        bodies = self._bodies(scope["method"], scope["path"])
+        exchange = _Exchange(scope, receive, send, bodies * self._max_body_bytes, network)
+        scope[REQUEST_ID] = exchange.request_id
         with self._tracing.request(scope["method"], scope["path"], headers) as span:
             await self._serve(scope, exchange, span)
+
+    def _network_of(self, scope: Scope, headers: Headers) -> str:
+        if not (client := scope.get("client")):
+            return ""
+        host = str(client[0])
+        if self._proxies:
+            host = self._proxies.client_of(host, headers.getlist("x-forwarded-for"))
+        return network_of(host)
 
     async def _serve(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         try:
@@ -119,22 +159,27 @@ class Boundary:
     ) -> None:
         self._metrics.errors.labels(error.code).inc()
         exchange.note(exchange.status, error.code)
-        if isinstance(error, _UNAUTHORISED):
-            await self._pace.turn()
-        response = error_response(error, headers)
+        if isinstance(error, _FAILED):
+            await self._pace_of_failed.turn(exchange.network)
+        elif isinstance(error, _UNAUTHORISED) and not isinstance(error, ForbiddenError):
+            await self._pace.turn(exchange.network)
+        request_id = exchange.request_id if has_problems(exchange.path) else None
+        response = error_response(error, headers, problem_of=request_id)
         if response.status_code == 500:
             _logger.error(
                 "request failed",
                 exc_info=error,
                 extra={"fields": {"request_id": exchange.request_id}},
             )
-        stays = isinstance(error, OverloadedError | DeadlineError)
+        stays = isinstance(error, OverloadedError | RateLimitError | DeadlineError)
         await exchange.answer(response, stays=stays)
 
     def _record(self, scope: Scope, exchange: _Exchange, span: RequestSpan) -> None:
         route = scope.get("route")
         path = getattr(route, "path", _UNMATCHED)
-        method = scope["method"] if route is not None else _UNMATCHED
+        # Methods that no route takes need no token, and each would add series of its own.
+        is_taken = route is not None and exchange.code != MethodNotAllowedError.code
+        method = scope["method"] if is_taken else _UNMATCHED
         elapsed = exchange.elapsed()
         span.finish(
             "" if route is None else path, exchange.status, exchange.code, exchange.request_id
@@ -158,12 +203,16 @@ class Boundary:
 class _Exchange:
     """One request and its answer; counts the body as it arrives."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, max_body_bytes: int, network: str
+    ) -> None:
         self.started = time.perf_counter()
-        self.request_id = uuid4().hex
+        self.request_id = token_hex(16)
+        self.network = network
         self.status = 0
         self.code = ""
         self.body_complete = False
+        self.path: str = scope["path"]
         self._headers = Headers(scope=scope)
         self._scope = scope
         self._receive = receive
@@ -210,7 +259,9 @@ class _Exchange:
         """Send a message; the head of the answer gets the request id."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            # No answer has one of its own, which Starlette would look for.
+            own = (b"x-request-id", self.request_id.encode())
+            message = {**message, "headers": [*message["headers"], own]}
         await self._send(message)
 
     async def answer(self, response: Response, *, stays: bool) -> None:
@@ -218,8 +269,7 @@ class _Exchange:
 
         The rest of a refused body is not used. With `stays`, the connection stays open where
         little of the body is left, which the server discards: the client will retry. Otherwise the
-        connection is closed some seconds after the answer, and input is discarded until then.
-        Closing at once would reset the connection, and the client would lose the answer.
+        connection is closed, as `answer_early` does.
         """
         if self.status:
             return
@@ -230,30 +280,21 @@ class _Exchange:
         if self.body_complete or stays:
             await response(self._scope, self._receive, self.send)
             return
-        response.headers["Connection"] = "close"
-        await response(self._scope, self._receive, self._send_but_do_not_end)
-        self._answered = time.perf_counter()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                await self._discard_body()
-        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+        await answer_early(
+            response,
+            self._scope,
+            self._receive,
+            self.send,
+            max_bytes=self._max_body_bytes,
+            on_answered=self._note_answered,
+        )
 
     def elapsed(self) -> float:
         """Seconds from the head of the request to the end of its answer, or to now."""
         return (self._answered or time.perf_counter()) - self.started
 
-    async def _send_but_do_not_end(self, message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message = {**message, "more_body": True}
-        await self.send(message)
-
-    async def _discard_body(self) -> None:
-        discarded = 0
-        while discarded <= self._max_body_bytes:
-            message = await self._receive()
-            discarded += len(message.get("body", b""))
-            if message["type"] != "http.request" or not message.get("more_body", False):
-                return
+    def _note_answered(self) -> None:
+        self._answered = time.perf_counter()
 
 
 async def run_lifespan(

@@ -18,10 +18,14 @@ from service.telemetry import Metrics
 
 # Answers a second to preflight requests, which have no token.
 _PREFLIGHTS_PER_S: Final = 250
-_METHODS: Final = ("GET", "POST", "DELETE")
-_SENT: Final = ("Authorization", *TOKEN_HEADERS, TIMEOUT_HEADER, PRIORITY_HEADER, "traceparent")
+_METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
+_SENT: Final = (
+    "Authorization", *TOKEN_HEADERS, TIMEOUT_HEADER, PRIORITY_HEADER, "traceparent",
+    "Idempotency-Key", "If-Match", "If-None-Match", "Range", "If-Range", "Last-Event-ID",
+)  # fmt: skip
 _EXPOSED: Final = (
     "X-Request-Id", "Server-Timing", "Retry-After", "X-Model-Space", "X-Embedding-Shape",
+    "ETag", "Idempotency-Replayed", "Content-Range", "Accept-Ranges",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ its bytes otherwise still reads the same parameters.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -105,13 +105,13 @@ def parse_urlencoded(body: bytes) -> list[tuple[str, str]]:
     """
     fields = _fields(body)
     if len(fields) > MAX_FIELDS:
-        raise _unparsable(f"it has more than {MAX_FIELDS} fields")
+        raise unparsable(f"it has more than {MAX_FIELDS} fields")
     try:
         pairs = [_pair(field) for field in fields]
     except UnicodeDecodeError:
         raise _not_utf_8() from None
     if any(name != IMAGE and len(value) > MAX_FIELD_BYTES for name, value in pairs):
-        raise _unparsable(_TOO_LONG)
+        raise unparsable(_TOO_LONG)
     return pairs
 
 
@@ -123,18 +123,10 @@ async def parse_multipart(
     Raises:
         MalformedBodyError: the form cannot be parsed, or its text is not UTF-8.
     """
-    head = content_type.encode("latin-1")
-    if len(_BOUNDARY.findall(head)) > 1 or len(_CHARSET.findall(head)) > 1:
-        raise _unparsable("its Content-Type has a boundary or a charset twice")
-    _, options = parse_options_header(head)
-    boundary = options.get(b"boundary", b"")
-    if not 1 <= len(boundary) <= _MAX_BOUNDARY_BYTES or b'"' in boundary or b"\\" in boundary:
-        raise _unparsable("its Content-Type names no usable boundary")
-    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
-        raise _not_utf_8()
+    boundary = boundary_of(content_type)
     # Starlette replaces bytes that it cannot decode. Latin-1 decodes every byte, reversibly.
     head = b'multipart/form-data; charset=latin-1; boundary="' + boundary + b'"'
-    begin = _Begin(pieces, boundary)
+    begin = FormBegin(pieces, boundary)
     parts = _PlainParts(
         Headers(raw=[(b"content-type", head)]),
         begin.pieces(),
@@ -144,18 +136,72 @@ async def parse_multipart(
     )
     try:
         form = await parts.parse()
-    except _PartError as error:
-        raise _unparsable(error.message) from error
+    except PartError as error:
+        raise unparsable(error.message) from error
     except MultiPartException as error:
-        raise _unparsable(begin.fault()) from error
+        raise unparsable(begin.fault()) from error
     if not parts.is_complete:
         parts.close()
-        raise _unparsable("it breaks off before the line of its final boundary")
+        raise unparsable("it breaks off before the line of its final boundary")
     try:
         return [(_utf_8(name), _again(value)) for name, value in form.multi_items()]
     except UnicodeDecodeError:
         parts.close()
         raise _not_utf_8() from None
+
+
+def boundary_of(content_type: str, hint: str = HOW_TO_SEND) -> bytes:
+    """The boundary that the Content-Type of a form names.
+
+    Args:
+        hint: a sentence for the error: what to send instead.
+
+    Raises:
+        MalformedBodyError: it names none that each reader takes for the same one.
+    """
+    head = content_type.encode("latin-1")
+    if len(_BOUNDARY.findall(head)) > 1 or len(_CHARSET.findall(head)) > 1:
+        raise unparsable("its Content-Type has a boundary or a charset twice", hint)
+    _, options = parse_options_header(head)
+    boundary = options.get(b"boundary", b"")
+    if not 1 <= len(boundary) <= _MAX_BOUNDARY_BYTES or b'"' in boundary or b"\\" in boundary:
+        raise unparsable("its Content-Type names no usable boundary", hint)
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        raise _not_utf_8()
+    return boundary
+
+
+def disposition_of(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The Content-Disposition of a part, which names one field.
+
+    Args:
+        headers: of the part, the names in lower case.
+
+    Raises:
+        PartError: a reader of forms could take the headers otherwise.
+    """
+    found = dict(headers)
+    if len(headers) > len(found):
+        raise PartError("a part has a header twice")
+    disposition = found.get(b"content-disposition", b"")
+    kind, _, _ = disposition.partition(b";")
+    if kind.strip().lower() != b"form-data" or len(_NAME.findall(disposition)) != 1:
+        raise PartError("a part is not 'Content-Disposition: form-data' with one name")
+    return disposition
+
+
+def is_file_part(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether a part is a file: it has a file name, or the type of an image or of bytes."""
+    found = dict(headers)
+    content_type = found.get(b"content-type", b"").strip().lower()
+    disposition = found.get(b"content-disposition", b"")
+    return bool(_FILE_NAME.search(disposition)) or content_type.startswith(_FILE_TYPES)
+
+
+def is_encoded_part(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether the bytes of a part stand for others, such as those of base64."""
+    coding = dict(headers).get(b"content-transfer-encoding", b"binary").strip().lower()
+    return coding not in _UNCHANGED
 
 
 def is_base64_part(part: UploadFile) -> bool:
@@ -172,17 +218,16 @@ def is_text_part(part: UploadFile) -> bool:
 _TOO_LONG: Final = f"a field other than '{IMAGE}' is longer than {MAX_FIELD_BYTES} bytes"
 
 
-def _unparsable(reason: str) -> MalformedBodyError:
-    return MalformedBodyError(
-        f"The form in the request body cannot be parsed: {reason}. {HOW_TO_SEND}"
-    )
+def unparsable(reason: str, hint: str = HOW_TO_SEND) -> MalformedBodyError:
+    """The error of a form that cannot be parsed for this reason."""
+    return MalformedBodyError(f"The form in the request body cannot be parsed: {reason}. {hint}")
 
 
 def _not_utf_8() -> MalformedBodyError:
     return MalformedBodyError("The text in the request body must be UTF-8.")
 
 
-class _Begin:
+class FormBegin:
     """The beginning of a form: skips a preamble, and keeps the first bytes, to tell what is wrong.
 
     Mail libraries write a preamble, a sentence before the first boundary (RFC 2046, section 5.1.1).
@@ -231,7 +276,7 @@ _KEPT_BYTES: Final = 1024
 _MAX_BOUNDARY_BYTES: Final = 256
 
 
-class _PartError(MultiPartException):
+class PartError(MultiPartException):
     """A part is refused; the message says why."""
 
 
@@ -259,35 +304,28 @@ class _PlainParts(MultiPartParser):
     def on_headers_finished(self) -> None:
         """Look at the headers of a part before they are taken."""
         part = self._current_part
-        names = [name for name, _ in part.item_headers]
-        if len(names) > len(set(names)):
-            raise _PartError("a part has a header twice")
-        found = dict(part.item_headers)
-        disposition = found.get(b"content-disposition", b"")
-        kind, _, _ = disposition.partition(b";")
-        names_of_it = _NAME.findall(disposition)
-        if kind.strip().lower() != b"form-data" or len(names_of_it) != 1:
-            raise _PartError("a part is not 'Content-Disposition: form-data' with one name")
-        content_type = found.get(b"content-type", b"").strip().lower()
+        disposition = disposition_of(part.item_headers)
         if not _FILE_NAME.search(disposition) and (
-            content_type.startswith(_FILE_TYPES) or _names_image(disposition)
+            is_file_part(part.item_headers) or _names_image(disposition)
         ):
             part.content_disposition = disposition + b'; filename=""'  # a file without a name
         super().on_headers_finished()
-        coding = found.get(b"content-transfer-encoding", b"binary").strip().lower()
-        if coding not in _UNCHANGED and not (part.field_name == IMAGE and coding == _BASE64):
-            raise _PartError(
+        coding = dict(part.item_headers).get(b"content-transfer-encoding", b"").strip().lower()
+        if is_encoded_part(part.item_headers) and not (
+            part.field_name == IMAGE and coding == _BASE64
+        ):
+            raise PartError(
                 f"a part has a Content-Transfer-Encoding; '{IMAGE}' may be in base64, and no other "
                 "part has one"
             )
         if self._current_files > 1:
-            raise _PartError("it has more than one file")
+            raise PartError("it has more than one file")
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         """Take bytes of a part."""
         part = self._current_part
         if part.file is None and len(part.data) + end - start > MAX_FIELD_BYTES:
-            raise _PartError(_TOO_LONG)
+            raise PartError(_TOO_LONG)
         super().on_part_data(data, start, end)
 
     def on_part_end(self) -> None:
@@ -298,9 +336,9 @@ class _PlainParts(MultiPartParser):
             charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8").lower()
             is_known = charset in _CHARSETS or (charset in _LIKE_ASCII and part.data.isascii())
             if not is_known or len(_CHARSET.findall(content_type)) > 1:
-                raise _PartError("the text of a part is in another encoding than UTF-8")
+                raise PartError("the text of a part is in another encoding than UTF-8")
             if part.field_name == _CHARSET_FIELD and bytes(part.data).lower() not in _CHARSETS:
-                raise _PartError("its text is in another encoding than UTF-8")
+                raise PartError("its text is in another encoding than UTF-8")
         super().on_part_end()
 
     def on_end(self) -> None:

@@ -1,11 +1,14 @@
-"""The bytes of an uploaded image: known by their first bytes, spooled, or decoded from base64."""
+"""The bytes of an uploaded image: spooled, or decoded from base64."""
 
 from __future__ import annotations
 
+import asyncio
 import binascii
+import hashlib
 import json
+import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from mmap import mmap
 from tempfile import SpooledTemporaryFile
@@ -13,8 +16,11 @@ from typing import Final
 
 from starlette.datastructures import UploadFile
 
-from service.domain.errors import ParameterError
+from service.domain.errors import ParameterError, UnavailableError
+from service.domain.image_files import HEAD_BYTES, is_image
 from service.domain.types import PhotoSource
+
+_logger = logging.getLogger(__name__)
 
 IMAGE: Final = "image"
 """The name of the one parameter that is an image."""
@@ -24,28 +30,11 @@ HOW_TO_SEND: Final = (
     f"base64 in the field '{IMAGE}' of a JSON object."
 )
 
-HEAD_BYTES: Final = 64
-"""As many first bytes as `is_image` looks at."""
-
 MEMORY_BYTES: Final = 1 << 20
 """A larger image is kept in a temporary file without a name, which the system removes."""
 
 PIECE_BYTES: Final = 1 << 18
 
-# JPEG, PNG, GIF, TIFF and BigTIFF (as which most camera raw files begin), Olympus, Panasonic, Fuji,
-# Sigma and Minolta raw, JPEG XL as codestream and in its container, JPEG 2000.
-_SIGNATURES: Final = (
-    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a",
-    b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
-    b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"FOVb", b"\0MRM",
-    b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x0cjP  \r\n\x87\n",
-)  # fmt: skip
-# ISO/IEC 14496-12, section 4.3: the major brand follows the type of the first box. HEIF, AVIF and
-# Canon's CR3.
-_BRANDS: Final = {
-    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis",
-    b"crx ",
-}  # fmt: skip
 _BLANKS: Final = b" \t\r\n"
 _TEXT: Final = re.compile(rb"[A-Za-z0-9+/=_ \t\r\n-]+")
 _DATA_URL: Final = re.compile(rb"data:[^,]{0,256}?(;base64)?,", re.IGNORECASE)
@@ -54,10 +43,14 @@ _LONGEST_ESCAPE: Final = len(rb"\u002b")
 
 @dataclass(frozen=True, slots=True)
 class UploadedImage:
-    """An uploaded image file, which is read when a worker is free for it."""
+    """An uploaded image file, which is read when a worker is free for it.
+
+    sha256: computes the hash of the file, in hex, without that all of it is in memory.
+    """
 
     read: PhotoSource
     size_bytes: int
+    sha256: Callable[[], Awaitable[str]]
 
     @classmethod
     def of(cls, upload: UploadFile) -> UploadedImage:
@@ -67,7 +60,31 @@ class UploadedImage:
             await upload.seek(0)
             return await upload.read()
 
-        return cls(read, upload.size or 0)
+        async def sha256() -> str:
+            return await asyncio.to_thread(_sha256, upload)
+
+        return cls(read, upload.size or 0, sha256)
+
+
+def _sha256(upload: UploadFile) -> str:
+    digest = hashlib.sha256()
+    upload.file.seek(0)
+    while piece := upload.file.read(PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def no_room_on_disk(error: OSError, stored: str = "Nothing was stored.") -> UnavailableError:
+    """The error of an upload that cannot be written to the temporary folder.
+
+    Args:
+        stored: a sentence about what was stored of the request.
+    """
+    _logger.error("an upload could not be stored: %s", error)
+    return UnavailableError(
+        "The service cannot take uploads at the moment: its temporary folder is full or missing. "
+        + stored
+    )
 
 
 def spool() -> UploadFile:
@@ -78,17 +95,6 @@ def spool() -> UploadFile:
 def _spooled_file() -> SpooledTemporaryFile[bytes]:
     # The caller closes the file, as it closes those of a form.
     return SpooledTemporaryFile(max_size=MEMORY_BYTES)
-
-
-def is_image(head: bytes) -> bool:
-    """Whether a file that begins like this is an image, of a format that is supported or not."""
-    if head.startswith(_SIGNATURES):
-        return True
-    if head[4:8] == b"ftyp":
-        return head[8:12] in _BRANDS
-    if head.startswith(b"BM"):
-        return head[6:10] == bytes(4) and len(head) > 10  # reserved, always 0
-    return head.startswith(b"RIFF") and head[8:12] == b"WEBP"
 
 
 def is_base64(head: bytes) -> bool:

@@ -6,9 +6,11 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from service.api.limiter import Permit
 from service.domain.errors import BodyTooLargeError, InputError
@@ -81,7 +83,7 @@ class Intake:
                 yield
         except TimeoutError:
             if not permit.evicted:
-                raise self._too_slow(loop.time() - self._begun) from None
+                raise self._timed_out(loop.time() - self._begun) from None
         finally:
             permit.complete()
         permit.take(0)
@@ -107,8 +109,7 @@ class Intake:
 
     def _due(self) -> float:
         """When the body is over its time, or its average rate falls below the minimum."""
-        allowed_s = max(GRACE_S, self._received / MIN_BYTES_PER_S)
-        return self._begun + min(self._timeout_s, allowed_s)
+        return self._begun + min(self._timeout_s, _allowed_s(self._received))
 
     def _stop(self) -> None:
         self._expect(self._begun)
@@ -118,10 +119,104 @@ class Intake:
         if self._timeout is not None and not self._timeout.expired():
             self._timeout.reschedule(due)
 
-    def _too_slow(self, elapsed_s: float) -> UploadTimeoutError:
+    def _timed_out(self, elapsed_s: float) -> UploadTimeoutError:
         if elapsed_s >= self._timeout_s:
             return UploadTimeoutError("The request body took too long to arrive.")
-        return UploadTimeoutError(
-            f"The request body arrived too slowly: {self._received} bytes in {elapsed_s:.0f} "
-            f"seconds, and at least {MIN_BYTES_PER_S} bytes a second are expected."
+        return _too_slow("request body", self._received, elapsed_s)
+
+
+class PartedIntake:
+    """Reads a long body of several parts.
+
+    Time counts only while the client is waited for, so the service may pause between two pieces
+    for as long as it is busy with earlier ones. A part has the timeout of a whole body, and both
+    the part and all parts together must arrive at the rate that is expected of a body.
+
+    Args:
+        timeout_s: time in which a part must arrive.
+
+    Attributes:
+        is_complete: whether the end of the body has arrived.
+    """
+
+    def __init__(self, receive: Receive, *, timeout_s: float) -> None:
+        self._receive = receive
+        self._timeout_s = timeout_s
+        self._part = _Arrival()
+        self._all = _Arrival()
+        self.is_complete = False
+
+    def begin_part(self) -> None:
+        """Count for another part from now on."""
+        self._part = _Arrival()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives.
+
+        Raises:
+            UploadTimeoutError: a part is too slow, or all of them are.
+            BodyTooLargeError: the body is longer than the limit.
+            ClientDisconnect: the client hung up.
+        """
+        while not self.is_complete:
+            message = await self._next()
+            if message["type"] != "http.request":
+                raise ClientDisconnect
+            piece = message.get("body", b"")
+            self._part.add(len(piece))
+            self._all.add(len(piece))
+            self.is_complete = not message.get("more_body", False)
+            if piece:
+                yield piece
+
+    async def _next(self) -> Message:
+        loop = asyncio.get_running_loop()
+        left_s = min(
+            self._timeout_s - self._part.waited_s, self._part.spare_s(), self._all.spare_s()
         )
+        began = loop.time()
+        try:
+            async with asyncio.timeout(left_s):
+                return await self._receive()
+        except TimeoutError:
+            pass
+        finally:
+            waited_s = loop.time() - began
+            self._part.wait(waited_s)
+            self._all.wait(waited_s)
+        if self._part.waited_s >= self._timeout_s:
+            raise UploadTimeoutError("A part of the body took too long to arrive.")
+        if self._part.spare_s() <= self._all.spare_s():
+            raise _too_slow("part of the body", self._part.received, self._part.waited_s)
+        raise _too_slow("request body", self._all.received, self._all.waited_s)
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """Bytes that have arrived, and the time in seconds for which the client was waited for."""
+
+    received: int = 0
+    waited_s: float = 0.0
+
+    def add(self, size: int) -> None:
+        """Count further bytes."""
+        self.received += size
+
+    def wait(self, seconds: float) -> None:
+        """Count time for which the client was waited for."""
+        self.waited_s += seconds
+
+    def spare_s(self) -> float:
+        """The time after which the average rate falls below the minimum."""
+        return _allowed_s(self.received) - self.waited_s
+
+
+def _allowed_s(received: int) -> float:
+    return max(GRACE_S, received / MIN_BYTES_PER_S)
+
+
+def _too_slow(what: str, received: int, elapsed_s: float) -> UploadTimeoutError:
+    return UploadTimeoutError(
+        f"The {what} arrived too slowly: {received} bytes in {elapsed_s:.0f} seconds, and at least "
+        f"{MIN_BYTES_PER_S} bytes a second are expected."
+    )

@@ -6,11 +6,11 @@ replaces, so that clients of that service need no change. Facette adds response 
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
 
+from service.api.flat_models import DeletedRows
 from service.api.params import MAX_PAGE, Parameters
 from service.api.render import Json, detection, quality
 from service.api.services import ApiServices
@@ -25,6 +25,7 @@ from service.domain.types import (
     Review,
     ReviewId,
     StoredFace,
+    TenantId,
 )
 from service.telemetry import StageClock
 
@@ -36,8 +37,11 @@ async def insert_image(api: ApiServices, given: Parameters) -> Response:
     tenant_id = given.tenant_id()
     photo = given.file("image")
     clock = StageClock(api.metrics)
-    async with ticket_for(api, given, CostClass.PHOTO, tenant_id, photo.size_bytes) as ticket:
-        stored = await api.ingest(tenant_id, photo.read, clock, ticket)
+    async with ticket_for(api, given.call, CostClass.PHOTO, tenant_id, photo.size_bytes) as ticket:
+        stored = await api.ingest(
+            tenant_id, photo.read, clock, ticket, is_limited=api.rates.is_limited(tenant_id)
+        )
+    _record(api, given, tenant_id, "image.insert", image_id=stored.image_id)
     return Json(
         {
             "image_id": stored.image_id,
@@ -59,9 +63,10 @@ async def get_image(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_image(api: ApiServices, given: Parameters) -> Response:
     """DELETE /image: delete an image, its faces and its file."""
-    return _deleted(
-        await api.curate.delete_image(given.tenant_id(), ImageId(given.text("image_id")))
-    )
+    tenant_id, image_id = given.tenant_id(), ImageId(given.text("image_id"))
+    deleted = await api.curate.delete_image(tenant_id, image_id)
+    _record(api, given, tenant_id, "image.delete", image_id=image_id)
+    return _deleted(deleted)
 
 
 async def get_face(api: ApiServices, given: Parameters) -> Response:
@@ -72,8 +77,10 @@ async def get_face(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_face(api: ApiServices, given: Parameters) -> Response:
     """DELETE /face: delete one face; its image stays."""
-    face_id = FaceId(given.text("face_id"))
-    return _deleted(await api.curate.delete_face(given.tenant_id(), face_id))
+    tenant_id, face_id = given.tenant_id(), FaceId(given.text("face_id"))
+    deleted = await api.curate.delete_face(tenant_id, face_id)
+    _record(api, given, tenant_id, "face.delete", face_id=face_id)
+    return _deleted(deleted)
 
 
 async def get_faces(api: ApiServices, given: Parameters) -> Response:
@@ -94,14 +101,19 @@ async def get_cluster(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_cluster(api: ApiServices, given: Parameters) -> Response:
     """DELETE /cluster: delete a cluster, its faces, and images with no other faces."""
-    return _deleted(
-        await api.curate.delete_cluster(given.tenant_id(), ClusterId(given.text("cluster_id")))
-    )
+    tenant_id, cluster_id = given.tenant_id(), ClusterId(given.text("cluster_id"))
+    deleted = await api.curate.delete_cluster(tenant_id, cluster_id)
+    _record(api, given, tenant_id, "person.delete", person_id=cluster_id)
+    return _deleted(deleted)
 
 
 async def delete_tenant(api: ApiServices, given: Parameters) -> Response:
     """DELETE /tenant: delete all data of a tenant."""
-    return _deleted(await api.curate.delete_tenant(given.tenant_id()))
+    tenant_id = given.tenant_id()
+    deleted = await api.curate.delete_tenant(tenant_id)
+    api.rates.forget(tenant_id)
+    _record(api, given, tenant_id, "tenant.delete")
+    return _deleted(deleted)
 
 
 async def get_review(api: ApiServices, given: Parameters) -> Response:
@@ -118,7 +130,10 @@ async def list_reviews(api: ApiServices, given: Parameters) -> Response:
 
 async def delete_review(api: ApiServices, given: Parameters) -> Response:
     """DELETE /review-pending: remove a review from the list."""
-    return _deleted(await api.curate.delete_review(given.tenant_id(), _review_id(given)))
+    tenant_id, review_id = given.tenant_id(), _review_id(given)
+    deleted = await api.curate.delete_review(tenant_id, review_id)
+    _record(api, given, tenant_id, "review.delete", review_id=review_id)
+    return _deleted(deleted)
 
 
 async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
@@ -127,11 +142,21 @@ async def update_face_cluster(api: ApiServices, given: Parameters) -> Response:
     target = given.text("to_cluster_id")
     cluster_id = None if target == _NEW_CLUSTER else ClusterId(target)
     joined = await api.curate.move_face(tenant_id, face_id, cluster_id)
+    _record(api, given, tenant_id, "face.move", face_id=face_id, person_id=joined)
     return Json({"status": "success", "cluster_id": joined})
 
 
+def _record(
+    api: ApiServices, given: Parameters, tenant_id: TenantId, action: str, **ids: object
+) -> None:
+    """Record a write in the audit trail."""
+    call = given.call
+    api.audit.write(call.principal, call.request_id, tenant_id, action, **ids)
+
+
 def _deleted(receipt: Receipt) -> Response:
-    return Json({"status": "success", "deleted": asdict(receipt)})
+    rows = {name: getattr(receipt, name) for name in DeletedRows.model_fields}
+    return Json({"status": "success", "deleted": rows})
 
 
 def _page(given: Parameters) -> tuple[int, int]:

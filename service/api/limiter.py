@@ -150,25 +150,42 @@ class _Account:
 class Permit:
     """Permission for one request to be in flight.
 
+    Args:
+        requests: 1, or 0 for a part of a request that counts already.
+
     Attributes:
         evicted: whether the upload lost its place to others while it arrived.
     """
 
     __slots__ = (
-        "_address", "_key", "_limiter", "_metrics", "_on_evicted", "_started", "accounts", "bytes",
-        "evicted",
+        "_address", "_key", "_limiter", "_metrics", "_on_evicted", "_requests", "_started",
+        "accounts", "bytes", "evicted",
     )  # fmt: skip
 
-    def __init__(self, limiter: InFlightLimiter, key: tuple[str, str], address: str) -> None:
+    def __init__(
+        self, limiter: InFlightLimiter, key: tuple[str, str], address: str, requests: int = 1
+    ) -> None:
         self._limiter = limiter
         self._metrics = limiter._metrics
         self._started = limiter._clock()
         self._key = key
         self._address = address
+        self._requests = requests
         self._on_evicted: Callable[[], None] = _nothing
         self.accounts: tuple[_Account, ...] = ()
         self.bytes = 0
         self.evicted = False
+
+    def part(self) -> Permit:
+        """A permit for the bytes of a part of the body, to be left before this one.
+
+        The part alone loses its place to others, and gives its bytes back when it is done.
+        """
+        return Permit(self._limiter, self._key, self._address, requests=0)
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether there is room for further bytes without that an upload loses its place."""
+        return all(account.has_room(0, size_bytes) for account in self.accounts)
 
     def when_evicted(self, stop: Callable[[], None]) -> None:
         """Call a function when the upload loses its place, which stops reading it."""
@@ -200,8 +217,13 @@ class Permit:
     def evict(self) -> None:
         """Give the bytes back, because others need the room; the upload is refused."""
         self.evicted = True
-        self._give_back()
+        self.give_back()
         self._on_evicted()
+
+    def give_back(self) -> None:
+        """Give the bytes back: none of them is held any more."""
+        self.complete()
+        self._count(-self.bytes)
 
     def assign_to(self, tenant: str) -> None:
         """Count the permit for a tenant, and no longer for the tenant it counted for before.
@@ -229,23 +251,19 @@ class Permit:
         self.bytes += size
         self._metrics.bytes_in_flight.inc(size)
 
-    def _give_back(self) -> None:
-        self.complete()
-        self._count(-self.bytes)
-
     def __enter__(self) -> Permit:
         self.accounts = self._limiter._accounts(self._key, self._address)
         for account in self.accounts:
-            account.add(1, 0)
-        self._metrics.in_flight.inc()
+            account.add(self._requests, 0)
+        self._metrics.in_flight.inc(self._requests)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._give_back()
+        self.give_back()
         for account in self.accounts:
-            account.add(-1, 0)
+            account.add(-self._requests, 0)
         self._limiter._forget(self._key, self._address)
-        self._metrics.in_flight.dec()
+        self._metrics.in_flight.dec(self._requests)
 
 
 def _nothing() -> None:

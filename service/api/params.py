@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,19 +14,18 @@ from starlette.types import Receive
 
 from service.api.accept import preferred
 from service.api.bodies import Body, read_body
+from service.api.boundary import REQUEST_ID
 from service.api.forms import Field, merge, parse_query
-from service.api.image_bytes import HOW_TO_SEND, UploadedImage
+from service.api.image_bytes import HOW_TO_SEND, UploadedImage, no_room_on_disk
 from service.api.intake import Intake
 from service.batching import Priority
 from service.domain.errors import (
     MissingParameterError,
     ParameterError,
-    UnavailableError,
 )
+from service.domain.keys import Principal
 from service.domain.names import NAME_RULE, is_name
 from service.domain.types import TenantId
-
-_logger = logging.getLogger(__name__)
 
 MAX_PAGE = 1000
 _MAX_INT64 = 2**63 - 1
@@ -62,17 +60,7 @@ class Parameters:
         value = self._get(name)
         if value is None or value == "":
             raise MissingParameterError(name)
-        if not is_name(value):
-            raise ParameterError(name, f"The parameter '{name}' must have {NAME_RULE}.")
-        return value
-
-    def optional(self, name: str) -> str | None:
-        """An optional id or word; None where it is missing.
-
-        Raises:
-            ParameterError: the parameter is malformed.
-        """
-        return self.text(name) if self._get(name) else None
+        return _name(name, value)
 
     def choice(self, name: str, words: Sequence[str]) -> str:
         """One of `words`; the first where the parameter is missing.
@@ -86,13 +74,38 @@ class Parameters:
         listed = ", ".join(f"'{word}'" for word in words)
         raise ParameterError(name, f"The parameter '{name}' must be one of {listed}.")
 
+    def texts(self, *, except_for: str) -> dict[str, str]:
+        """All parameters by name, but for one.
+
+        Raises:
+            ParameterError: one of them is a file.
+        """
+        names = [name for name in self._values if name != except_for]
+        return {name: self._get(name) or "" for name in names}
+
     def media_type(self, offers: Sequence[str]) -> str:
         """The media type of `offers`, the default first, that the client prefers."""
         return preferred(self._accept, offers)
 
     def tenant_id(self) -> TenantId:
-        """The tenant id, a required parameter."""
-        return TenantId(self.text("tenant_id"))
+        """The tenant id, a required parameter.
+
+        Raises:
+            NotFoundError: the caller's key reaches another tenant alone.
+        """
+        tenant_id = TenantId(self.text("tenant_id"))
+        self.call.principal.require_tenant(tenant_id)
+        return tenant_id
+
+    def tenant_served(self) -> TenantId | None:
+        """The tenant whose share of the service the request uses.
+
+        It is the named one, else that of the caller's key; None where neither tells.
+
+        Raises:
+            NotFoundError: the caller's key reaches another tenant alone.
+        """
+        return self.tenant_id() if self._get("tenant_id") else self.call.principal.tenant_id
 
     def integer(
         self, name: str, *, default: int | None = None, low: int = 0, high: int = _MAX_INT64
@@ -164,11 +177,7 @@ async def parameters(request: Request, call: Call, intake: Intake) -> AsyncItera
         async with intake.open():
             body = await read_body(intake, headers, call.query)
     except OSError as error:  # larger uploads are written to a temporary file
-        _logger.error("an upload could not be stored: %s", error)
-        raise UnavailableError(
-            "The service cannot take uploads at the moment: its temporary folder is full or "
-            "missing. Nothing was stored."
-        ) from error
+        raise no_room_on_disk(error) from error
     try:
         yield Parameters(call, body, ", ".join(headers.getlist("accept")))
     finally:
@@ -185,27 +194,34 @@ _MAX_DIGITS = 20
 class Call:
     """Facts of the head of one request.
 
+    principal: who sent it.
+    request_id: what its answer has in X-Request-Id.
     query: parameters of the query string.
     tenant: tenant id of the query string; None where the form may have it.
     deadline: `time.monotonic()` by which the request must be answered.
+    timeout_s: from the head of the request to that moment.
     body_bytes: announced length of the body; None where it is unknown.
     receive: ASGI messages of the connection.
     """
 
+    principal: Principal
+    request_id: str
     query: Mapping[str, str]
     tenant: str | None
     priority: Priority
     deadline: float
+    timeout_s: float
     body_bytes: int | None
     receive: Receive
 
     @classmethod
-    def of(cls, request: Request, default_timeout_s: float) -> Call:
-        """Read the head of a request.
+    def of(cls, request: Request, principal: Principal, default_timeout_s: float) -> Call:
+        """Read the head of a request of an authenticated caller.
 
         Raises:
-            ParameterError: a header is malformed, or the query string is not UTF-8 or has a
-                parameter twice.
+            ParameterError: a header is malformed, the query string is not UTF-8 or has a parameter
+                twice, or its tenant can be none: limits of the tenant are asked for before the
+                other parameters are looked at.
         """
         headers = request.headers
         announced = headers.get("content-length")
@@ -217,13 +233,26 @@ class Call:
         timeout_s = default_timeout_s if given is None else _timeout_s(given)
         query = parse_query(request.scope["query_string"])
         return cls(
+            principal,
+            request.scope[REQUEST_ID],
             query,
-            query.get("tenant_id"),
+            _tenant(query.get("tenant_id")),
             _priority(headers.get(PRIORITY_HEADER, "interactive")),
             time.monotonic() + timeout_s,
+            timeout_s,
             body_bytes,
             request.receive,
         )
+
+
+def _name(parameter: str, value: str) -> str:
+    if not is_name(value):
+        raise ParameterError(parameter, f"The parameter '{parameter}' must have {NAME_RULE}.")
+    return value
+
+
+def _tenant(value: str | None) -> str | None:
+    return _name("tenant_id", value) if value else None
 
 
 def _timeout_s(given: str) -> float:

@@ -13,16 +13,17 @@ from starlette.responses import Response
 from service.domain.types import Detection, Embedding, FaceQuality
 
 BINARY_TYPE = "application/octet-stream"
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 
 
 class Json(Response):
-    """A JSON body; NumPy arrays become lists of numbers."""
+    """A JSON body; NumPy arrays become lists of numbers, and times are in UTC."""
 
     media_type = "application/json"
 
     def render(self, content: object) -> bytes:
         """Serialise the content."""
-        return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(content, option=_OPTIONS)
 
 
 def embedding_bytes(embeddings: Sequence[Embedding], dimension: int) -> Response:

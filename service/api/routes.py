@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from service.api import legacy, v1
-from service.api import operations as ops
+from service.api.boundary import NETWORK
+from service.api.console.pages import get_file, get_page
+from service.api.console.sessions import end_session, get_session, open_session
+from service.api.contract.pages import PAGES
+from service.api.flat import FLAT_OPERATIONS, FlatOperation
 from service.api.intake import Intake
+from service.api.open import OpenHandler, OpenOperation
+from service.api.operations import PROBES
 from service.api.pace import Pace
-from service.api.params import Call, Parameters, parameters
+from service.api.params import Call, parameters
 from service.api.services import ApiServices, Lease
-from service.domain.addresses import network_of
+from service.api.v1.operation import Operation
+from service.api.v1.operations import OPERATIONS
+from service.api.v1.serving import serve
+from service.domain.acting import ACTING_KEY
+from service.domain.errors import InvalidTokenError, WrongTokenError
+from service.domain.keys import Principal
+from service.domain.names import is_name
 
+# A wrong token is answered with 401 below this path, and with 403 on the legacy routes.
+_PREFIX_OF_V1 = "/v1/"
 # Answers a second on the routes that ask for no token.
 _OPEN_PER_S = 250
+# The console is some thirty files.
+_CONSOLE_PER_S = 1000
 
-Handler = Callable[[ApiServices, Parameters], Awaitable[Response]]
-OpenHandler = Callable[[ApiServices], Awaitable[Response]]
+_Described = TypeVar("_Described", FlatOperation, Operation)
 
 
 def build_routes(lease: Lease) -> list[Route]:
@@ -31,41 +46,60 @@ def build_routes(lease: Lease) -> list[Route]:
 
 
 def caller_routes(lease: Lease) -> list[Route]:
-    """The routes that need the token."""
+    """The routes for callers: the operations, which need a token, and the pages on them.
 
-    def guarded(path: str, **handlers: Handler) -> Route:
-        return Route(path, _Endpoint(partial(_guarded, lease, handlers)), methods=list(handlers))
-
+    Every one is in the contract, which is made of the same lists.
+    """
     # The router tries them in this order.
     return [
-        guarded("/v1/embed", POST=v1.embed),
-        guarded("/v1/detect", POST=v1.detect),
-        guarded("/v1/merge-clusters", POST=v1.merge_clusters),
-        guarded("/insert-image", POST=legacy.insert_image),
-        guarded("/image", GET=legacy.get_image, DELETE=legacy.delete_image),
-        guarded("/face", GET=legacy.get_face, DELETE=legacy.delete_face),
-        guarded("/faces", GET=legacy.get_faces),
-        guarded("/cluster", GET=legacy.get_cluster, DELETE=legacy.delete_cluster),
-        guarded("/tenant", DELETE=legacy.delete_tenant),
-        guarded("/review-pending", GET=legacy.get_review, DELETE=legacy.delete_review),
-        guarded("/review-pending-list", GET=legacy.list_reviews),
-        guarded("/update-face-cluster", POST=legacy.update_face_cluster),
+        *(
+            Route(path, _Endpoint(partial(_guarded, lease, methods)), methods=list(methods))
+            for path, methods in _by_path(FLAT_OPERATIONS).items()
+        ),
+        *(
+            Route(path, _Endpoint(partial(_operated, lease, methods)), methods=list(methods))
+            for path, methods in _by_path(OPERATIONS).items()
+        ),
+        *_open_routes(lease, PAGES),
     ]
 
 
 def operations_routes(lease: Lease) -> list[Route]:
-    """The routes that need no token."""
+    """The routes for operators, which need no token."""
+    return _open_routes(lease, PROBES)
 
-    pace = Pace(per_s=_OPEN_PER_S, burst=_OPEN_PER_S)
 
-    def open_to_all(path: str, handler: OpenHandler) -> Route:
-        return Route(path, _Endpoint(partial(_open, lease, pace, handler)), methods=["GET"])
-
-    return [
-        open_to_all("/healthz", ops.healthz),
-        open_to_all("/readyz", ops.readyz),
-        open_to_all("/metrics", ops.metrics),
+def console_routes(lease: Lease) -> list[Route]:
+    """The pages of the console and their sessions, which are no part of the contract."""
+    pace = Pace(per_s=_CONSOLE_PER_S, burst=_CONSOLE_PER_S)
+    served: list[tuple[str, OpenHandler, str]] = [
+        ("/console/session", open_session, "POST"),
+        ("/console/session", get_session, "GET"),
+        ("/console/session", end_session, "DELETE"),
+        ("/console/static/{path:path}", get_file, "GET"),
+        ("/console", get_page, "GET"),
+        ("/console/{page:path}", get_page, "GET"),
     ]
+    return [
+        Route(path, _Endpoint(partial(_open, lease, pace, handler)), methods=[method])
+        for path, handler, method in served
+    ]
+
+
+def _open_routes(lease: Lease, operations: Sequence[OpenOperation]) -> list[Route]:
+    pace = Pace(per_s=_OPEN_PER_S, burst=_OPEN_PER_S)
+    return [
+        Route(each.path, _Endpoint(partial(_open, lease, pace, each.handler)), methods=["GET"])
+        for each in operations
+    ]
+
+
+def _by_path(operations: Sequence[_Described]) -> dict[str, dict[str, _Described]]:
+    """Operations by path and method; the paths in their order."""
+    paths: dict[str, dict[str, _Described]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = operation
+    return paths
 
 
 class _Endpoint:
@@ -82,24 +116,64 @@ class _Endpoint:
         await response(scope, receive, send)
 
 
-async def _guarded(lease: Lease, handlers: Mapping[str, Handler], request: Request) -> Response:
-    """Check the token and take a permit before the body is read."""
+async def _guarded(
+    lease: Lease, operations: Mapping[str, FlatOperation], request: Request
+) -> Response:
+    """Check the token, the scope and the tenant, and take a permit, before the body is read."""
     with lease() as api:
-        api.guard.check(request.headers)
-        handler = handlers["GET" if request.method == "HEAD" else request.method]
-        call = Call.of(request, api.request_timeout_s)
-        address = network_of(request.client.host) if request.client else ""
-        with api.limiter.acquire(call.body_bytes, call.tenant, address) as permit:
+        principal = await _authenticated(api, request)
+        operation = operations["GET" if request.method == "HEAD" else request.method]
+        principal.require(operation.scope)
+        call = Call.of(request, principal, api.request_timeout_s)
+        if call.tenant is not None:
+            principal.require_tenant(call.tenant)
+        address = request.scope[NETWORK]
+        tenant = call.tenant or principal.tenant_id
+        counted = None
+        if tenant is not None and is_name(tenant):
+            await api.rates.check(counted := tenant)
+        with api.limiter.acquire(call.body_bytes, tenant, address) as permit:
             intake = Intake(
                 request, permit, timeout_s=api.upload_timeout_s, max_bytes=api.max_body_bytes
             )
             async with parameters(request, call, intake) as given:
-                if tenant := given.optional("tenant_id"):
-                    permit.assign_to(tenant)
-                return await handler(api, given)
+                if served := given.tenant_served():
+                    permit.assign_to(served)
+                    if served != counted:  # the body names it
+                        await api.rates.check(served)
+                ACTING_KEY.set(principal.key_id)
+                return await operation.handler(api, given)
+
+
+async def _operated(
+    lease: Lease, operations: Mapping[str, Operation], request: Request
+) -> Response:
+    """Serve an operation of the contract."""
+    with lease() as api:
+        principal = await _authenticated(api, request)
+        operation = operations["GET" if request.method == "HEAD" else request.method]
+        return await serve(api, operation, principal, request)
+
+
+async def _authenticated(api: ApiServices, request: Request) -> Principal:
+    """The caller of a request.
+
+    Raises:
+        AccessError: the token is missing or wrong.
+        UnavailableError: keys cannot be checked at the moment.
+    """
+    is_v1 = request.scope["path"].startswith(_PREFIX_OF_V1)
+    try:
+        return await api.guard.authenticate(
+            request.headers, request.scope[NETWORK], method=request.method if is_v1 else None
+        )
+    except WrongTokenError:
+        if is_v1:
+            raise InvalidTokenError from None
+        raise
 
 
 async def _open(lease: Lease, pace: Pace, handler: OpenHandler, request: Request) -> Response:
     await pace.turn()
     with lease() as api:
-        return await handler(api)
+        return await handler(api, request)

@@ -49,14 +49,18 @@ class Engine:
         return ModelSpace(self.analyzer.embedding.space)
 
 
-def check_models(models: Path) -> None:
+def check_models(models: Path) -> list[str]:
     """Check that a directory has models, and that a runtime for them is installed.
+
+    Returns:
+        The names of the sets of models.
 
     Raises:
         ModelError: either is missing.
     """
-    model_sets(models)
+    found = model_sets(models)
     available_providers()
+    return [each.name for each in found]
 
 
 class Engines:

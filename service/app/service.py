@@ -8,20 +8,35 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service.api.boundary import Boundary
 from service.api.cors import CrossOrigin
-from service.api.routes import build_routes, caller_routes, operations_routes
+from service.api.routes import (
+    build_routes,
+    caller_routes,
+    console_routes,
+    operations_routes,
+)
+from service.api.routing import ShapedRouter
 from service.api.services import ApiServices
 from service.api.shared_call import SharedCall
+from service.api.v1.operations import OPERATIONS
+from service.api.v1.serving import bodies_of
 from service.app.engines import Engines, check_models
 from service.app.generations import Generations
+from service.app.keys import prepare_keys
 from service.app.running import Running
-from service.app.settings import blob_place, database_settings
+from service.app.settings import (
+    blob_place,
+    database_settings,
+    master_secret_place,
+    place_in_words,
+)
 from service.config import Config
 from service.config.changes import changes
+from service.domain.addresses import TrustedProxies
 from service.domain.errors import FacetteError, StoppingError
 from service.store.blob.opening import open_blob_store
 from service.store.database.database import Database
@@ -37,6 +52,7 @@ class Service:
     Args:
         config: the configuration to start with.
         load: reads the configuration again, for `reload`.
+        say: takes each step of the start in words, before it begins.
 
     Attributes:
         config: the configuration of the current generation.
@@ -44,9 +60,15 @@ class Service:
         start_failed: whether the lifespan could not begin; the reason is in the log.
     """
 
-    def __init__(self, config: Config, load: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        load: Callable[[], Config],
+        say: Callable[[str], None] = lambda step: None,
+    ) -> None:
         self.config = config
         self._load = load
+        self._say = say
         self._metrics = Metrics()
         self._generations: Generations[ApiServices] = Generations(self._free_closed_models)
         self._running: Running | None = None
@@ -58,9 +80,10 @@ class Service:
         self._exposition = SharedCall(partial(asyncio.to_thread, self._metrics.exposition))
         apart = bool(config.server.operations_port)
         lease = self._generations.lease
-        self._boundary = self._bounded(caller_routes(lease) if apart else build_routes(lease))
+        for_callers = caller_routes(lease) if apart else build_routes(lease)
+        self._boundary = self._bounded([*for_callers, *console_routes(lease)])
         self._front = CrossOrigin(self._boundary, self._metrics, config.server.cors_origins)
-        self.operations: ASGIApp = self._bounded(operations_routes(lease))
+        self.operations = self._bounded(operations_routes(lease))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
@@ -74,6 +97,8 @@ class Service:
     def begin_stopping(self) -> None:
         """Answer /readyz with an error from now on; other requests are served as before."""
         self._stopping = True
+        if self._running is not None:
+            self._running.end_streams()
 
     async def reload(self) -> bool:
         """Apply changes of the configuration and the models; returns whether that succeeded.
@@ -105,6 +130,8 @@ class Service:
             else:
                 self.config = found.config
                 self._boundary.limit_bodies(found.config.server.max_body_bytes)
+                for each in (self._boundary, self.operations):
+                    each.trust(TrustedProxies(found.config.server.trusted_proxies))
                 self._front.allow(found.config.server.cors_origins)
                 self._metrics.reloads.labels("ok").inc()
                 if {"server.log_level", "server.log_json"} & set(found.applied):
@@ -155,15 +182,22 @@ class Service:
                 "NUMBA_CACHE_DIR to a folder that this account can write"
             )
         # Missing models are reported before the database is started, which takes seconds.
-        await asyncio.to_thread(check_models, self.config.paths.models_dir)
+        models_dir = self.config.paths.models_dir
+        names = await asyncio.to_thread(check_models, models_dir)
+        self._say(f"models in {models_dir}: {', '.join(names)}")
+        self._say(f"starting {place_in_words(self.config)}")
         database = await Database.open(database_settings(self.config, stack))
         stack.push_async_callback(database.close)
+        await prepare_keys(database, master_secret_place(self.config))
         self._running = await self._run(database)
         stack.push_async_callback(self._end_generations)
         self._running.start_background()
         stack.push_async_callback(self._running.stop_background)
 
     async def _run(self, database: Database) -> Running:
+        # A place that cannot be used is reported before the models are loaded, which takes seconds.
+        blobs = await open_blob_store(blob_place(self.config))
+        self._say("loading the models, which takes longer at the first start")
         engines = Engines(database, self._metrics)
         engine = await engines.first(self.config)
         try:
@@ -172,7 +206,7 @@ class Service:
                 database,
                 engines,
                 engine,
-                await open_blob_store(blob_place(self.config)),
+                blobs,
                 metrics=self._metrics,
                 generations=self._generations,
                 exposition=self._exposition,
@@ -198,9 +232,11 @@ class Service:
 
     def _bounded(self, routes: Sequence[Route]) -> Boundary:
         return Boundary(
-            Router(routes, redirect_slashes=False),
+            ShapedRouter(routes),
             lifespan=self._lifespan,
             metrics=self._metrics,
             max_body_bytes=self.config.server.max_body_bytes,
+            proxies=TrustedProxies(self.config.server.trusted_proxies),
             tracing=self._tracing,
+            bodies=bodies_of(OPERATIONS),
         )

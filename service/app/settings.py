@@ -15,6 +15,13 @@ from service.runtime.catalogue import COMPATIBLE_NAME, DEFAULT_NAME
 from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings
+from service.store.access.master import (
+    MASTER_FILE,
+    ConfiguredMasterSecret,
+    MasterSecretFile,
+    MasterSecretPlace,
+    NoMasterSecret,
+)
 from service.store.blob.names import S3Settings
 from service.store.database.database import ACQUIRE_TIMEOUT_S, DatabaseSettings
 from service.store.embedded.server import EmbeddedAddress, embedded_server
@@ -52,6 +59,7 @@ def analysis_settings(config: Config) -> AnalysisSettings:
         if inference.max_decoded_mb
         else _decoded_bytes(workers, config),
         screen=inference.screen == "auto",
+        keep_location=config.images.keep_location,
         workers=workers,
     )
 
@@ -89,6 +97,13 @@ def first_model(config: Config) -> str:
     if config.inference.model == DEFAULT_NAME:
         return COMPATIBLE_NAME
     return f"{config.inference.model}-{COMPATIBLE_NAME}"
+
+
+def place_in_words(config: Config) -> str:
+    """The database that a service starts with, for people to read."""
+    if config.database is None:
+        return f"the embedded PostgreSQL in {config.paths.data_dir}"
+    return f"with the database at {config.database.host}, port {config.database.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,18 @@ def database_at(place: DatabasePlace, stack: ExitStack | AsyncExitStack) -> Data
 def database_settings(config: Config, stack: AsyncExitStack) -> DatabaseSettings:
     """The settings of a client of the configured database, as `database_at` gives them."""
     return database_at(database_place(config), stack)
+
+
+def master_secret_place(config: Config) -> MasterSecretPlace:
+    """Where the master secret of access keys comes from: settings, a file, or nowhere."""
+    auth = config.auth
+    if auth.master_secret:
+        return ConfiguredMasterSecret(auth.master_secret, auth.former_master_secret)
+    if auth.master_secret_file:
+        return MasterSecretFile(Path(auth.master_secret_file), may_create=False)
+    if config.database is None:
+        return MasterSecretFile(config.paths.data_dir / MASTER_FILE, may_create=True)
+    return NoMasterSecret()
 
 
 def session_settings(config: Config) -> SessionSettings:

@@ -1,5 +1,6 @@
 """The service's telemetry: metrics, stage times, log lines and traces."""
 
+from service.telemetry.audit import Audit, open_audit
 from service.telemetry.clock import StageClock
 from service.telemetry.logs import LogFormatter, configure_logging
 from service.telemetry.metrics import Metrics
@@ -12,6 +13,7 @@ from service.telemetry.shared_metrics import (
 from service.telemetry.tracing import RequestSpan, Tracing
 
 __all__ = [
+    "Audit",
     "LogFormatter",
     "Metrics",
     "RequestSpan",
@@ -19,6 +21,7 @@ __all__ = [
     "Tracing",
     "configure_logging",
     "forget_process",
+    "open_audit",
     "open_tracing",
     "remove_shared_metrics",
     "shared_metrics_environment",

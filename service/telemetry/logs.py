@@ -25,34 +25,43 @@ class LogFormatter(logging.Formatter):
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
+        self._second, self._until_second = -1, ""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
-        fields: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-            + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
+        at = f"{self._time(int(record.created))}.{int(record.msecs):03d}Z"
+        level, message = record.levelname.lower(), record.getMessage()
+        fields: dict[str, Any] = getattr(record, "fields", {})
         if trace_id := getattr(record, "trace_id", ""):
-            fields["trace_id"] = trace_id
+            fields = {**fields, "trace_id": trace_id}
         trace = self.formatException(record.exc_info) if record.exc_info else ""
         if self._as_json:
-            return json.dumps({**fields, **({"trace": trace} if trace else {})}, default=str)
-        head = f"{fields.pop('time')} {fields.pop('level'):<7} {_one_line(fields.pop('message'))}"
-        tail = " ".join(
-            f"{key}={_one_line(value)}" for key, value in fields.items() if key != "logger"
-        )
+            head = {"time": at, "level": level, "logger": record.name, "message": message}
+            return json.dumps(
+                {**head, **fields, **({"trace": trace} if trace else {})}, default=str
+            )
+        line = f"{at} {level:<7} {_one_line(message)}"
+        for key, value in fields.items():
+            line += f" {key}={_one_line(value)}"
+        if not trace:
+            return line.rstrip()
         # A line of a traceback may be somebody's words: none begins as a record does.
-        trace = "".join(f"\n  {_one_line(line)}" for line in trace.splitlines())
-        return f"{head} {tail}".rstrip() + trace
+        return line.rstrip() + "".join(f"\n  {_one_line(each)}" for each in trace.splitlines())
+
+    def _time(self, second: int) -> str:
+        """The time in UTC up to the second, which many records share."""
+        if second != self._second:
+            written = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second, self._until_second = second, written
+        return self._until_second
 
 
 def _one_line(value: object) -> str:
     """Text without characters that would end the line, or change what a terminal shows."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+    text = str(value)
+    if text.isprintable():  # most is, and then nothing has to be looked for
+        return text
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class _ExporterLines(logging.Filter):
@@ -85,6 +94,9 @@ def _add_trace_id(record: logging.LogRecord) -> bool:
 
 def configure_logging(level: str, *, as_json: bool) -> None:
     """Write the records of all loggers to standard error."""
+    # No line says where, in which thread or in which process: none of that is looked up.
+    logging._srcfile = None
+    logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter(as_json=as_json))
     handler.addFilter(_add_trace_id)

@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from service import __version__
+from service.domain.keys import KeyFault
 from service.telemetry.shared_metrics import shared_metrics_dir
 
 # Embedding a crop takes a few milliseconds, a large photo under load seconds; a deadline may be a
@@ -36,7 +37,10 @@ CONNECTION_REASONS: Final = (
     "address", "connections", "displaced", "silent", "head_timeout", "head_too_large", "pipeline",
     "malformed", "stopping", "unread",
 )  # fmt: skip
-BACKGROUND_TASKS: Final = ("indexer", "codes", "sweeps", "model_watch")
+BACKGROUND_TASKS: Final = (
+    *("indexer", "codes", "sweeps", "model_watch", "key_uses", "changes"),
+    "pruning",
+)
 _SIZE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # Prometheus does not use the creation times of series, a quarter of the text.
@@ -105,6 +109,14 @@ class Metrics:
             ("code",),
             registry=self.registry,
         )
+        self.refused_tokens = Counter(
+            "facette_refused_tokens",
+            "Failed attempts to authenticate, by reason: no_key, unknown, wrong_secret, "
+            "master_lost, expired or revoked.",
+            ("reason",),
+            registry=self.registry,
+        )
+        _begin_at_zero(self.refused_tokens, KeyFault)
         self.in_flight = Gauge(
             "facette_requests_in_flight",
             "Requests that hold a permit and are not answered yet.",
@@ -237,6 +249,21 @@ class Metrics:
         self.sweep_failures = Counter(
             "facette_sweep_failures",
             "Sweeps for orphan blobs that failed.",
+            registry=self.registry,
+        )
+        self.questions = Counter(
+            "facette_questions",
+            "Questions that the periodic look at people opened.",
+            registry=self.registry,
+        )
+        self.rejoined_people = Counter(
+            "facette_rejoined_people",
+            "People that the machine itself made a part of another one.",
+            registry=self.registry,
+        )
+        self.asking_failures = Counter(
+            "facette_asking_failures",
+            "Looks for questions that failed.",
             registry=self.registry,
         )
         self.last_sweep = Gauge(

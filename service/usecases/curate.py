@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import uuid4
 
+from service.domain.errors import PreconditionError
 from service.domain.types import (
     ClusterId,
     ClusterSize,
@@ -76,14 +77,16 @@ class Curate:
         """Move a face to a cluster, or to a new one where it is None; returns the cluster.
 
         A user may put two faces of one photo into a cluster (a mirror, a collage), which matching
-        never does. An empty cluster is deleted with its reviews.
+        never does. An empty cluster is deleted with its reviews. It is the last word: decisions
+        that speak against it are overridden.
         """
         async with self._store.writing(tenant_id) as tenant:
-            await tenant.face(face_id)
+            face = await tenant.face(face_id)
             if cluster_id is None:
                 cluster_id = ClusterId(str(uuid4()))
                 await tenant.insert_cluster(cluster_id)
-            await tenant.move_face(face_id, cluster_id)
+            if cluster_id != face.cluster_id:
+                await tenant.move_face(face_id, cluster_id, override=True)
             return cluster_id
 
     async def merge_clusters(
@@ -98,7 +101,7 @@ class Curate:
             ParameterError: both are the same cluster.
         """
         async with self._store.writing(tenant_id) as tenant:
-            await tenant.merge_clusters(from_cluster, into_cluster)
+            await tenant.merge_clusters(from_cluster, into_cluster, override=True)
             return await tenant.cluster_size(into_cluster)
 
     async def delete_face(self, tenant_id: TenantId, face_id: FaceId) -> Receipt:
@@ -125,6 +128,22 @@ class Curate:
             erasure = await tenant.delete_cluster(cluster_id)
         return await self._discard(erasure)
 
+    async def delete_person(
+        self, tenant_id: TenantId, person_id: ClusterId, expected: int | None
+    ) -> Receipt:
+        """Delete a person as `delete_cluster` does, in the version that the caller saw.
+
+        Raises:
+            MergedPersonError: the person was merged into another one.
+            PreconditionError: somebody changed the person since.
+        """
+        async with self._store.writing(tenant_id) as tenant:
+            person = await tenant.people.person(person_id)
+            if expected is not None and expected != person.version:
+                raise PreconditionError
+            erasure = await tenant.delete_cluster(person_id)
+        return await self._discard(erasure)
+
     async def delete_tenant(self, tenant_id: TenantId) -> Receipt:
         """Delete all data of a tenant, including the bytes of images."""
         async with self._store.writing(tenant_id) as tenant:
@@ -134,6 +153,7 @@ class Curate:
     async def _discard(self, erasure: Erasure) -> Receipt:
         """Remove the blobs of deleted rows, after the commit: no row may name a missing blob.
 
+        The blob store removes the thumbnails of an image with its bytes, and counts them as one.
         Blobs that are not removed here, by an error or because the process dies, are orphans until
         the next sweep (SweepBlobs).
         """
@@ -147,4 +167,6 @@ class Curate:
             erasure.clusters,
             erasure.reviews,
             len(blobs) - len(failed),
+            erasure.decisions,
+            erasure.changes,
         )

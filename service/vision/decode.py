@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from service.domain.errors import InputError, UnsupportedImageError
+from service.domain.types import PhotoFacts
 from service.vision.formats.base import DecodeLimits, PhotoFormat, PhotoHeader, Raster, corrupt
 from service.vision.formats.bmp import BMP
 from service.vision.formats.camera_raw import CAMERA_RAW
-from service.vision.formats.exif import TURNS
+from service.vision.formats.exif import TURNS, facts_of
 from service.vision.formats.gif import GIF
 from service.vision.formats.heif import HEIF
 from service.vision.formats.jpeg import JPEG
@@ -52,6 +53,7 @@ class DecodedPhoto:
     format: lower-case name of the file format.
     width, height: of the upright photo, in pixels of the file.
     shrink: pixels of the file along each side of a pixel of `pixels`: 1, 2, 4 or 8.
+    facts: what the file says about the photo; with the location only where that was requested.
     """
 
     pixels: NDArray[np.uint8]
@@ -60,9 +62,12 @@ class DecodedPhoto:
     width: int
     height: int
     shrink: int
+    facts: PhotoFacts
 
 
-def decode(data: bytes, limits: DecodeLimits, *, hashed: bool = True) -> DecodedPhoto:
+def decode(
+    data: bytes, limits: DecodeLimits, *, hashed: bool = True, located: bool = False
+) -> DecodedPhoto:
     """Decode the first frame of an image, once, and turn it upright by its EXIF orientation.
 
     Transparent pixels are blended with white; 16-bit samples keep their high byte.
@@ -70,6 +75,7 @@ def decode(data: bytes, limits: DecodeLimits, *, hashed: bool = True) -> Decoded
     Args:
         data: the file's bytes, of one of `FORMATS`.
         hashed: whether to compute the perceptual hash, which takes longer than decoding.
+        located: whether to read where the photo was taken.
 
     Raises:
         UnsupportedImageError: the bytes are no image of a supported type.
@@ -96,7 +102,8 @@ def decode(data: bytes, limits: DecodeLimits, *, hashed: bool = True) -> Decoded
     except Exception as error:  # a hostile file can raise almost any error in a decoder
         raise corrupt(error) from error
     width, height = header.upright_size
-    return DecodedPhoto(pixels, phash, header.format, width, height, header.shrink)
+    facts = facts_of(header.exif, header.stored_orientation, located=located)
+    return DecodedPhoto(pixels, phash, header.format, width, height, header.shrink, facts)
 
 
 def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:

@@ -40,7 +40,7 @@ async def test_photos_that_take_long_to_decode_leave_a_worker_to_others(
     begun, go_on, lock = threading.Event(), threading.Event(), threading.Lock()
     at_once = [0]
 
-    def held_up(data: bytes, limits: DecodeLimits, *, hashed: bool = True) -> DecodedPhoto:
+    def held_up(data: bytes, limits: DecodeLimits, **how: bool) -> DecodedPhoto:
         if data == costly:
             with lock:
                 at_once.append(at_once[-1] + 1)
@@ -48,7 +48,7 @@ async def test_photos_that_take_long_to_decode_leave_a_worker_to_others(
             go_on.wait()
             with lock:
                 at_once.append(at_once[-1] - 1)
-        return decode(data, limits, hashed=hashed)
+        return decode(data, limits, **how)
 
     monkeypatch.setattr(analysis, "decode", held_up)
     sessions = replace(settings.sessions, precision="fp32")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from bench.common.harness import default_settings, running_analyzer
@@ -21,12 +22,15 @@ from service.domain.types import Embedding
 from service.telemetry import StageClock
 from service.vision.crop import resize_face
 
+# They share two analyzers, and the event loop of these.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 SIZE = 160
 TEMPLATE = [(55.0, 74.0), (105.0, 74.0), (80.0, 102.0), (59.0, 132.0), (101.0, 132.0)]
 
 
 @pytest.fixture(scope="module")
-def aligning(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def aligning_models(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models, as if FaceNet had been trained on aligned faces."""
     folder = tmp_path_factory.mktemp("models")
     for file in models_dir.iterdir():
@@ -46,11 +50,21 @@ def portrait(portraits: list[Path]) -> Image.Image:
         return file.convert("RGB").resize((213, 250))
 
 
-@asynccontextmanager
-async def embedding(models: Path) -> AsyncIterator[Analyzer]:
+def embedding(models: Path) -> AbstractAsyncContextManager[Analyzer]:
     settings = default_settings()
     sessions = replace(settings.sessions, precision="fp32")  # else two of them are measured
-    async with running_analyzer(replace(settings, sessions=sessions), models) as analyzer:
+    return running_analyzer(replace(settings, sessions=sessions), models)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def plain(models_dir: Path) -> AsyncIterator[Analyzer]:
+    async with embedding(models_dir) as analyzer:
+        yield analyzer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def aligning(aligning_models: Path) -> AsyncIterator[Analyzer]:
+    async with embedding(aligning_models) as analyzer:
         yield analyzer
 
 
@@ -70,41 +84,35 @@ async def photo_vector(analyzer: Analyzer, image: Image.Image) -> Embedding:
 
 
 async def test_a_network_of_boxes_sees_the_image_as_it_is(
-    models_dir: Path, portrait: Image.Image
+    plain: Analyzer, portrait: Image.Image
 ) -> None:
-    async with embedding(models_dir) as analyzer:
-        whole = await crop_vector(analyzer, portrait)
-        resized = await crop_vector(
-            analyzer, Image.fromarray(resize_face(np.array(portrait), SIZE))
-        )
-        found = await photo_vector(analyzer, portrait)
+    whole = await crop_vector(plain, portrait)
+    resized = await crop_vector(plain, Image.fromarray(resize_face(np.array(portrait), SIZE)))
+    found = await photo_vector(plain, portrait)
     assert whole @ resized > 0.9999
     assert whole @ found < 0.9
 
 
 async def test_a_network_of_aligned_faces_gets_the_face_in_the_image_aligned(
-    aligning: Path, portrait: Image.Image
+    aligning: Analyzer, portrait: Image.Image
 ) -> None:
-    async with embedding(aligning) as analyzer:
-        assert analyzer.embedding.crop.kind == "landmarks"
-        expected = await photo_vector(analyzer, portrait)
-        assert await crop_vector(analyzer, portrait) @ expected > 0.9999
-        turned = portrait.transpose(Image.Transpose.ROTATE_180)
-        assert await crop_vector(analyzer, turned) @ expected > 0.999
+    assert aligning.embedding.crop.kind == "landmarks"
+    expected = await photo_vector(aligning, portrait)
+    assert await crop_vector(aligning, portrait) @ expected > 0.9999
+    turned = portrait.transpose(Image.Transpose.ROTATE_180)
+    assert await crop_vector(aligning, turned) @ expected > 0.999
 
 
 async def test_an_image_of_the_network_s_own_size_is_taken_as_aligned(
-    aligning: Path, models_dir: Path, portrait: Image.Image
+    aligning: Analyzer, plain: Analyzer, portrait: Image.Image
 ) -> None:
     own = portrait.resize((SIZE, SIZE))
-    async with embedding(aligning) as analyzer, embedding(models_dir) as plain:
-        aligned = await crop_vector(analyzer, own)
-        assert aligned @ await crop_vector(plain, own) > 0.9999
-        assert aligned @ await photo_vector(analyzer, portrait) < 0.9
+    aligned = await crop_vector(aligning, own)
+    assert aligned @ await crop_vector(plain, own) > 0.9999
+    assert aligned @ await photo_vector(aligning, portrait) < 0.9
 
 
-async def test_an_image_without_a_face_is_resized(aligning: Path, models_dir: Path) -> None:
+async def test_an_image_without_a_face_is_resized(aligning: Analyzer, plain: Analyzer) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (90, 120, 3), np.uint8)
     nobody = Image.fromarray(pixels)
-    async with embedding(aligning) as analyzer, embedding(models_dir) as plain:
-        assert await crop_vector(analyzer, nobody) @ await crop_vector(plain, nobody) > 0.9999
+    assert await crop_vector(aligning, nobody) @ await crop_vector(plain, nobody) > 0.9999

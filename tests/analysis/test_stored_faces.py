@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from PIL import Image
 
 from bench.common.photos import source
@@ -49,15 +51,22 @@ def _turned(photo: Path, degrees: int) -> bytes:
     return data.getvalue()
 
 
-@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-async def test_vectors_are_those_of_the_analyzer(
-    embedder: StoredFaceEmbedder, models_dir: Path, portraits: list[Path], degrees: int
-) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def analyzer(models_dir: Path) -> AsyncIterator[Analyzer]:
     config = Config(
         auth=AuthConfig(token="a-token-for-tests"),
         inference=InferenceConfig(provider="cpu", precision="fp32", workers=1),
     )
-    analyzer = Analyzer(models_dir, analysis_settings(config), Metrics())
+    made = Analyzer(models_dir, analysis_settings(config), Metrics())
+    yield made
+    await made.aclose()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+async def test_vectors_are_those_of_the_analyzer(
+    embedder: StoredFaceEmbedder, analyzer: Analyzer, portraits: list[Path], degrees: int
+) -> None:
     assert embedder.facts == analyzer.embedding
     for portrait in portraits:
         data = _turned(portrait, degrees) if degrees else portrait.read_bytes()
@@ -69,7 +78,6 @@ async def test_vectors_are_those_of_the_analyzer(
         assert len(found) == len(photo.faces) > 0
         for face, embedding in zip(photo.faces, found, strict=True):
             assert float(face.embedding @ embedding) > 0.999999
-    await analyzer.aclose()
 
 
 def test_box_outside_the_photo_has_no_crop(

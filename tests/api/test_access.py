@@ -32,7 +32,7 @@ def test_every_route_refuses_a_wrong_token(
     service: ServiceProcess, method: str, path: str, _names: tuple[str, ...]
 ) -> None:
     answer = httpx.request(method, service.url + path, headers={"token": "another-token"})
-    assert_error(answer, 403, "wrong_token")
+    assert_error(answer, 401 if path.startswith("/v1/") else 403, "wrong_token")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_token_in_the_query_string_is_none(service: ServiceProcess) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/images", "/image/", "//image", "/IMAGE", "/image%2F..%2Fface", "/%2e%2e/etc", "/é"],
+    ["/images", "/image/", "/image//", "/IMAGE", "/image%2F..%2Fface", "/%2e%2e/etc", "/é"],
 )
 def test_an_unknown_route_is_not_found(client: httpx.Client, path: str) -> None:
     assert_error(client.get(path), 404, "route_not_found")

@@ -14,10 +14,10 @@ from starlette.types import Message
 
 from service.api.bodies import Body, read_body
 from service.api.forms import MAX_FIELD_BYTES, MAX_PLAIN_BODY_BYTES
-from service.api.image_bytes import is_image
 from service.api.intake import Intake
 from service.api.limiter import InFlightLimiter
 from service.domain.errors import BodyTooLargeError, FacetteError
+from service.domain.image_files import is_image
 from service.telemetry import Metrics
 
 MIB = 1 << 20

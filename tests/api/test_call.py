@@ -8,9 +8,11 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from service.api.boundary import REQUEST_ID
 from service.api.params import MAX_TIMEOUT_MS, Call
 from service.batching import Priority
 from service.domain.errors import ParameterError
+from service.domain.keys import OPERATOR
 
 DEFAULT_S = 60.0
 
@@ -27,8 +29,9 @@ def call(query: str = "", **headers: str) -> Call:
         "path": "/v1/embed",
         "query_string": query.encode(),
         "headers": raw,
+        REQUEST_ID: "0" * 32,
     }
-    return Call.of(Request(scope, receive), DEFAULT_S)
+    return Call.of(Request(scope, receive), OPERATOR, DEFAULT_S)
 
 
 @pytest.mark.parametrize(

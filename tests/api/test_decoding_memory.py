@@ -17,7 +17,7 @@ from tests.support.service import ServiceProcess
 
 MIB = 1 << 20
 ROOM_MB = 256
-PLACES = 8
+PLACES = 6
 SIDE = 3000
 # What the models keep of it, threads, answers.
 SLACK_MB = 150
@@ -80,8 +80,8 @@ def test_many_large_photos_at_once_take_no_more_memory_than_allowed(
     assert send_raw(client, "/v1/embed", photos.astronaut).status_code == 200
     Path(f"/proc/{narrow.pid}/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     before_mb = memory_mb(narrow, "VmRSS")
-    with ThreadPoolExecutor(2 * PLACES) as callers:
-        assert set(callers.map(post, range(2 * PLACES))) == {200}
+    with ThreadPoolExecutor(PLACES + 2) as callers:
+        assert set(callers.map(post, range(PLACES + 2))) == {200}
     assert memory_mb(narrow, "VmHWM") - before_mb < ROOM_MB + SLACK_MB
     assert metric(client, "facette_photos_in_work") == 0
 

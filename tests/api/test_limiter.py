@@ -203,3 +203,46 @@ def test_body_that_is_too_much_for_its_tenant_is_refused_once_that_is_known(
         late = house.admit(arrived=100)
         with pytest.raises(OverloadedError):
             late.assign_to("a")
+
+
+def test_a_part_counts_its_bytes_and_no_further_request(held: ExitStack) -> None:
+    house = House(held, max_requests=1)
+    with held:
+        request = house.admit("a")
+        with request.part() as part:
+            part.take(300)
+            assert house.value("requests_in_flight") == 1
+            assert house.value("bytes_in_flight") == 300
+            assert request.bytes == 0
+        assert house.value("bytes_in_flight") == 0
+        assert house.value("requests_in_flight") == 1
+
+
+def test_bytes_given_back_are_room_for_the_next_part(held: ExitStack) -> None:
+    house = House(held)
+    with held, house.admit("a").part() as first, first.part() as second:
+        first.take(700)
+        assert not second.fits(200)
+        assert second.fits(50)
+        first.give_back()
+        assert second.fits(200)
+        second.take(200)
+    assert house.value("bytes_in_flight") == 0
+
+
+def test_a_part_that_arrives_makes_room_alone(held: ExitStack) -> None:
+    house = House(held)
+    with held:
+        batch = house.admit("many")
+        done, arriving = (held.enter_context(batch.part()) for _ in range(2))
+        done.take(300)
+        done.complete()
+        arriving.take(300)
+        for number in range(3):
+            house.admit(f"few-{number}", arrived=150)
+        assert arriving.evicted
+        assert not done.evicted
+        assert not batch.evicted
+        with held.enter_context(batch.part()) as following:
+            following.take(10)
+    assert house.value("bytes_in_flight") == 0

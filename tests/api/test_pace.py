@@ -9,7 +9,7 @@ import time
 import pytest
 
 from bench.common.server import ServiceProcess
-from service.api.pace import MAX_DELAY_S, Pace
+from service.api.pace import MAX_DELAY_S, AddressPaces, Pace
 
 CALLERS = 16
 ROUNDS = 8
@@ -72,3 +72,32 @@ async def test_answers_without_a_token_keep_to_the_pace(
     assert answered == CALLERS * ROUNDS * PIPELINED
     # Other tests may have left some of the burst, and never more.
     assert elapsed_s >= (answered - RATE) / RATE
+
+
+def test_a_flood_from_one_address_delays_no_other() -> None:
+    now = 100.0
+    paces = AddressPaces(per_s=10, burst=3, clock=lambda: now)
+    delays = [paces.of("192.0.2.1").reserve() for _ in range(20)]
+    assert delays[-1] == MAX_DELAY_S
+    assert paces.of("192.0.2.2").reserve() == 0
+
+
+def test_addresses_are_forgotten_when_they_have_rested_and_no_sooner() -> None:
+    now = 100.0
+    paces = AddressPaces(per_s=10, burst=3, max_addresses=2, clock=lambda: now)
+    for address in ("a", "b"):
+        for _ in range(5):
+            paces.of(address).reserve()
+    assert paces.of("c") is paces.of("d")  # no room: they share one
+    assert paces.of("a").reserve() > 0  # and the flood is not forgiven
+    now += 60.0
+    assert paces.of("c") is not paces.of("d")
+    assert paces.of("c").reserve() == 0
+
+
+def test_a_flood_from_any_number_of_addresses_takes_bounded_memory() -> None:
+    now = 100.0
+    paces = AddressPaces(per_s=10, burst=3, max_addresses=100, clock=lambda: now)
+    delays = [paces.of(f"address {number}").reserve() for number in range(10_000)]
+    assert len(paces._paces) == 100
+    assert max(delays) == MAX_DELAY_S

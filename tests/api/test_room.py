@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
-from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -22,7 +21,7 @@ from tests.support.calls import (
     started_request,
     wait_until,
 )
-from tests.support.folders import open_folder
+from tests.support.live import adjusted
 from tests.support.service import TOKEN, ServiceProcess
 
 MIB = 1 << 20
@@ -35,17 +34,14 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 
 @pytest.fixture(scope="module")
-def roomy(models_dir: Path) -> Iterator[ServiceProcess]:
+def roomy(service: ServiceProcess) -> Iterator[ServiceProcess]:
     """A service with room for eight requests, and for one and a half of the largest bodies."""
-    settings = {
-        "FACETTE_SERVER_MAX_REQUESTS_IN_FLIGHT": str(MAX_REQUESTS),
-        "FACETTE_SERVER_MAX_BYTES_IN_FLIGHT": str(MAX_BYTES),
-        "FACETTE_SERVER_MAX_BODY_BYTES": str(MAX_BODY),
-    }
-    with open_folder() as folder:
-        process = ServiceProcess(folder, models_dir, settings).start()
-        yield process
-        assert process.stop() == 0
+    limits = (
+        f"[server]\nmax_requests_in_flight = {MAX_REQUESTS}\n"
+        f"max_bytes_in_flight = {MAX_BYTES}\nmax_body_bytes = {MAX_BODY}\n"
+    )
+    with adjusted(service, limits):
+        yield service
 
 
 @pytest.fixture

@@ -157,6 +157,30 @@ def test_many_faces_of_one_person_say_more_than_one_does() -> None:
     assert distances[-1] < 1 - float(person @ probe)
 
 
+@pytest.mark.parametrize("weight", [None, 0.5])
+def test_the_distance_of_two_clusters_is_the_same_from_both_and_that_of_a_lone_face(
+    weight: float | None,
+) -> None:
+    rng = np.random.default_rng(3)
+    faces = rng.standard_normal((6, 8))
+    faces /= np.linalg.norm(faces, axis=1, keepdims=True)
+    sums = np.stack([faces[0], faces[1:3].sum(axis=0), faces[3:].sum(axis=0)])
+    counts = np.array([1.0, 2.0, 3.0])
+    cohort = None
+    if weight is not None:
+        cohort = Cohort(faces[:2].astype(np.float32), 0.1, 0.0, weight)
+    rule = MatchRule(DistanceLimit(0.5), cohort)
+    table = np.stack(
+        [
+            rule.distances_between(total, count, sums, counts)
+            for total, count in zip(sums, counts, strict=True)
+        ]
+    )
+    assert np.allclose(table, table.T)
+    alone = rule.distances(faces[0].astype(np.float32), sums, counts)
+    assert np.allclose(table[0], alone, atol=1e-6)
+
+
 def test_the_order_of_members_does_not_matter() -> None:
     members = [unit(1, 0.1 * n, 0.3) for n in range(5)]
     probe = unit(0.7, 0.6, 0.2)
@@ -200,6 +224,67 @@ CURVE = FalseMatchCurve((0.3, 0.35, 0.4, 0.5), (1e-6, 1e-5, 1e-4, 1e-3))
 )
 def test_the_distance_of_a_false_match_rate(rate: float, distance: float) -> None:
     assert CURVE.distance(rate) == pytest.approx(distance)
+
+
+@given(rate=st.floats(1e-9, 1e-3))
+def test_the_rate_at_a_distance_is_the_one_that_the_distance_was_made_for(rate: float) -> None:
+    distance = CURVE.distance(rate)
+    if distance > 0:
+        assert CURVE.log_rate(distance) == pytest.approx(np.log10(rate))
+
+
+@pytest.mark.parametrize(
+    ("distance", "log_rate"),
+    [(0.25, -7), (-0.1, -14), (0.3, -6), (0.375, -4.5), (0.5, -3), (0.6, -2), (1.0, 2)],
+)
+def test_the_curve_goes_on_beyond_both_ends_as_over_the_last_decade(
+    distance: float, log_rate: float
+) -> None:
+    assert CURVE.log_rate(distance) == pytest.approx(log_rate)
+
+
+limits = st.sampled_from([DistanceLimit(0.4), DistanceLimit(0.4, CURVE), DistanceLimit(0.0)])
+distances = st.floats(-0.5, 2.5)
+
+
+@given(limit=limits, at=st.floats(0, 2))
+def test_the_similarity_at_the_limit_is_a_half(limit: DistanceLimit, at: float) -> None:
+    assert limit.similarity(at, at) == 0.5
+
+
+@given(limit=limits, at=st.floats(0, 2), pair=st.tuples(distances, distances))
+def test_the_similarity_falls_with_the_distance_from_one_to_zero(
+    limit: DistanceLimit, at: float, pair: tuple[float, float]
+) -> None:
+    near, far = sorted(pair)
+    assert 1 >= limit.similarity(near, at) >= limit.similarity(far, at) >= 0
+    if far - near > 1e-3 and 0.01 < limit.similarity(near, at) < 0.99:
+        assert limit.similarity(near, at) > limit.similarity(far, at)
+
+
+@given(limit=limits, at=st.floats(0, 2), distance=distances)
+def test_what_is_within_the_limit_is_more_similar_than_not(
+    limit: DistanceLimit, at: float, distance: float
+) -> None:
+    similarity = limit.similarity(distance, at)
+    if distance <= at:
+        assert similarity >= 0.5
+    else:
+        assert similarity <= 0.5  # equal only where the distances differ by less than a float tells
+    if distance > at + 1e-6:
+        assert similarity < 0.5
+
+
+@pytest.mark.parametrize("limit", [DistanceLimit(0.4), DistanceLimit(0.4, CURVE)])
+def test_the_same_face_is_as_similar_as_can_be_and_strangers_are_not(limit: DistanceLimit) -> None:
+    assert limit.similarity(0.0, 0.4) > 0.999
+    assert limit.similarity(0.9, 0.4) < 0.001
+
+
+def test_ten_times_as_many_strangers_are_ten_to_one_against() -> None:
+    limit = DistanceLimit(0.4, CURVE)
+    assert limit.similarity(CURVE.distance(1e-5), CURVE.distance(1e-6)) == pytest.approx(1 / 11)
+    assert limit.similarity(CURVE.distance(1e-6), CURVE.distance(1e-5)) == pytest.approx(10 / 11)
 
 
 def test_the_limit_falls_so_that_the_chance_of_a_wrong_join_stays() -> None:

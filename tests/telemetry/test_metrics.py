@@ -183,6 +183,9 @@ def test_a_single_process_tells_its_own_numbers() -> None:
         "facette_orphan_blobs_total{}",
         "facette_swept_blobs_total{}",
         "facette_sweep_failures_total{}",
+        "facette_questions_total{}",
+        "facette_rejoined_people_total{}",
+        "facette_asking_failures_total{}",
     ],
 )
 def test_counters_that_alerts_watch_begin_at_zero(series: str) -> None:

@@ -101,8 +101,9 @@ def test_an_error_is_told_by_its_code(traced: Traced) -> None:
 
 def test_the_log_line_of_a_request_carries_its_trace(traced: Traced) -> None:
     request_id = traced.inserted.headers["x-request-id"]
-    (line,) = (line for line in traced.log.splitlines() if f"request_id={request_id} " in line)
-    assert f"trace_id={TRACE}" in line
+    lines = [line for line in traced.log.splitlines() if f"request_id={request_id} " in line]
+    assert len(lines) == 2  # of the audit trail, and of the request
+    assert all(f"trace_id={TRACE}" in line for line in lines)
 
 
 def test_traces_tell_nothing_personal(traced: Traced) -> None:

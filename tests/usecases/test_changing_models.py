@@ -18,9 +18,11 @@ from service.domain.errors import (
     ConfigError,
     CorruptImageError,
     LostFacesError,
+    MergedPersonError,
     ModelReplacedError,
 )
 from service.domain.matching import ClusterQuery, fixed_rule
+from service.domain.people import PersonEdit
 from service.domain.types import (
     Embedding,
     FacePlace,
@@ -32,12 +34,14 @@ from service.domain.types import (
 from service.store.blob.folder import FolderBlobStore
 from service.store.database.active_model import ActiveModel, active_model, adopt_model
 from service.store.database.database import Database
+from service.store.database.statements import SQL
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.store.face.vectors import open_vectors
 from service.telemetry import StageClock
 from service.usecases.curate import Curate
 from service.usecases.ingest import IngestPhoto
+from service.usecases.people import People
 from service.usecases.reembed import Progress, Reembed
 from tests.support.analysed import MadeUpAnalyzer, files_below, person, unit
 from tests.support.rotated import rotation
@@ -193,6 +197,29 @@ async def test_known_people_are_known_by_the_new_model_in_the_clusters_that_they
     assert all(face.distance is not None and face.distance < 0.001 for face in again.faces)
     elsewhere = await house.insert(rotated(person(3)), tenant=BERTA, model=NEW)
     assert elsewhere.faces[0].cluster_id == other.faces[0].cluster_id
+
+
+async def test_names_covers_and_counts_of_people_stay(house: House) -> None:
+    people = People(house.repository)
+    first = await house.insert(person(1), person(2))
+    await house.insert(person(1))
+    anna, other = (face.cluster_id for face in first.faces)
+    named = PersonEdit("Anna", "a-1", {"a": 1}, False, first.faces[0].face_id)
+    await people.edit(ANNA, anna, named, None)
+    gone = (await house.insert(person(3))).faces[0].cluster_id
+    await people.merge(ANNA, gone, other, None)
+    facts = [await people.person(ANNA, each) for each in (anna, other)]
+    assert [(each.faces, each.images, each.cover_is_chosen) for each in facts] == [
+        (2, 2, True),
+        (2, 2, False),
+    ]
+    await house.reembed()
+    assert [await people.person(ANNA, each) for each in (anna, other)] == facts
+    with pytest.raises(MergedPersonError):
+        await people.person(ANNA, gone)
+    async with house.database.maintenance() as connection:
+        for counts in ("tenants_counted_wrongly", "clusters_counted_wrongly"):
+            assert await connection.fetchval(SQL[counts], None) == 0
 
 
 async def test_faces_are_cut_out_of_photos_turned_as_they_were_found(house: House) -> None:

@@ -120,6 +120,30 @@ async def test_old_blobs_without_a_row_go_and_those_with_one_stay(house: House) 
     assert await house.sweep() == Swept(removed=0, left=0)
 
 
+async def test_thumbnails_stay_with_their_image_and_go_without_it(house: House) -> None:
+    stored, nobody = (await house.insert()).image_id, ImageId(str(uuid4()))
+    named = house.files
+    small = [
+        house.blobs.thumbnail_key(tenant, image, 256)
+        for tenant, image in ((TENANT, stored), (TENANT, nobody), (OTHER, stored))
+    ]
+    for key in small:
+        await house.blobs.put(key, b"small")
+    assert await house.sweep() == Swept(removed=0, left=0)  # all are young
+    house.age(small)
+    assert await house.sweep() == Swept(removed=2, left=0)
+    assert house.files == sorted([*named, small[0]])
+
+
+async def test_thumbnail_of_an_image_whose_bytes_are_not_kept_stays(house: House) -> None:
+    image = (await house.insert(keep=False)).image_id
+    key = house.blobs.thumbnail_key(TENANT, image, 128)
+    await house.blobs.put(key, b"small")
+    house.age([key])
+    assert await house.sweep() == Swept(removed=0, left=0)
+    assert house.files == [key]
+
+
 async def test_young_blob_without_a_row_stays(house: House) -> None:
     young = await house.put(age_s=GRACE_S - 60)
     assert await house.sweep() == Swept(removed=0, left=0)
@@ -177,18 +201,22 @@ class CountingDeletes(FolderBlobStore):
         return await super().delete(keys)
 
 
-async def test_more_blobs_than_are_looked_up_at_once_are_all_swept(house: House) -> None:
+async def test_more_blobs_than_are_looked_up_at_once_are_all_swept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.usecases.sweep._BATCH", 100)
+    monkeypatch.setattr("service.usecases.sweep._REMOVED_AT_ONCE", 10)
     for number in range(3):
         await house.insert(TenantId(str(number)))
     named = house.files
-    await asyncio.gather(*(house.put(TenantId(str(number % 5))) for number in range(2345)))
+    await asyncio.gather(*(house.put(TenantId(str(number % 5))) for number in range(234)))
     house.age(named)
     counting = CountingDeletes(house.uploads)
-    assert await house.sweep(counting) == Swept(removed=2345, left=0)
+    assert await house.sweep(counting) == Swept(removed=234, left=0)
     assert house.files == named
     # Inserts wait for each removal, so none of them is of many.
-    assert sum(counting.asked) == 2345
-    assert max(counting.asked) == 100
+    assert sum(counting.asked) == 234
+    assert max(counting.asked) == 10
 
 
 @pytest.mark.parametrize("what", ["image", "tenant"])
@@ -242,6 +270,7 @@ class Slow(FolderBlobStore):
 async def test_insert_that_waits_beyond_the_grace_keeps_its_blob(
     house: House, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
+    monkeypatch.setattr("service.store.blob.index._LONGEST_WAIT_FOR_LOCKS", "50ms")
     if known:
         await house.insert()
     slow = Slow(house, monkeypatch)

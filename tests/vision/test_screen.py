@@ -147,17 +147,18 @@ def test_a_screened_photo_gives_the_cells_of_an_unscreened_one(
 
 
 @needs_vnni
+@pytest.mark.parametrize("one_of", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_the_reference_photos_give_the_same_cells_screened(
-    pnet: ModelSession, screen: Screen, faces_dir: Path
+    pnet: ModelSession, screen: Screen, faces_dir: Path, one_of: int
 ) -> None:
     cells = 0
-    for path in sorted(faces_dir.glob("*.jpg")):
+    for path in sorted(faces_dir.glob("*.jpg"))[::one_of]:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         assert image is not None
         scale = min(1.0, 800 / max(image.shape[:2]))
         picture = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         cells += assert_same_cells(pnet, screen, np.ascontiguousarray(picture, dtype=np.uint8))
-    assert cells > 10_000
+    assert cells > 10_000 / one_of
 
 
 @needs_vnni

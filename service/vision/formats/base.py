@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -38,6 +38,8 @@ OTHER_BYTES: Final = 32
 MAX_WORK_US: Final = 1_700_000
 # The same for each decoded pixel on the way to RGB and to the perceptual hash.
 PIXEL_WORK_US: Final = 0.009
+# The largest reduction of a decoder that has some.
+LARGEST_SHRINK: Final = 8
 # Parts of a file that hold no pixels: segments, chunks, blocks. Each is looked at.
 MAX_PARTS: Final = 16_384
 
@@ -53,11 +55,14 @@ class DecodeLimits:
     max_decoded_pixels: the largest width x height that is decoded. A JPEG, HEIC or AVIF with
         more is decoded at a reduced scale; a file of another format is refused.
     max_jpeg_scans: the largest number of scans of a JPEG.
+    enough_side: the longest side of decoded pixels that is enough. A format that is decoded at
+        reduced scales takes the smallest one that has it; 0 for the largest scale that fits.
     """
 
     max_pixels: int = 256_000_000
     max_decoded_pixels: int = 32_000_000
     max_jpeg_scans: int = 100
+    enough_side: int = 0
 
     @property
     def max_decoded_bytes(self) -> int:
@@ -75,6 +80,8 @@ class PhotoHeader:
     orientation: of EXIF, 1 to 8, still to be applied to what the decoder returns.
     decoding_bytes: the most memory that the photo takes in work.
     work_us: predicted processor time of decoding, in microseconds; see `MAX_WORK_US`.
+    exif: its EXIF data, or a file of TIFF directories; empty where there is none.
+    decoder_orientation: the orientation that the decoder applies itself; `orientation` is 1 then.
     """
 
     format: str
@@ -84,6 +91,13 @@ class PhotoHeader:
     orientation: int
     decoding_bytes: int
     work_us: float
+    exif: bytes = field(default=b"", repr=False)
+    decoder_orientation: int = 1
+
+    @property
+    def stored_orientation(self) -> int:
+        """How the pixels lie in the file, whoever turns them."""
+        return self.orientation if self.decoder_orientation == 1 else self.decoder_orientation
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -126,6 +140,27 @@ def check_size(width: int, height: int, limits: DecodeLimits, *, reducible: bool
     if not reducible and width * height > limits.max_decoded_pixels:
         name = "images.max_decoded_pixels"
         raise ImageTooLargeError(width, height, limits.max_decoded_pixels, MAX_SIDE, name)
+
+
+def reduction(width: int, height: int, limits: DecodeLimits, largest: int = LARGEST_SHRINK) -> int:
+    """The reduction, 1, 2, 4 or 8, at which a picture is decoded.
+
+    Args:
+        largest: the largest one that its decoder offers.
+
+    Raises:
+        ImageTooLargeError: its pixels do not fit at any.
+    """
+    shrink = 1
+    while -(-width // shrink) * -(-height // shrink) > limits.max_decoded_pixels:
+        if shrink == largest:
+            most = limits.max_decoded_pixels * largest**2
+            raise ImageTooLargeError(width, height, most, MAX_SIDE, "images.max_decoded_pixels")
+        shrink *= 2
+    if limits.enough_side:
+        while shrink < largest and max(width, height) >= 2 * shrink * limits.enough_side:
+            shrink *= 2
+    return shrink
 
 
 def check_work(work_us: float) -> None:

@@ -143,8 +143,10 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     """
     photo = photo_in(data)
     if TIFF.recognizes(photo):
-        return TIFF.read_header(photo, limits)
-    return replace(JPEG.read_header(photo, limits), format=_NAME)
+        return replace(TIFF.read_header(photo, limits), exif=data)
+    found = replace(JPEG.read_header(photo, limits), format=_NAME)
+    # A preview inside of directories lost its own EXIF data to the orientation of the file.
+    return replace(found, exif=data) if data.startswith(_WALKED) else found
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:

@@ -25,6 +25,7 @@ from service.domain.errors import (
     UnsupportedImageError,
 )
 from service.vision.formats.base import (
+    LARGEST_SHRINK,
     MAX_SIDE,
     OTHER_BYTES,
     PIXEL_WORK_US,
@@ -35,6 +36,7 @@ from service.vision.formats.base import (
     Raster,
     check_size,
     corrupt,
+    reduction,
 )
 from service.vision.formats.bitstreams import av1_picture, hevc_picture
 from service.vision.formats.exif import TURNS, UPRIGHT
@@ -61,7 +63,9 @@ _IROT = {
 }
 _IMIR = {0: Image.Transpose.FLIP_TOP_BOTTOM, 1: Image.Transpose.FLIP_LEFT_RIGHT}
 
-_SHRINKS: Final = (1, 2, 4, 8)
+_EXIF: Final = b"Exif"
+_DESCRIBES: Final = b"cdsc"
+_MAX_EXIF_BYTES: Final = 1 << 20
 _BAND_ROWS: Final = 512
 # Bytes that a decoder takes for a pixel of a tile. Pillow copies the pixels of an AVIF file twice.
 _TILE_BYTES: Final = {_HEVC: 8, _AV1: 16}
@@ -130,6 +134,7 @@ class HeifPhoto:
     orientation: as of EXIF, 1 to 8. EXIF data of these files does not turn them.
     largest_shrink: the largest one that `decode` takes.
     work_us: processor time that decoding takes, in microseconds.
+    exif: EXIF data; empty where there is none.
     """
 
     format: str
@@ -138,6 +143,7 @@ class HeifPhoto:
     orientation: int
     largest_shrink: int
     work_us: float
+    exif: bytes
     _crop: tuple[int, int, int, int]
     _container: Container
     _picture: _Picture
@@ -213,6 +219,7 @@ def open_heif(data: bytes) -> HeifPhoto:
         orientation=_orientation(turns),
         largest_shrink=_largest_shrink(picture, alpha),
         work_us=_work_us(picture) + (0 if alpha is None else _work_us(alpha)),
+        exif=_exif_of(container, container.primary),
         _crop=crop,
         _container=container,
         _picture=picture,
@@ -230,17 +237,12 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     photo = open_heif(data)
     width, height = photo.width, photo.height
     check_size(width, height, limits, reducible=True)
-    name = "images.max_decoded_pixels"
     if photo.tile_bytes > limits.max_decoded_bytes:
+        name = "images.max_decoded_pixels"
         fits = int(width * height * limits.max_decoded_bytes / photo.tile_bytes)
         raise ImageTooLargeError(width, height, fits, MAX_SIDE, name)
-    for shrink in _SHRINKS:
-        decoded = -(-width // shrink) * -(-height // shrink)
-        if decoded <= limits.max_decoded_pixels:
-            break
-        if shrink == photo.largest_shrink:
-            most = limits.max_decoded_pixels * shrink**2
-            raise ImageTooLargeError(width, height, most, MAX_SIDE, name)
+    shrink = reduction(width, height, limits, photo.largest_shrink)
+    decoded = -(-width // shrink) * -(-height // shrink)
     work = photo.work_us + decoded * PIXEL_WORK_US
     if work > _MAX_WORK_US:
         raise ImageTooComplexError
@@ -249,7 +251,9 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
         photo.tile_bytes + decoded * _PICTURE_BYTES,
         decoded * (PLAIN_BYTES if photo.is_plain else OTHER_BYTES),
     )
-    return PhotoHeader(photo.format, width, height, shrink, photo.orientation, memory, work)
+    return PhotoHeader(
+        photo.format, width, height, shrink, photo.orientation, memory, work, photo.exif
+    )
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:
@@ -270,6 +274,19 @@ def _resolve(container: Container, number: int) -> tuple[Item, tuple[Image.Trans
             break
         number = sources[0]
     raise corrupt("pictures that are one another")
+
+
+def _exif_of(container: Container, primary: int) -> bytes:
+    """The EXIF data of the primary picture: ISO/IEC 23008-12, A.2.1."""
+    items = [each for each in container.items.values() if each.kind == _EXIF]
+    items.sort(key=lambda each: primary not in each.references.get(_DESCRIBES, ()))
+    if not items or sum(size for _, size in items[0].extents) > _MAX_EXIF_BYTES:
+        return b""
+    try:
+        payload = container.payload(items[0])
+    except CorruptImageError:  # the picture does not need it
+        return b""
+    return payload[4 + int.from_bytes(payload[:4]) :]
 
 
 def _turns(item: Item) -> tuple[Image.Transpose, ...]:
@@ -297,7 +314,7 @@ def _largest_shrink(picture: _Picture, alpha: _Picture | None) -> int:
     """A square of pixels never lies in two tiles."""
     tiles = [each.tiles[0] for each in (picture, alpha) if each and len(each.tiles) > 1]
     sides = [side for tile in tiles for side in (tile.width, tile.height)]
-    return math.gcd(_SHRINKS[-1], *sides)
+    return math.gcd(LARGEST_SHRINK, *sides)
 
 
 def _work_us(picture: _Picture) -> float:

@@ -34,6 +34,7 @@ from service.vision.formats.base import (
     Raster,
     check_size,
     check_work,
+    reduction,
 )
 from service.vision.formats.exif import EXIF_START, UPRIGHT, orientation_of
 
@@ -48,7 +49,6 @@ _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 # Frames, Huffman and arithmetic tables, quantisation tables, restart intervals.
 _NEEDED = _FRAMES | {0xC4, 0xCC, 0xDB, _RESTART_INTERVAL}
 _WITHOUT_LENGTH = frozenset({0x01, _START_OF_IMAGE})
-_SHRINKS = (1, 2, 4, 8)
 _BLOCK: Final = 64
 """Samples of a block."""
 
@@ -132,12 +132,13 @@ class Layout:
     """The parts of a JPEG file.
 
     segments: the number of all but the scans. bytes: of the file up to the end of the image.
-    complete: whether the end of the image was found.
+    complete: whether the end of the image was found. exif: the first EXIF data.
     """
 
     frame: Frame | None = None
     scans: list[Scan] = field(default_factory=list)
     orientation: int = UPRIGHT
+    exif: bytes = b""
     segments: int = 0
     bytes: int = 0
     complete: bool = False
@@ -174,7 +175,9 @@ def read_layout(data: bytes, max_scans: int) -> Layout:
                 and found.orientation == UPRIGHT
                 and data.startswith(EXIF_START, place + 2)
             ):
-                found.orientation = orientation_of(_body(data, place))
+                exif = _body(data, place)
+                found.orientation = orientation_of(exif)
+                found.exif = found.exif or exif
         if len(found.scans) > max_scans or found.segments > MAX_PARTS:
             raise ImageTooComplexError
     return found
@@ -197,7 +200,7 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
             f"JPEG files with {len(frame.components)} components of {frame.precision} bits are not "
             "supported."
         )
-    shrink = _shrink(frame, limits)
+    shrink = reduction(width, height, limits)
     decoded = -(-width // shrink) * -(-height // shrink)
     memory = decoded * PLAIN_BYTES
     if frame.progressive or len(layout.scans[0].numbers) < len(frame.components):
@@ -212,7 +215,7 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     if len(frame.components) == 4:
         work += decoded * _PILLOW_PIXEL_US
     check_work(work)
-    return PhotoHeader("jpeg", width, height, shrink, layout.orientation, memory, work)
+    return PhotoHeader("jpeg", width, height, shrink, layout.orientation, memory, work, layout.exif)
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:
@@ -317,21 +320,6 @@ def _scan(body: bytes, restart: int) -> Scan:
         raise CorruptImageError("The JPEG file has a damaged scan.")
     first, last, bits = body[1 + 2 * count : 4 + 2 * count]
     return Scan(tuple(body[1 : 1 + 2 * count : 2]), first, last, bits >= 16, restart)
-
-
-def _shrink(frame: Frame, limits: DecodeLimits) -> int:
-    """The smallest reduction at which the pixels fit.
-
-    Raises:
-        ImageTooLargeError: none does.
-    """
-    for shrink in _SHRINKS:
-        pixels = -(-frame.width // shrink) * -(-frame.height // shrink)
-        if pixels <= limits.max_decoded_pixels:
-            return shrink
-    name = "images.max_decoded_pixels"
-    most = limits.max_decoded_pixels * _SHRINKS[-1] ** 2
-    raise ImageTooLargeError(frame.width, frame.height, most, MAX_SIDE, name)
 
 
 def _is_plain(data: bytes, header: PhotoHeader) -> bool:

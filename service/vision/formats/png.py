@@ -84,7 +84,7 @@ class Chunks:
     """What is kept of a file.
 
     head: IHDR. colors, transparency: PLTE and tRNS, empty where there is none that counts.
-    pixels: the places of the contents of IDAT. chunks: the number of all of them.
+    pixels: the places of the contents of IDAT. exif: EXIF data. chunks: the number of all of them.
     """
 
     head: Head
@@ -92,6 +92,7 @@ class Chunks:
     transparency: bytes = b""
     pixels: list[slice] = field(default_factory=list)
     orientation: int = UPRIGHT
+    exif: bytes = b""
     chunks: int = 0
 
 
@@ -124,10 +125,12 @@ def read_chunks(data: bytes) -> Chunks:
         elif kind == b"tRNS" and not found.pixels and _is_whole(data, kind, body):
             found.transparency = _transparency(found, data[body])
         elif kind == b"eXIf" and _is_whole(data, kind, body):
-            found.orientation = orientation_of(data[body])
+            found.exif = data[body]
+            found.orientation = orientation_of(found.exif)
             has_exif = True
         elif kind in _TEXTS and not has_exif and data.startswith(_EXIF_TEXT, body.start):
-            found.orientation = orientation_of(_exif_of_text(kind, data[body]))
+            found.exif = _exif_of_text(kind, data[body])
+            found.orientation = orientation_of(found.exif)
         place = body.stop + 4
     if found is None or not found.pixels:
         raise CorruptImageError("The PNG file ends early.")
@@ -158,7 +161,9 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     work += head.raw_bytes * _RAW_BYTE_US
     work += pixels * (_INTERLACED_PIXEL_US * head.interlaced + _ALPHA_PIXEL_US * has_alpha)
     check_work(work)
-    return PhotoHeader("png", head.width, head.height, 1, found.orientation, pixels * each, work)
+    return PhotoHeader(
+        "png", head.width, head.height, 1, found.orientation, pixels * each, work, found.exif
+    )
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:

@@ -37,7 +37,7 @@ from service.vision.formats.base import (
     raw_file_error,
 )
 from service.vision.formats.deflate import inflating_us
-from service.vision.formats.exif import UPRIGHT, TiffEntry, number_in, tiff_entries
+from service.vision.formats.exif import TURNS, UPRIGHT, TiffEntry, number_in, tiff_entries
 
 _STARTS = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
 _TWO_KINDS = b"MM\0+"
@@ -211,9 +211,20 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     work += pixels * _LAB_PIXEL_US * (found.number(_PHOTOMETRIC, 0) == _LAB)
     work += pixels * _ALPHA_PIXEL_US * (_EXTRA_SAMPLES in found.entries)
     check_work(work)
-    if found.number(_ORIENTATION, UPRIGHT) in (5, 6, 7, 8):
+    orientation = found.number(_ORIENTATION, UPRIGHT)
+    if orientation in (5, 6, 7, 8):
         width, height = height, width  # the decoder turns it
-    return PhotoHeader("tiff", width, height, 1, UPRIGHT, pixels * memory, work)
+    return PhotoHeader(
+        "tiff",
+        width,
+        height,
+        1,
+        UPRIGHT,
+        pixels * memory,
+        work,
+        data,
+        orientation if orientation in TURNS else UPRIGHT,
+    )
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:

@@ -51,8 +51,8 @@ class FirstPicture:
     """The first picture of a file.
 
     width, height: of the canvas. chunks: what the picture needs, in order. has_lossless, has_lossy:
-    whether some of it is coded so; transparency of a lossy picture may be lossless. count: the
-    number of chunks of the file.
+    whether some of it is coded so; transparency of a lossy picture may be lossless. exif: EXIF
+    data. count: the number of chunks of the file.
     """
 
     width: int
@@ -61,6 +61,7 @@ class FirstPicture:
     has_lossless: bool
     has_lossy: bool
     orientation: int
+    exif: bytes
     count: int
 
 
@@ -76,7 +77,7 @@ def find_picture(data: bytes) -> FirstPicture:
         CorruptImageError: there is none.
         ImageTooComplexError: there are more chunks than in photos.
     """
-    canvas = animation = alpha = frame = b""
+    canvas = animation = alpha = frame = exif = b""
     orientation, count, place = UPRIGHT, 0, _HEAD_BYTES
     while place + 8 <= len(data):
         count += 1
@@ -93,7 +94,8 @@ def find_picture(data: bytes) -> FirstPicture:
         elif kind in (b"ANMF", b"VP8 ", b"VP8L") and not frame:
             frame = data[chunk]
         elif kind == b"EXIF":
-            orientation = orientation_of(data[place + 8 : place + 8 + size])
+            exif = data[place + 8 : place + 8 + size]
+            orientation = orientation_of(exif)
         place = chunk.stop
     width, height = _size(canvas or frame)
     moving = frame.startswith(b"ANMF")
@@ -111,6 +113,7 @@ def find_picture(data: bytes) -> FirstPicture:
         bool(alpha) or inside in (b"VP8L", b"ALPH"),
         inside != b"VP8L",
         orientation,
+        exif,
         count,
     )
 
@@ -135,7 +138,7 @@ def read_header(data: bytes, limits: DecodeLimits) -> PhotoHeader:
     if found.has_lossy:
         work += pixels * _LOSSY_PIXEL_US + size * _LOSSY_BYTE_US
     check_work(work)
-    return PhotoHeader("webp", width, height, 1, found.orientation, memory, work)
+    return PhotoHeader("webp", width, height, 1, found.orientation, memory, work, found.exif)
 
 
 def decode(data: bytes, header: PhotoHeader) -> Raster:

@@ -29,8 +29,8 @@ _NOBODY = ""
 async def detect(api: ApiServices, given: Parameters) -> Response:
     """POST /v1/detect: find the faces of a photo."""
     photo, clock = given.file("image"), StageClock(api.metrics)
-    tenant = given.optional("tenant_id") or _NOBODY
-    async with ticket_for(api, given, CostClass.PHOTO, tenant, photo.size_bytes) as ticket:
+    tenant = given.tenant_served() or _NOBODY
+    async with ticket_for(api, given.call, CostClass.PHOTO, tenant, photo.size_bytes) as ticket:
         found = await api.recognize.detect(photo.read, clock, ticket)
     return _timed(
         clock,
@@ -54,11 +54,11 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
     as_crop = given.choice("input", _INPUTS) == "crop"
     encode = EMBEDDING_FORMATS[given.choice("embedding_format", tuple(EMBEDDING_FORMATS))]
     image, clock = given.file("image"), StageClock(api.metrics)
-    tenant = given.optional("tenant_id") or _NOBODY
+    tenant = given.tenant_served() or _NOBODY
     body: dict[str, Any] = {"model": {"space": recognize.space, "dimension": recognize.dimension}}
     embeddings: list[Embedding]
     cost_class = CostClass.CROP if as_crop else CostClass.PHOTO
-    async with ticket_for(api, given, cost_class, tenant, image.size_bytes) as ticket:
+    async with ticket_for(api, given.call, cost_class, tenant, image.size_bytes) as ticket:
         if as_crop:
             embeddings = [await recognize.embed_crop(image.read, clock, ticket)]
             places: list[dict[str, Any]] = [{}]
@@ -83,10 +83,17 @@ async def embed(api: ApiServices, given: Parameters) -> Response:
 
 async def merge_clusters(api: ApiServices, given: Parameters) -> Response:
     """POST /v1/merge-clusters: make one cluster of two clusters of the same person."""
-    tenant_id = given.tenant_id()
+    tenant_id, call = given.tenant_id(), given.call
     into_cluster = ClusterId(given.text("into_cluster_id"))
-    size = await api.curate.merge_clusters(
-        tenant_id, ClusterId(given.text("from_cluster_id")), into_cluster
+    from_cluster = ClusterId(given.text("from_cluster_id"))
+    size = await api.curate.merge_clusters(tenant_id, from_cluster, into_cluster)
+    api.audit.write(
+        call.principal,
+        call.request_id,
+        tenant_id,
+        "person.merge",
+        person_id=from_cluster,
+        into_person_id=into_cluster,
     )
     return Json(
         {

@@ -1,0 +1,1 @@
+"""The console: its pages, and the sessions of the people who use them."""

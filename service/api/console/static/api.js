@@ -1,0 +1,67 @@
+// Calls of the product API, and what went wrong with one.
+
+// A refused or failed call. `saved` says whether the service may have done what was asked.
+export class Problem extends Error {
+  constructor(status, body, retryAfter) {
+    super(body.detail ?? body.title ?? `HTTP ${status}`);
+    this.status = status;
+    this.code = body.code ?? "";
+    this.body = body;
+    this.retryAfterMs = retryAfter;
+  }
+
+  get isOffline() {
+    return this.status === 0;
+  }
+
+  // Nothing was stored after an answer that refuses; without an answer nobody knows.
+  get isUncertain() {
+    return this.status === 0 || this.status === 502 || this.status === 504;
+  }
+}
+
+const LISTENERS = new Set();
+const DEFAULT_RETRY_MS = 2000;
+
+// Calls `listener` with each problem that says that the session has ended.
+export function onSessionEnd(listener) {
+  LISTENERS.add(listener);
+}
+
+export function withQuery(path, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+}
+
+// The body of the answer: an object, or null where there is none.
+export async function call(method, path, { query, json, body, headers = {}, signal } = {}) {
+  const sent = { ...headers };
+  if (json !== undefined) sent["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(withQuery(path, query), {
+      method, signal, headers: sent, credentials: "same-origin",
+      body: json === undefined ? body : JSON.stringify(json),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(0, { code: "offline", detail: "" });
+  }
+  if (answer.status === 204) return null;
+  const kind = answer.headers.get("Content-Type") ?? "";
+  const told = kind.includes("json") ? await answer.json() : { detail: await answer.text() };
+  if (answer.ok) return told;
+  const problem = new Problem(answer.status, told, retryAfter(answer));
+  if (problem.status === 401 && !path.startsWith("/console/session")) {
+    for (const listener of LISTENERS) listener(problem);
+  }
+  throw problem;
+}
+
+function retryAfter(answer) {
+  const given = Number(answer.headers.get("Retry-After"));
+  return given > 0 ? given * 1000 : DEFAULT_RETRY_MS;
+}
+
+// An Idempotency-Key: a request that is sent again with it is done once.
+export const newKey = () => crypto.randomUUID();

@@ -1,0 +1,33 @@
+// What a page shows in place of its content: nothing yet, a failure, no permission.
+
+import { html } from "../html.js";
+import { words } from "../words.js";
+import { Icon } from "./icons.js";
+
+export const Empty = ({ icon, title, text, children }) => html`
+  <div class="state">
+    <span class="state-icon"><${Icon} name=${icon} size=${32} /></span>
+    <h2>${title}</h2>
+    ${text && html`<p>${text}</p>`}
+    <div class="row">${children}</div>
+  </div>`;
+
+export const Failure = ({ problem, retry }) => html`
+  <div class="state" role="alert">
+    <span class="state-icon wrong">
+      <${Icon} name=${problem.isOffline ? "offline" : problem.status === 403 ? "lock" : "warning"} size=${32} />
+    </span>
+    <h2>${words.failureTitle(problem)}</h2>
+    <p>${words.problem(problem, false)}</p>
+    ${retry && problem.status !== 403 && html`
+      <button class="button" onClick=${retry}>${words.tryAgain}</button>`}
+  </div>`;
+
+// Boxes of the size of what comes.
+export const Skeletons = ({ count = 12, className = "tile" }) => html`
+  <div class=${`skeletons ${className}s`} aria-hidden="true">
+    ${Array.from({ length: count }, (_, at) => html`<span key=${at} class=${`skeleton ${className}`} />`)}
+  </div>`;
+
+export const Loading = (props) => html`
+  <div><span class="unseen" role="status">${words.loading}</span><${Skeletons} ...${props} /></div>`;

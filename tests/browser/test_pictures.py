@@ -1,0 +1,103 @@
+"""Every page of the console fits its window and is accessible, in light, dark and on a phone.
+
+`UPDATE_PICTURES=1` writes the pictures of docs/console anew.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.browser.console import Console
+from tests.support.calls import Photos
+from tests.support.folders import ROOT
+
+PICTURES = ROOT / "docs" / "console"
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 800}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
+}
+# What is there once a page has everything.
+PAGES = {
+    "people": ".person-card .picture.there",
+    "photos": ".photo-card .picture.there",
+    "search": ".state",
+    "upload": ".drop-zone",
+    "history": ".change",
+    "status": ".uplot",
+}
+
+
+@pytest.fixture
+def tenant(look: str) -> str:
+    """A tenant with a name that pictures can show."""
+    return f"family-{look}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", LOOKS)
+def test_every_page_fits_its_window_and_is_accessible(
+    look: str,
+    open_console: Callable[..., Console],
+    client: httpx.Client,
+    two_people: dict[str, str],
+    photos: Photos,
+    tenant: str,
+    key: str,
+) -> None:
+    client.patch(f"/v1/tenants/{tenant}/people/{two_people['astronaut']}", json={"label": "Eileen"})
+    console = open_console(**LOOKS[look])
+    page = console.page
+    _keep(page, f"sign-in-{look}")
+    console.sign_in(key)
+    for name, content in PAGES.items():
+        page.get_by_role("navigation", name="Pages").locator(f"a[href*='/{name}']").click()
+        expect(page.locator(content).first).to_be_visible()
+        if name == "status":
+            # The second reading gives the first rates.
+            expect(page.locator(".chart-now b").last).to_have_text(re.compile(r"\d"))
+        _keep(page, f"{name}-{look}")
+
+    if client.get(f"/v1/tenants/{tenant}/reviews").status_code == 200:
+        page.locator(".nav a[href*='/review']").click()
+        expect(page.locator(".side-face .picture.there").first).to_be_visible()
+        _keep(page, f"review-{look}")
+
+    page.locator(".nav a[href*='/people']").click()
+    page.get_by_role("link", name="Eileen").click()
+    expect(page.locator(".face-card .picture.there").first).to_be_visible()
+    console.faces().first.click()
+    _keep(page, f"person-{look}")
+    page.get_by_role("tab", name="Looks alike").click()
+    expect(page.locator(".alike-card .picture.there")).to_be_visible()
+    _keep(page, f"alike-{look}")
+    page.get_by_role("tab", name="Photos").click()
+    page.get_by_role("list", name="Photos").get_by_role("link").first.click()
+    expect(page.locator(".photo-stage .picture.there")).to_be_visible()
+    _keep(page, f"photo-{look}")
+    console.drop(photos.both, "both.jpg")
+    expect(page.locator(".face-line.is-match .picture.there")).to_be_visible()
+    _keep(page, f"found-{look}")
+
+
+def _keep(page: Page, name: str) -> None:
+    """Hold that a page fits and is accessible, and keep its picture where that was asked for."""
+    expect(page.locator(".picture.loading")).to_have_count(0)
+    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, f"{name} is {wide} px wider than its window"
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    shot = page.screenshot()
+    if os.environ.get("UPDATE_PICTURES"):
+        PICTURES.mkdir(exist_ok=True)
+        Image.open(io.BytesIO(shot)).save(PICTURES / f"{name}.webp", quality=70, method=6)

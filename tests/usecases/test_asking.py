@@ -1,0 +1,194 @@
+"""The look for questions: whom it asks about, and when the machine itself joins two people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from pgvector import HalfVector
+
+from bench.common.crowd import SFACE, SPACE, Crowd, id_of, load
+from service.domain.asking import AskingCounts
+from service.domain.matching import fixed_rule
+from service.domain.people import PersonEdit
+from service.domain.reviews import Answer, Question, Reply, ReviewKind
+from service.domain.types import ClusterId, FaceId, TenantId
+from service.store.database.database import Database
+from service.store.face.asking import DatabaseAskingTurns
+from service.store.face.repository import Repository
+from service.store.face.search import SearchSettings
+from service.usecases.asking import AskQuestions
+from service.usecases.history import History
+from service.usecases.people import People
+from service.usecases.reviews import Reviews
+from tests.support.analysed import near, person
+from tests.support.databases import Databases
+
+TENANT = TenantId("asked")
+# Ada is two people for the machine; a face of Cora is with Bea.
+ADA, ADA_TOO, BEA, CORA, DORA = (ClusterId(str(id_of(n))) for n in range(5))
+_WHO = ((1, 0, 4), (1, 1, 3), (2, 2, 4), (3, 2, 1), (3, 3, 3), (4, 4, 3))
+STRAY = FaceId(str(id_of(11)))
+
+
+async def _people(database: Database, uploads: Path) -> None:
+    who = [(name, cluster) for name, cluster, count in _WHO for _ in range(count)]
+    faces = np.stack([near(person(name), 0.12, seed) for seed, (name, _) in enumerate(who)])
+    clusters = np.array([cluster for _, cluster in who])
+    async with database.maintenance() as owner:
+        await load(owner, TENANT, Crowd(SFACE, faces, faces, clusters))
+
+
+@dataclass
+class Look:
+    """Looks for questions in the tenant, and what there is then."""
+
+    database: Database
+
+    def __post_init__(self) -> None:
+        repository = Repository(self.database, SearchSettings())
+        self.people = People(repository)
+        self.reviews = Reviews(repository)
+        self.history = History(repository)
+        self.repository = repository
+
+    async def once(self, *, joins: bool = False) -> AskingCounts:
+        """Look as the schedule does."""
+        counts = await AskQuestions(
+            self.repository,
+            DatabaseAskingTurns(self.database),
+            space=SPACE,
+            rule=fixed_rule(0.3),
+            joins=joins,
+        )()
+        assert counts is not None
+        return counts
+
+    async def open(self) -> dict[ReviewKind, Question]:
+        """The open questions, which are one of each kind at most."""
+        found = await self.reviews.page(TENANT, None, None, 100)
+        kinds = {each.kind: each for each in found}
+        assert len(kinds) == len(found)
+        return kinds
+
+    async def grow(self, cluster: ClusterId, name: int, count: int, first: int = 0) -> None:
+        """The machine adds faces to a person."""
+        async with self.database.maintenance() as owner:
+            for n in range(first, first + count):
+                face = UUID(int=500 + n)
+                await owner.execute(
+                    "INSERT INTO image (tenant_id, image_id, format, width, height, size_bytes,"
+                    " sha256, phash)"
+                    " VALUES ($1, $2, 'jpeg', 9, 9, 9, repeat('0', 64), repeat('0', 16))",
+                    TENANT,
+                    face,
+                )
+                await owner.execute(
+                    "INSERT INTO face (tenant_id, face_id, image_id, cluster_id, box, landmarks,"
+                    " area, confidence, is_auto_matched) VALUES ($1, $2, $2, $3, '{1,2,3,4}',"
+                    " '{1,1,1,1,1,1,1,1,1,1}', '{1,1,1,1}', 1, true)",
+                    TENANT,
+                    face,
+                    UUID(cluster),
+                )
+                await owner.execute(
+                    "INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)"
+                    " VALUES ($1, $2, $3, $4)",
+                    TENANT,
+                    face,
+                    SPACE,
+                    HalfVector(near(person(name), 0.12, 900 + n)),
+                )
+            await owner.execute(
+                "UPDATE tenant SET changes = changes + 1 WHERE tenant_id = $1", TENANT
+            )
+
+
+@pytest.fixture
+async def look(databases: Databases, uploads: Path) -> Look:
+    database = await databases.filled(_people, uploads)
+    async with database.maintenance() as owner:  # as an insert does
+        await owner.execute("UPDATE tenant SET changes = 1")
+    return Look(database)
+
+
+async def test_two_halves_of_a_person_and_a_stray_face_are_asked_about_once(look: Look) -> None:
+    assert (await look.once()).questions == 2
+    asked = await look.open()
+    pair = asked[ReviewKind.SAME_PERSON]
+    assert {each.person_id for each in pair.people} == {ADA, ADA_TOO}
+    assert pair.settles == 3
+    assert pair.similarity is not None
+    assert pair.similarity > 0.5
+    odd = asked[ReviewKind.ODD_FACE]
+    assert odd.face is not None
+    assert odd.face.face_id == STRAY
+    assert [each.person_id for each in odd.people] == [BEA, CORA]
+    assert odd.margin is not None
+    assert odd.margin < 0
+    # Nothing changed since: nobody is looked at.
+    assert await look.once() == AskingCounts()
+    await look.reviews.answer(TENANT, pair.review_id, Reply(Answer.DIFFERENT))
+    await look.reviews.answer(TENANT, odd.review_id, Reply(Answer.NO))
+    counts = await look.once()
+    assert counts.people >= 4
+    # Whose the stray face may be is a question of its own, but not whether it is Bea.
+    asked = await look.open()
+    assert {each.person_id for each in asked[ReviewKind.SAME_PERSON].people} & {CORA}
+    assert not {each.person_id for each in asked[ReviewKind.SAME_PERSON].people} & {ADA, BEA}
+
+
+async def test_what_was_put_off_is_asked_again_once_its_evidence_changes(look: Look) -> None:
+    await look.once()
+    pair = (await look.open())[ReviewKind.SAME_PERSON]
+    await look.reviews.answer(TENANT, pair.review_id, Reply(Answer.NOT_SURE))
+    await look.once()
+    assert ReviewKind.SAME_PERSON not in await look.open()
+    await look.grow(ADA_TOO, 1, 1)  # a third more
+    await look.once()
+    assert ReviewKind.SAME_PERSON not in await look.open()
+    await look.grow(ADA_TOO, 1, 2, first=1)  # twice as many as then
+    await look.once()
+    again = (await look.open())[ReviewKind.SAME_PERSON]
+    assert again.review_id == pair.review_id
+
+
+async def test_the_machine_joins_the_sure_where_it_may_and_never_again(look: Look) -> None:
+    counts = await look.once(joins=True)
+    assert (counts.joined, counts.questions) == (1, 1)
+    (change, *_) = await look.history.page(TENANT, None, "person.rejoined", None, 10)
+    assert change.by_machine
+    assert change.subject == {"person_id": ADA, "merged_person_id": ADA_TOO}
+    assert (await look.people.person(TENANT, ADA)).faces == 7
+    await look.history.undo(TENANT, change.number)
+    assert (await look.people.person(TENANT, ADA_TOO)).faces == 3
+    for _ in range(2):
+        assert (await look.once(joins=True)).joined == 0
+    assert ReviewKind.SAME_PERSON not in await look.open()
+
+
+async def test_the_machine_joins_nobody_of_whom_people_spoke(look: Look) -> None:
+    await look.people.edit(TENANT, ADA, PersonEdit(label="Ada"), None)
+    await look.people.edit(TENANT, ADA_TOO, PersonEdit(label="Ada Lovelace"), None)
+    counts = await look.once(joins=True)
+    assert (counts.joined, counts.questions) == (0, 2)
+    # Two names are hardly one person.
+    assert (await look.open())[ReviewKind.SAME_PERSON].chance < 0.3
+
+
+async def test_people_on_one_photo_are_not_asked_about(look: Look) -> None:
+    async with look.database.maintenance() as owner:
+        await owner.execute(
+            "UPDATE face SET image_id = $1 WHERE face_id = $2", UUID(int=1), UUID(int=5)
+        )
+    await look.once()
+    assert ReviewKind.SAME_PERSON not in await look.open()
+
+
+async def test_a_face_that_a_person_placed_is_never_odd(look: Look) -> None:
+    await look.people.move_face(TENANT, STRAY, BEA)
+    await look.once()
+    assert ReviewKind.ODD_FACE not in await look.open()
