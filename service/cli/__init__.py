@@ -16,8 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand.
 
     Returns:
-        The exit status. 0: done. 1: faults were found, data are missing, or requests were cut off.
-        2: the command could not run, and standard error has the reason in one line.
+        The exit status, one of `service.commands.statuses`; standard error has the reason.
     """
     mend_inherited()
     descriptors = raise_descriptor_limit()
@@ -29,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     # Imports of large libraries open files, which would take the place of a closed standard stream.
-    from service.cli.arguments import run_command
+    from service.cli.program import run_command
 
     try:
         status = run_command(argv)

@@ -59,6 +59,7 @@ def run_import(
     rename: TenantId | None,
     *,
     keep_photos: bool,
+    keep_locations: bool,
     largest_photo_bytes: int,
 ) -> int:
     """Import the tenant of an archive; returns the exit status.
@@ -82,6 +83,7 @@ def run_import(
                         store,
                         rename=rename,
                         keep_photos=keep_photos,
+                        keep_locations=keep_locations,
                         largest_photo_bytes=largest_photo_bytes,
                     )
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from service.store.database.schemas import use_schemas
 from service.store.face import health
 from service.store.face.indexer import vector_indexes, vector_sets
 
+_MOST_NAMED = 3
 _RESTART = "restart the service, which repairs it"
 _DANGLING = {
     "images_without_tenant": "images whose tenant is missing",
@@ -27,12 +29,29 @@ _DANGLING = {
     "reviews_without_cluster": "reviews whose cluster is missing",
     "vectors_without_face": "vectors whose face is missing",
     "sums_without_cluster": "sums of vectors whose cluster is missing",
+    "merges_without_cluster": "merged clusters whose target is missing",
+    "changes_without_tenant": "changes whose tenant is missing",
+    "answers_without_tenant": "kept answers whose tenant is missing",
+}
+_NAME_AGAIN = "PATCH /v1/tenants/{tenant_id}/people/{person_id} gives them others"
+_OUT_OF_BOUNDS = {
+    "labels": ("labels have control characters, or blanks around them", _NAME_AGAIN),
+    "external_ids": ("external ids are blank, or have invisible characters", _NAME_AGAIN),
+    "times": (
+        "clusters have a time of the newest photo, or a version, that is out of bounds",
+        "as the owner: UPDATE cluster SET last_face_at = created_at, version = 1 WHERE ...",
+    ),
+    "merges": (
+        "merged clusters exist, or were merged at a time that is out of bounds",
+        "as the owner of the tables: DELETE FROM merged_cluster WHERE ...",
+    ),
 }
 _SUMS = {
     "missing": "clusters lack the sum of their vectors",
     "of_nothing": "clusters have a sum for a model without vectors of it",
     "wrong": "clusters have another sum than that of their vectors",
-    "tenants": "tenants have a wrong count of clusters",
+    "tenants": "tenants have a wrong count of clusters, images or faces",
+    "clusters": "clusters have a wrong count of faces or images, or a cover that is not theirs",
     "vectors": "vectors differ from their faces in is_matchable",
 }
 
@@ -171,6 +190,10 @@ async def check_rows(
     for kind, count in (await health.dangling_rows(connection, tenant_id)).items():
         if count:
             report.wrong("rows", f"{count} {_DANGLING[kind]}", "restore the database from a backup")
+    for kind, count in (await health.people_out_of_bounds(connection, tenant_id)).items():
+        if count:
+            text, advice = _OUT_OF_BOUNDS[kind]
+            report.wrong("rows", f"{count} {text}", advice)
     if strange := await health.tenants_with_strange_ids(connection, tenant_id):
         report.wrong(
             "rows",
@@ -201,6 +224,48 @@ async def check_rows(
     report.ok_unless_found("rows", before, "every row has its parent, and every face its vector")
 
 
+async def check_decisions(
+    report: Report, connection: asyncpg.Connection, tenant_id: TenantId | None
+) -> None:
+    """Check decisions against the faces, and that the history speaks of nothing erased."""
+    before = len(report.findings)
+    found = await health.decided(connection, tenant_id)
+    if found.elsewhere:
+        report.wrong(
+            "decisions",
+            f"{found.elsewhere} faces of decisions are in other clusters than it says there",
+            "as the owner of the tables: UPDATE decision_face SET cluster_id = face.cluster_id "
+            "FROM face WHERE face.tenant_id = decision_face.tenant_id "
+            "AND face.face_id = decision_face.face_id",
+        )
+    if found.empty:
+        report.wrong(
+            "decisions",
+            f"{len(found.empty)} decisions say nothing, since they lack faces: "
+            f"{_some(found.empty)}",
+            "as the owner of the tables: DELETE FROM decision WHERE decision_id = ...",
+        )
+    if found.contradicted:
+        report.wrong(
+            "decisions",
+            f"the faces of {len(found.contradicted)} decisions are together or apart against "
+            f"them: {_some(found.contradicted)}",
+            "move the faces, or DELETE /v1/tenants/{tenant_id}/decisions/{decision_id}",
+        )
+    if found.traces:
+        some = [f"{number} of tenant {tenant!r:.80}" for tenant, number in found.traces[:4]]
+        report.wrong(
+            "decisions",
+            f"{len(found.traces)} changes speak of what was erased: {_some(some)}",
+            "as the owner of the tables: DELETE FROM change WHERE tenant_id = ... AND change = ...",
+        )
+    report.ok_unless_found(
+        "decisions",
+        before,
+        "decisions fit the faces, and the history has nothing of what was erased",
+    )
+
+
 async def check_sums(
     report: Report, connection: asyncpg.Connection, tenant_id: TenantId | None
 ) -> None:
@@ -219,6 +284,10 @@ async def check_sums(
                 "recomputes all of them while inserts wait",
             )
     report.ok_unless_found("sums", before, "sums and counts equal those of the vectors")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

@@ -8,27 +8,36 @@ from pathlib import Path
 
 import asyncpg
 
-from service.app.settings import BlobPlace, DatabasePlace, blob_place, database_place
+from service.app.settings import (
+    BlobPlace,
+    DatabasePlace,
+    blob_place,
+    database_place,
+    master_secret_place,
+)
 from service.commands.blob_checks import check_blobs
 from service.commands.database_checks import (
+    check_decisions,
     check_indexes,
     check_isolation,
     check_rows,
     check_schema,
     check_sums,
 )
+from service.commands.key_checks import check_keys
 from service.commands.place import database_of
 from service.commands.report import Report
 from service.config import Config
 from service.domain.errors import FacetteError
 from service.domain.types import TenantId
+from service.store.access.master import MasterSecretPlace
 from service.store.database.database import owner_connection
 from service.store.face.health import indexes_of_tenant, rows_by_kind
 
 
 @dataclass(frozen=True, slots=True)
 class DoctorSettings:
-    """The database, blobs and models to check, and the settings that decide what is wrong.
+    """What to check, and the settings that decide what is wrong.
 
     largest_exact: number of faces up to which a tenant needs no vector index.
     index_interval_s, sweep_interval_s: time between two rounds of the service's indexer, and
@@ -36,6 +45,7 @@ class DoctorSettings:
     """
 
     database: DatabasePlace
+    master_secret: MasterSecretPlace
     blobs: BlobPlace
     models_dir: Path
     largest_exact: int
@@ -48,6 +58,7 @@ class DoctorSettings:
         """The settings of a configuration."""
         return cls(
             database_place(config),
+            master_secret_place(config),
             blob_place(config),
             config.paths.models_dir,
             config.match.exact_search_max_faces,
@@ -77,6 +88,7 @@ async def examine(settings: DoctorSettings, tenant_id: TenantId | None = None) -
             else:
                 if tenant_id is None:
                     await check_isolation(report, connection)
+                    await check_keys(report, connection, settings.master_secret)
                 blobs = await _examine_data(report, connection, settings, tenant_id)
                 if tenant_id is not None:
                     await _examine_tenant(report, connection, tenant_id, blobs)
@@ -101,6 +113,7 @@ async def _examine_data(
     )
     await check_rows(report, connection, tenant_id, settings.models_dir)
     await check_sums(report, connection, tenant_id)
+    await check_decisions(report, connection, tenant_id)
     return await check_blobs(
         report,
         connection,

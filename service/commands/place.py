@@ -10,6 +10,7 @@ import asyncpg
 
 from service.app.settings import BlobPlace, DatabasePlace, EmbeddedPlace, database_at
 from service.domain.errors import ConfigError
+from service.store.access.keys import Connections
 from service.store.blob.opening import open_blob_store
 from service.store.database.database import DatabaseSettings, owner_connection
 from service.store.embedded.server import has_database, running_server
@@ -58,6 +59,16 @@ async def current_database(place: DatabasePlace) -> AsyncIterator[asyncpg.Connec
         if state.missing:
             raise ConfigError("the database lacks migrations: run `facette migrate` first")
         yield connection
+
+
+def connections_of(connection: asyncpg.Connection) -> Connections:
+    """Gives out the one connection of a command, again and again."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[asyncpg.Connection]:
+        yield connection
+
+    return opened
 
 
 async def blobs_of(place: BlobPlace) -> BlobStore:

@@ -22,14 +22,15 @@ from service.domain.types import ImageId, TenantId
 from service.runtime.manifest import load_manifest
 from service.store.blob.folder import FolderBlobStore
 from service.store.blob.index import SWEEP_TURN_KEY
-from service.store.blob.names import OWNER_MARK, folder_of, image_key
+from service.store.blob.names import OWNER_MARK, folder_of, image_key, thumbnail_key
 from service.store.database.database import Database, DatabaseSettings
 from service.store.database.statements import SQL
+from service.store.embedded.server import embedded_server
 from service.store.face.indexer import Indexer, IndexSettings
 from tests.support.command import facette
 from tests.support.databases import Databases
 from tests.support.folders import ROOT, open_folder
-from tests.support.live import ConfiguredService, end, insert, wait_until
+from tests.support.live import ConfiguredService, end, insert, postgres_of, wait_until
 
 LARGE, SMALL = TenantId(r"large; it's \one"), TenantId("small")
 HOUR_S = 3600.0
@@ -130,8 +131,8 @@ async def test_healthy_service_has_nothing_wrong(patient: Patient) -> None:
     assert report.status == 0
     checks = {each.check for each in report.findings if each.verdict is Verdict.OK}
     assert checks == {
-        *("database", "migrations", "isolation", "indexes", "rows", "sums"),
-        *("owner", "blobs"),
+        *("database", "migrations", "isolation", "keys", "indexes", "rows", "sums"),
+        *("decisions", "owner", "blobs"),
     }
 
 
@@ -240,7 +241,9 @@ async def test_index_that_is_being_built_is_told_and_not_wrong(
         await transaction.rollback()
         await building
     assert _wrong(report) == []
-    (note,) = [each for each in report.findings if each.verdict is Verdict.NOTE]
+    (note,) = [
+        each for each in report.findings if each.verdict is Verdict.NOTE and each.check != "keys"
+    ]
     assert "being built" in note.text
 
 
@@ -275,6 +278,31 @@ async def test_index_of_a_tenant_that_is_gone_is_found(patient: Patient) -> None
             "DELETE FROM cluster WHERE ctid IN (SELECT ctid FROM cluster LIMIT 1)",
             "1 sums of vectors whose cluster",
         ),
+        (
+            "INSERT INTO merged_cluster VALUES ('small', gen_random_uuid(), gen_random_uuid())",
+            "1 merged clusters whose target",
+        ),
+        (
+            "INSERT INTO change VALUES ('nobody', 1, now(), 'image.inserted', NULL, '{}')",
+            "1 changes whose tenant",
+        ),
+        ("INSERT INTO kept_answer VALUES ('nobody', 'k', '', 200, '')", "1 kept answers whose ten"),
+        ("UPDATE cluster SET label = E'a\\tb', label_key = 'a'", "labels have control characters"),
+        ("UPDATE cluster SET label = ' a', label_key = 'a'", "labels have control characters"),
+        (
+            "UPDATE cluster SET external_id = U&'\\200b' || cluster_id",
+            "external ids are blank, or have invisible",
+        ),
+        ("UPDATE cluster SET last_face_at = 'infinity'", "clusters have a time of the newest"),
+        ("UPDATE cluster SET version = 0", "or a version, that is out of bounds"),
+        (
+            "INSERT INTO merged_cluster SELECT tenant_id, cluster_id, cluster_id FROM face LIMIT 1",
+            "1 merged clusters exist",
+        ),
+        (
+            "INSERT INTO merged_cluster VALUES ('small', md5('')::uuid, md5('')::uuid, 'infinity')",
+            "merged clusters exist, or were merged at a time",
+        ),
     ],
 )
 async def test_rows_that_miss_what_they_belong_to_are_found(
@@ -286,6 +314,14 @@ async def test_rows_that_miss_what_they_belong_to_are_found(
     assert any(says in text for _, text in found), found
 
 
+async def test_person_who_was_named_before_the_first_photo_is_not_wrong(patient: Patient) -> None:
+    await patient.owner.execute(
+        "INSERT INTO cluster (tenant_id, cluster_id, label, label_key) VALUES"
+        " ('small', gen_random_uuid(), 'Anna', 'anna')"
+    )
+    assert await patient.wrong() == []
+
+
 async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
     patient: Patient,
 ) -> None:
@@ -294,7 +330,9 @@ async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
     )
     report = await examine(DoctorSettings.of(patient.config))
     assert _wrong(report) == []
-    (note,) = [each for each in report.findings if each.verdict is Verdict.NOTE]
+    (note,) = [
+        each for each in report.findings if each.verdict is Verdict.NOTE and each.check != "keys"
+    ]
     assert "20 faces have no vector of the model that is served" in note.text
     assert note.advice == "facette reembed --model default"
 
@@ -311,6 +349,12 @@ async def test_faces_with_vectors_of_another_model_alone_are_told_and_not_wrong(
         ("UPDATE cluster_sum SET total[5] = total[5] + 2 ^ -24", "clusters have another sum"),
         ("UPDATE cluster_sum SET total[1] = total[1] + 1", "clusters have another sum"),
         ("UPDATE tenant SET people = people + 1 WHERE tenant_id = 'small'", "1 tenants have a wro"),
+        ("UPDATE tenant SET images = images + 1 WHERE tenant_id = 'small'", "1 tenants have a wro"),
+        ("UPDATE tenant SET faces = faces + 1 WHERE tenant_id = 'small'", "1 tenants have a wro"),
+        ("UPDATE cluster SET faces = faces + 1 WHERE tenant_id = 'small'", "clusters have a wrong"),
+        ("UPDATE cluster SET images = 0 WHERE tenant_id = 'small'", "clusters have a wrong count"),
+        ("UPDATE cluster SET cover_face_id = NULL", "clusters have a wrong count of faces or im"),
+        ("UPDATE cluster SET cover_face_id = '00000000-0000-0000-0000-0000000000ff'", "cover that"),
         (
             "UPDATE face_vector SET is_matchable = false WHERE tenant_id = 'small'",
             "20 vectors dif",
@@ -321,10 +365,10 @@ async def test_sums_that_are_not_those_of_the_vectors_are_found_and_mended_as_it
     patient: Patient, statement: str, says: str
 ) -> None:
     await patient.owner.execute(statement)
-    found = await patient.wrong()
+    report = await examine(DoctorSettings.of(patient.config))
+    found = _wrong(report)
     assert {check for check, _ in found} == {"sums"}
     assert any(says in text for _, text in found), found
-    report = await examine(DoctorSettings.of(patient.config))
     (advice,) = {each.advice for each in report.findings if each.check == "sums"}
     remedy = advice.partition(": ")[2].partition(",")[0]
     assert remedy == "SELECT recount_clusters(NULL)"
@@ -341,6 +385,100 @@ async def test_sums_of_one_tenant_are_looked_at_and_mended_alone(patient: Patien
     await patient.owner.execute(advice.partition(": ")[2].rpartition(", which")[0])
     assert await patient.wrong(LARGE) == []
     assert [check for check, _ in await patient.wrong(SMALL)] == ["sums"]
+
+
+@pytest.fixture
+async def decided(patient: Patient) -> Patient:
+    """One with a decision that fits the faces, and a change about one of them."""
+    await patient.owner.execute(
+        "INSERT INTO decision (tenant_id, decision_id, kind) SELECT 'small', $1,"
+        " CASE count(DISTINCT cluster_id) WHEN 1 THEN 'same' ELSE 'different' END"
+        " FROM (SELECT * FROM face WHERE tenant_id = 'small' ORDER BY seq LIMIT 2) AS both_faces",
+        UUID(int=7),
+    )
+    await patient.owner.execute(
+        "INSERT INTO decision_face SELECT tenant_id, $1, face_id, row_number() OVER () - 1, true,"
+        " cluster_id FROM face WHERE tenant_id = 'small' ORDER BY seq LIMIT 2",
+        UUID(int=7),
+    )
+    await patient.owner.execute(
+        "INSERT INTO change (tenant_id, change, kind, subject)"
+        " SELECT tenant_id, 1, 'face.confirmed',"
+        " jsonb_build_object('face_id', face_id, 'person_id', cluster_id)"
+        " FROM face WHERE tenant_id = 'small' LIMIT 1"
+    )
+    assert await patient.wrong() == []
+    return patient
+
+
+_GONE = "00000000-0000-0000-0000-0000000000ff"
+
+
+@pytest.mark.parametrize(
+    ("statement", "says", "remedy"),
+    [
+        (
+            f"UPDATE decision_face SET cluster_id = '{_GONE}' WHERE side = 0",
+            "1 faces of decisions are in other clusters",
+            (
+                "UPDATE decision_face SET cluster_id = face.cluster_id FROM face WHERE "
+                "face.tenant_id = decision_face.tenant_id AND face.face_id = decision_face.face_id"
+            ),
+        ),
+        (
+            (
+                "INSERT INTO decision (tenant_id, decision_id, kind)"
+                f" VALUES ('small', '{_GONE}', 'same')"
+            ),
+            f"1 decisions say nothing, since they lack faces: {_GONE}",
+            f"DELETE FROM decision WHERE decision_id = '{_GONE}'",
+        ),
+        (
+            "UPDATE decision SET kind = CASE kind WHEN 'same' THEN 'different' ELSE 'same' END",
+            f"the faces of 1 decisions are together or apart against them: {UUID(int=7)}",
+            "DELETE FROM decision WHERE decision_id = '00000000-0000-0000-0000-000000000007'",
+        ),
+        *(
+            (
+                (
+                    "INSERT INTO change (tenant_id, change, kind, subject)"
+                    f" VALUES ('small', 2, 'a.kind', '{subject}')"
+                ),
+                "1 changes speak of what was erased: 2 of tenant 'small'",
+                "DELETE FROM change WHERE tenant_id = 'small' AND change = 2",
+            )
+            for subject in (
+                f'{{"face_id": "{_GONE}"}}',
+                f'{{"face_ids": ["{_GONE}"]}}',
+                f'{{"image_id": "{_GONE}"}}',
+                f'{{"decision_id": "{_GONE}"}}',
+                f'{{"merged_person_id": "{_GONE}"}}',
+            )
+        ),
+        (
+            (
+                "INSERT INTO change_cluster SELECT tenant_id, change, gen_random_uuid(), '{}', '{}'"
+                " FROM change"
+            ),
+            "1 changes speak of what was erased: 1 of tenant 'small'",
+            "DELETE FROM change WHERE tenant_id = 'small' AND change = 1",
+        ),
+    ],
+)
+async def test_decisions_and_changes_that_do_not_fit_are_found_and_mended_as_it_says(
+    decided: Patient, statement: str, says: str, remedy: str
+) -> None:
+    await decided.owner.execute(statement)
+    for tenant_id in (None, SMALL):
+        report = await examine(DoctorSettings.of(decided.config), tenant_id)
+        found = _wrong(report)
+        assert {check for check, _ in found} == {"decisions"}
+        assert any(says in text for _, text in found), found
+    assert await decided.wrong(LARGE) == []
+    advice = " ".join(each.advice for each in report.findings if each.check == "decisions")
+    assert remedy.partition(" = '")[0] in advice or "/decisions/{decision_id}" in advice
+    await decided.owner.execute(remedy)
+    assert await decided.wrong() == []
 
 
 async def test_missing_models_are_found(patient: Patient, tmp_path: Path) -> None:
@@ -428,6 +566,26 @@ async def test_old_blob_without_a_row_is_found_and_a_young_one_is_not(patient: P
         assert young not in text
 
 
+async def test_thumbnail_without_an_image_is_found_and_one_with_an_image_is_not(
+    patient: Patient,
+) -> None:
+    kept = thumbnail_key(SMALL, ImageId(str(UUID(int=1))), 256)
+    lost = [thumbnail_key(SMALL, ImageId(str(uuid4())), 256)]
+    # The image is that of another tenant.
+    lost.append(thumbnail_key(LARGE, ImageId(str(UUID(int=1))), 256))
+    await patient.owner.execute(
+        "DELETE FROM image WHERE tenant_id = $1 AND image_id = $2", LARGE, UUID(int=1)
+    )
+    for key in (kept, *lost):
+        await patient.blobs.put(key, b"small")
+        patient.age(key)
+    ((check, text),) = [each for each in await patient.wrong() if each[0] == "blobs"]
+    assert check == "blobs"
+    assert "2 blobs older than 900 s" in text
+    assert all(key in text for key in lost)
+    assert kept not in text
+
+
 async def test_blobs_of_an_import_under_way_are_not_wrong(
     patient: Patient, database: Database
 ) -> None:
@@ -480,6 +638,11 @@ async def test_tenant_is_counted_by_kind(patient: Patient) -> None:
         "vectors": 20,
         "clusters": clusters,
         "reviews": 0,
+        "merges": 0,
+        "decisions": 0,
+        "decision_faces": 0,
+        "changes": 0,
+        "kept_answers": 0,
         "blobs": 5,
         "vector_indexes": 0,
     }
@@ -553,6 +716,8 @@ def test_nothing_is_left_of_a_deleted_tenant_whether_the_service_runs_or_not(
             assert insert(client, photo, tenant).status_code == 200
             wait_until(lambda tenant=tenant: counts(tenant)["vector_indexes"] == 1)
         each = {"images": 1, "faces": 1, "vectors": 1, "clusters": 1, "reviews": 1, "blobs": 1}
+        each |= {"merges": 0, "changes": 1, "kept_answers": 0}
+        each |= {"decisions": 0, "decision_faces": 0}
         assert counts("gone") == {**each, "vector_indexes": 1}
         status, text = doctor(own)
         assert status == 0, text
@@ -561,12 +726,12 @@ def test_nothing_is_left_of_a_deleted_tenant_whether_the_service_runs_or_not(
     assert own.stop() == 0
     status, text = doctor(own, "--tenant", "gone")
     assert (status, "nothing of this tenant is left" in text) == (0, True), text
-    assert counts("kept") == {**each, "vector_indexes": 1}
-    status, text = doctor(own)
+    assert postgres_of(own) == []  # what the doctor started is gone again
+    with embedded_server(own.data_dir):
+        assert counts("kept") == {**each, "vector_indexes": 1}
+        status, text = doctor(own)
     assert status == 0, text
     assert list((own.data_dir / "uploads").glob(f"{folder_of(TenantId('gone'))}*")) == []
-    own.start()  # what the doctor started is gone again
-    assert own.stop() == 0
 
 
 async def _indexes(patient: Patient) -> list[str]:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from service.runtime.manifest import MANIFEST_NAME
 from service.store.embedded.server import running_server
+from tests.support.command import facette
 from tests.support.databases import connect
 from tests.support.live import ConfiguredService, busy, end, insert, postgres_of, wait_until
 from tests.support.models import link_models
@@ -32,7 +33,8 @@ _QUIET, _LIVELY = "quiet", "lively"
 # begin at 0.6.
 _SAME_PHOTO = 0.02
 _CROWDS = 8
-_BETWEEN_PHOTOS_S = 0.5
+_FIRST_WAIT_S = 0.5
+_LONGER_EACH_TIME = 1.1
 
 
 @pytest.fixture(scope="module")
@@ -71,36 +73,34 @@ def crowd(portraits: list[Path]) -> bytes:
     return stream.getvalue()
 
 
-def reembed(service: ConfiguredService, model: str) -> subprocess.CompletedProcess[str]:
-    """The command from its beginning to its end; it lowers the priority of its process."""
-    return subprocess.run(
-        [sys.executable, "-m", "service.cli", "reembed", "--model", model],
-        cwd=service.folder,
-        env=service._environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Command:
-    """A `facette reembed` beside the service, as a process of its own."""
+    """A `facette reembed` beside the service, as a process of its own; it ends with the block."""
 
     def __init__(self, service: ConfiguredService, *options: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "service.cli", "reembed", "--model", "rotated", *options],
             cwd=service.folder,
-            env={**service._environment, "PYTHONUNBUFFERED": "1"},
+            env={**service.environment, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # Its priority is the lowest. Where the kernel groups processes by session, that holds
+            # within its own, and the tests of other workers do not starve it.
+            start_new_session=True,
             # A shell starts its background jobs with SIGINT ignored, which children inherit.
             preexec_fn=_heed_interrupts,
         )
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.process:
+            self.process.kill()
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -108,7 +108,7 @@ class Command:
 
     def end(self) -> tuple[str, str]:
         """What it printed, on both streams, up to its end."""
-        return self.process.communicate(timeout=120)
+        return self.process.communicate(timeout=240)
 
 
 def vectors(service: ConfiguredService) -> Counter[str]:
@@ -193,22 +193,23 @@ def test_faces_change_over_to_another_model_while_photos_come_in(
     answers: list[httpx.Response] = []
 
     def insert_again(client: httpx.Client) -> httpx.Response:
-        # As fast as it can, it would add faces faster than the command, which steps back, embeds.
-        time.sleep(_BETWEEN_PHOTOS_S)
+        # The command steps back for photos. Each is later than the one before, so that it catches
+        # up with them on any machine.
+        time.sleep(_FIRST_WAIT_S * _LONGER_EACH_TIME ** len(answers))
         answers.append(insert(client, photo, _LIVELY))
         return answers[-1]
 
     with busy(live, insert_again, callers=1):
-        killed = Command(live, "--json")
-        lines = map(json.loads, iter(killed.line, ""))
-        progress = next((facts for facts in lines if facts["added"]), None)
-        killed.process.kill()
-        _, errors = killed.end()
+        with Command(live, "--json") as killed:
+            lines = map(json.loads, iter(killed.line, ""))
+            progress = next((facts for facts in lines if facts["added"]), None)
+            killed.process.kill()
+            _, errors = killed.end()
         assert progress is not None, errors
         done = vectors(live)[new]
         assert 0 < progress["added"] <= done < 12 * _CROWDS
-        resumed = Command(live)
-        said, errors = resumed.end()
+        with Command(live) as resumed:
+            said, errors = resumed.end()
         assert resumed.process.returncode == 0, errors
         answered = len(answers)
         wait_until(lambda: any(each.status_code == 200 for each in answers[answered + 1 :]))
@@ -243,44 +244,36 @@ def test_faces_change_over_to_another_model_while_photos_come_in(
     assert "Traceback" not in live.log
 
 
-def test_service_without_the_models_of_its_database_says_what_to_do(
-    live: ConfiguredService, portraits: list[Path]
+@pytest.mark.long
+def test_command_without_a_service_can_be_stopped_and_the_service_then_needs_its_model(
+    live: ConfiguredService, crowd: bytes
 ) -> None:
     live.start()
     with live.client() as client:
-        assert insert(client, portraits[1].read_bytes()).status_code == 200
+        assert insert(client, crowd).status_code == 200
     assert live.stop() == 0
-    # With no service beside it, it starts the database itself.
-    done = reembed(live, "rotated")
-    assert done.returncode == 0, done.stderr
+    for how in (signal.SIGTERM, signal.SIGINT):
+        # With no service beside it, it starts the database itself.
+        with Command(live) as command, asyncio.Runner() as runner:
+            connection = runner.run(hold_up_writing(live))
+            assert command.line().startswith("embedding: 0 of 12 faces")
+            command.process.send_signal(how)
+            _, errors = command.end()
+            runner.run(end_connection(connection))
+        assert command.process.returncode == 128 + how
+        assert "the same command continues from here" in errors
+        assert "Traceback" not in errors
+        assert postgres_of(live) == []
+    with Command(live) as command:
+        said, errors = command.end()
+    assert command.process.returncode == 0, errors
+    assert "12 were embedded" in said
     shutil.move(live.folder / "models" / "rotated", live.folder / "elsewhere")
     assert live.launch().wait(60) == 2
     line = live.log.strip().splitlines()[-1]
     assert "searched by the model rotated (rotated/1), which is not in" in line
     assert "facette reembed --model NAME" in line
     assert "Traceback" not in live.log
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_command_says_that_it_goes_on_and_stops_the_database_it_started(
-    live: ConfiguredService, crowd: bytes, how: signal.Signals
-) -> None:
-    live.start()
-    with live.client() as client:
-        for _ in range(_CROWDS):
-            assert insert(client, crowd).status_code == 200
-    assert live.stop() == 0
-    command = Command(live)
-    with asyncio.Runner() as runner:
-        connection = runner.run(hold_up_writing(live))
-        assert command.line().startswith("embedding: 0 of 96 faces")
-        command.process.send_signal(how)
-        _, errors = command.end()
-        runner.run(end_connection(connection))
-    assert command.process.returncode == 128 + how
-    assert "the same command continues from here" in errors
-    assert "Traceback" not in errors
-    assert postgres_of(live) == []
 
 
 def test_settings_are_reloaded_while_the_database_does_not_say_which_model_is_active(
@@ -299,7 +292,10 @@ def test_unknown_model_is_refused_with_the_names_that_there_are(
     service_folder: Path, two_models: Path
 ) -> None:
     models = models_below(service_folder, two_models)
-    done = reembed(ConfiguredService(service_folder, models), "vggface2")
+    service = ConfiguredService(service_folder, models)
+    done = facette(
+        service.folder, "reembed", "--model", "vggface2", environment=service.environment
+    )
     assert done.returncode == 2
     assert "there is no model 'vggface2'" in done.stderr
     assert "(available: default, compatible, rotated, rotated-compatible)" in done.stderr

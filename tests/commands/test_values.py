@@ -20,4 +20,7 @@ def test_the_configuration_is_read_in_one_place_of_the_commands() -> None:
             annotations = [each.annotation for each in function.args.args if each.annotation]
             if any(ast.unparse(each) == "Config" for each in annotations):
                 reading.setdefault(path.name, []).append(function.name)
+    # `facette init` is about the configuration itself.
+    of_init = reading.pop("init.py")
+    assert of_init == ["_models_there", "_database", "_steps"]
     assert reading == {"doctor.py": ["of"]}

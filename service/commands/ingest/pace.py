@@ -1,0 +1,58 @@
+"""How many photos are under way: as many as the service takes.
+
+The number grows quickly until the service refuses one; from then on by one a round, and it halves
+with each refusal: additive increase and multiplicative decrease (Chiu and Jain 1989).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+_FIRST: Final = 4
+
+
+class Pace:
+    """Lets photos begin; the caller says how each ended.
+
+    Args:
+        most: photos under way, at most.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._limit = float(min(_FIRST, most))
+        self._under_way = 0
+        self._room = asyncio.Event()
+        self._decreased_at: float | None = None
+
+    @property
+    def limit(self) -> int:
+        """Photos that may be under way now."""
+        return int(self._limit)
+
+    async def begin(self) -> None:
+        """Return when another photo may be under way."""
+        while self._under_way >= self.limit:
+            self._room.clear()
+            await self._room.wait()
+        self._under_way += 1
+
+    def end(self) -> None:
+        """A photo is not under way any more."""
+        self._under_way -= 1
+        self._room.set()
+
+    def answered(self) -> None:
+        """The service had room for a request."""
+        if self._under_way >= self.limit:  # else there are not enough photos to know
+            step = 1.0 if self._decreased_at is None else 1 / self._limit
+            self._limit = min(self._most, self._limit + step)
+            self._room.set()
+
+    def refused(self, began: float) -> None:
+        """The service had no room for a request that began then, by the monotonic clock."""
+        if self._decreased_at is None or began >= self._decreased_at:
+            self._limit = max(1.0, self._limit / 2)
+            self._decreased_at = time.monotonic()  # those before it knew nothing of it

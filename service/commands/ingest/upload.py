@@ -1,0 +1,297 @@
+"""The work of an ingest: files are hashed, asked about, and sent where the tenant lacks them.
+
+Only a few files are held at any time: a batch that is asked about, those that wait to be sent, and
+those under way. So memory does not grow with the number of files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import uuid4
+
+from facette_client import (
+    AsyncTenant,
+    AuthenticationError,
+    BusyError,
+    FacetteError,
+    ForbiddenError,
+    NotFoundError,
+    PhotoError,
+    ServiceError,
+    UnreachableError,
+)
+from facette_client.errors import AnswerError
+from service.commands.asking import NotDoneError, Place, trouble_of
+from service.commands.ingest.counts import Counts
+from service.commands.ingest.failures import Failure, Failures
+from service.commands.ingest.files import FoundFile, Kind
+from service.commands.ingest.journal import Journal, Refusal
+from service.commands.ingest.pace import Pace
+
+T = TypeVar("T")
+
+LARGEST_BYTES: Final = 1 << 30
+"""A larger file is not read: it would be held in memory, and no service takes one."""
+
+_BATCH: Final = 100
+_WAITING: Final = 2 * _BATCH
+_READERS: Final = 2
+_PIECE_BYTES: Final = 1 << 20
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 10.0
+_AGAIN: Final = frozenset((502, 503, 504))
+_END: Final = None
+
+
+class Upload:
+    """Sends photos to a tenant.
+
+    Args:
+        failures: takes what fails.
+        counts: takes what became of the files.
+        patience_s: for how long a service may answer nothing but that it cannot, or not at all.
+        retry_refused: send what the service refused in an earlier run.
+
+    Attributes:
+        waits_since: since when, by the monotonic clock, the service stores nothing; None while it
+            does.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        tenant: AsyncTenant,
+        journal: Journal,
+        failures: Failures,
+        pace: Pace,
+        counts: Counts,
+        *,
+        patience_s: float,
+        retry_refused: bool,
+    ) -> None:
+        self._place = place
+        self._tenant = tenant
+        self._journal = journal
+        self._failures = failures
+        self._pace = pace
+        self._patience_s = patience_s
+        self._retry_refused = retry_refused
+        self._under_way: dict[bytes, list[FoundFile]] = {}
+        # Apart, since photos to send must not wait behind a hundred that are hashed.
+        self._hashers = ThreadPoolExecutor(_READERS, "hasher")
+        self._readers = ThreadPoolExecutor(_READERS, "reader")
+        self._counts = counts
+        self.waits_since: float | None = None
+
+    async def run(self, files: Iterator[FoundFile]) -> None:
+        """Return when every photo is stored, or has failed for good.
+
+        Raises:
+            NotDoneError: nothing further can be sent.
+        """
+        waiting: asyncio.Queue[tuple[FoundFile, bytes] | None] = asyncio.Queue(_WAITING)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._choose(files, waiting))
+                while (chosen := await waiting.get()) is not _END:
+                    await self._pace.begin()
+                    group.create_task(self._send(*chosen))
+        except BaseExceptionGroup as errors:
+            # The first one stopped the others.
+            raise errors.exceptions[0] from None
+        finally:
+            for executor in (self._hashers, self._readers):
+                executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _choose(
+        self,
+        files: Iterator[FoundFile],
+        waiting: asyncio.Queue[tuple[FoundFile, bytes] | None],
+    ) -> None:
+        """Let those photos wait to be sent that the tenant lacks."""
+        async for batch in self._photos(files):
+            fresh: dict[bytes, FoundFile] = {}
+            for file, digest in await self._hashed(batch):
+                if (same := self._under_way.get(digest)) is not None:
+                    same.append(file)  # what becomes of the first one, becomes of this one
+                elif (refusal := self._journal.refusal_of(digest)) and not self._retry_refused:
+                    self._fail([file], refusal, digest, remembered=True)
+                else:
+                    fresh[digest] = file
+                    # From here on: a file of the same bytes in this batch must not be asked about.
+                    self._under_way[digest] = [file]
+            known = await self._known(list(fresh))
+            for digest, file in fresh.items():
+                if digest in known:
+                    self._counts.know(len(self._under_way.pop(digest)))
+                else:
+                    await waiting.put((file, digest))
+        await waiting.put(_END)
+
+    async def _photos(self, files: Iterator[FoundFile]) -> AsyncIterator[list[FoundFile]]:
+        """The photos among files in batches; the others are counted."""
+        while batch := await _run(self._hashers, lambda: list(itertools.islice(files, _BATCH))):
+            photos = []
+            for file in batch:
+                self._counts.find(file.kind)
+                if file.kind is Kind.UNREADABLE:
+                    self._fail([file], Refusal("unreadable", file.reason))
+                elif file.size_bytes > LARGEST_BYTES:
+                    reason = f"it has more than {LARGEST_BYTES >> 20} MiB"
+                    self._fail([file], Refusal("file_too_large", reason))
+                elif file.kind is Kind.PHOTO:
+                    photos.append(file)
+            yield photos
+
+    async def _hashed(self, photos: Sequence[FoundFile]) -> list[tuple[FoundFile, bytes]]:
+        """Photos with the SHA-256 of their bytes, without those that cannot be read."""
+
+        async def digest_of(file: FoundFile) -> bytes | OSError:
+            if (known := self._journal.sha256_of(file)) is not None:
+                return known
+            try:
+                digest = await _run(self._hashers, lambda: _sha256(file.path))
+            except OSError as error:
+                return error
+            self._journal.note_file(file, digest)
+            return digest
+
+        found = []
+        for file, digest in zip(photos, await asyncio.gather(*map(digest_of, photos)), strict=True):
+            if isinstance(digest, OSError):
+                self._fail([file], Refusal("unreadable", digest.strerror or str(digest)))
+            else:
+                found.append((file, digest))
+        return found
+
+    async def _known(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Those hashes of which the tenant has a file."""
+        if not digests:
+            return set()
+
+        async def ask() -> set[bytes]:
+            wanted = [each.hex() for each in digests]
+            return {
+                bytes.fromhex(image.sha256) async for image in self._tenant.images(sha256=wanted)
+            }
+
+        try:
+            return await self._patiently(ask)
+        except NotFoundError:  # the first photo makes the tenant
+            return set()
+        except FacetteError as error:
+            raise self._end(error) from None
+
+    async def _send(self, file: FoundFile, digest: bytes) -> None:
+        """Send a photo until it is stored or has failed."""
+        key = uuid4().hex
+        try:
+            data = await _run(self._readers, lambda: Path(file.path).read_bytes())
+            answer = await self._patiently(
+                lambda: self._tenant.insert(
+                    data, on_duplicate="return", idempotency_key=key, bulk=True
+                )
+            )
+        except OSError as error:
+            self._fail_all(digest, Refusal("unreadable", error.strerror or str(error)))
+        except AnswerError as error:
+            refusal = Refusal(error.code or str(error.status), error.detail or str(error))
+            if isinstance(error, PhotoError):
+                self._journal.note_refusal(digest, refusal)
+            elif _ends_all(error):
+                raise self._end(error) from None
+            self._fail_all(digest, refusal)
+        except FacetteError as error:
+            raise self._end(error) from None
+        else:
+            same = self._under_way.pop(digest)
+            if answer.created:
+                self._counts.store(len(answer.faces), len(data))
+                self._counts.know(len(same) - 1)
+            else:
+                self._counts.know(len(same), len(data))
+        finally:
+            self._pace.end()
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer other than that the service cannot do it now.
+
+        Raises:
+            FacetteError: the last answer, after the time for which this waits.
+        """
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                answer = await ask()
+            except (BusyError, ServiceError, UnreachableError) as error:
+                if isinstance(error, ServiceError) and error.status not in _AGAIN:
+                    raise
+                if self.waits_since is None:
+                    self.waits_since = began
+                if time.monotonic() - self.waits_since > self._patience_s:
+                    raise
+                self._pace.refused(began)
+                said_s = error.retry_after_s if isinstance(error, AnswerError) else None
+                await asyncio.sleep(said_s or pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+            except AnswerError:
+                self._note_answer()
+                raise
+            else:
+                self._note_answer()
+                return answer
+
+    def _note_answer(self) -> None:
+        self.waits_since = None
+        self._pace.answered()
+
+    def _end(self, error: FacetteError) -> NotDoneError:
+        """What ends the whole ingest."""
+        trouble = trouble_of(error, self._place)
+        advice = trouble.advice
+        if isinstance(error, AnswerError) and error.code == "limit_reached":
+            advice = "a key with the scope admin may change the limits of the tenant"
+        return NotDoneError(trouble.text, advice, trouble.status)
+
+    def _fail_all(self, digest: bytes, refusal: Refusal) -> None:
+        self._fail(self._under_way.pop(digest), refusal, digest)
+
+    def _fail(
+        self,
+        files: Sequence[FoundFile],
+        refusal: Refusal,
+        digest: bytes = b"",
+        *,
+        remembered: bool = False,
+    ) -> None:
+        self._counts.fail(len(files))
+        for file in files:
+            self._failures.add(
+                Failure(file.path, refusal.code, refusal.reason, digest.hex(), remembered)
+            )
+
+
+async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(executor, work)
+
+
+def _ends_all(error: AnswerError) -> bool:
+    """Whether every further photo would get this answer."""
+    kinds = (AuthenticationError, ForbiddenError, NotFoundError, BusyError)
+    return isinstance(error, kinds) or error.code == "limit_reached" or error.status in _AGAIN
+
+
+def _sha256(path: str) -> bytes:
+    digest = hashlib.sha256()
+    with Path(path).open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.digest()
