@@ -21,7 +21,10 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 
 _BENCHES = ("embed", "detect", "analyze", "scaling")
 # They take minutes and their results change seldom, so `all` leaves them out.
-_BY_NAME = ("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "setup")
+_BY_NAME = (
+    *("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "product"),
+    *("review", "setup", "ingest"),
+)
 _MODULES = {
     "embed": "bench.inprocess.embed",
     "detect": "bench.inprocess.detect",
@@ -33,7 +36,10 @@ _MODULES = {
     "kills": "bench.drills.kills",
     "peers": "bench.peers",
     "search": "bench.search.search",
+    "product": "bench.product.product",
+    "review": "bench.product.reviewing",
     "setup": "bench.inprocess.setup_size",
+    "ingest": "bench.http.ingest",
     **http.MODULES,
 }
 _ROUNDS = 7
@@ -102,7 +108,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--scale",
         type=float,
         default=1.0,
-        help="with search: the size of its tenants, 1.0 for up to 500,000 faces (default)",
+        help="with search, product and review: the size of their tenants, 1.0 for up to 500,000 "
+        "faces (default); with ingest: of its folder, 1.0 for 2,000 photos",
     )
     parser.add_argument(
         "--record",

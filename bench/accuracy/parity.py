@@ -106,9 +106,11 @@ def compare(name: str, reference: Sequence[ReferenceFace], photo: AnalyzedPhoto)
 
 
 def pair_distances(folder: Path, photos: Mapping[str, AnalyzedPhoto]) -> PairDistances:
-    """Distances of all pairs of pairs.csv."""
+    """Distances of the pairs of pairs.csv whose photos are both given."""
     with (folder / "pairs.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [
+            row for row in csv.DictReader(stream) if photos.keys() >= {row["file_x"], row["file_y"]}
+        ]
     distances: dict[str, list[float]] = {"Yes": [], "No": []}
     for row in rows:
         first, second = (_largest(photos[row[key]]) for key in ("file_x", "file_y"))

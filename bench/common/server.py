@@ -60,6 +60,11 @@ class ServiceProcess:
         return self.log_path.read_text(encoding="utf-8")
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment that it runs in."""
+        return self._environment
+
+    @property
     def data_dir(self) -> Path:
         return self.folder / "data"
 
@@ -79,10 +84,11 @@ class ServiceProcess:
         raise RuntimeError(f"the service did not start in time:\n{self.log}")
 
     def launch(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start it without waiting."""
+        """Start it without waiting, on a free port unless the arguments name one."""
+        port = () if "--port" in arguments else ("--port", "0")
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "service.cli", "serve", "--port", "0", *arguments],
+                [sys.executable, "-m", "service.cli", "serve", *port, *arguments],
                 cwd=self.folder,
                 env=self._environment,
                 stdout=log,

@@ -166,29 +166,24 @@ class ClosedLoop(Load):
 
     def _begin(self, now: float) -> None:
         for connection in self._ready:
-            if connection.usable:
-                self._send(connection)
-            else:
-                self._open(None)
+            self._free(connection)
 
     def _send_due(self) -> None:
         """Nothing is due: a closed loop sends at once."""
 
-    def _send(self, connection: Connection) -> None:
-        exchange = self._due(time.perf_counter())
-        connection.send(self._requests[exchange.call], exchange)
-
     def _free(self, connection: Connection) -> None:
-        if time.perf_counter() >= self.tally.end:
+        now = time.perf_counter()
+        if now >= self.tally.end:  # what is sent from then on would not be counted
             return
         if connection.usable:
-            self._send(connection)
+            exchange = self._due(now)
+            connection.send(self._requests[exchange.call], exchange)
         else:
             self._open(None)
 
     async def _connect_for(self, exchange: Exchange | None) -> None:
-        while self._sending:
-            due = self._due(time.perf_counter())
+        while (now := time.perf_counter()) < self.tally.end:
+            due = self._due(now)
             try:
                 connection = await self._connect()
             except OSError:

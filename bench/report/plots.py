@@ -186,6 +186,28 @@ def _latency_by_load(records: Sequence[Record]) -> Figure | None:
     return figure
 
 
+def _review_queue(records: Sequence[Record]) -> Figure | None:
+    """Recall by the number of answered questions, a panel for each tenant."""
+    newest = latest(records).get("review")
+    if newest is None:
+        return None
+    figure = Figure(figsize=(7.6, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(newest["curves"]), squeeze=False, sharey=True)[0]
+    for axes, (name, curve) in zip(panels, newest["curves"].items(), strict=True):
+        for (line, points), color in zip(curve["lines"].items(), SERIES, strict=False):
+            recall = [point["median"] for point in points]
+            axes.plot([point["x"] for point in points], recall, label=line, color=color)
+        axes.axhline(newest["configuration"]["recall"], color=_FAINT, linewidth=1)
+        axes.set_title(
+            f"{name.replace('_', ' ')}, {newest['review'][name]['faces']:,} faces", loc="left"
+        )
+        axes.set_xlabel(curve["x_label"])
+        axes.grid(visible=True)
+    panels[0].set_ylabel(curve["y_label"])
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def _over_time(records: Sequence[Record]) -> Figure | None:
     keys = [*_RATIOS, "batcher_vs_raw_session"]
     colors = (_OURS, _PEER, _THIRD, _FOURTH, _FIFTH)
@@ -234,4 +256,5 @@ _PLOTS: dict[str, Callable[[Sequence[Record]], Figure | None]] = {
     "ratios": _over_time,
     "connections": _connections,
     "latency-by-load": _latency_by_load,
+    "review-queue": _review_queue,
 }

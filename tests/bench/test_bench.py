@@ -110,6 +110,33 @@ def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path
     assert {row["recall_at_1"] for row in (each["matching"] for each in line["search"])} == {1.0}
 
 
+@pytest.mark.long
+@pytest.mark.xdist_group("bench")
+@pytest.mark.slow
+def test_the_bench_of_the_product_searches_for_people(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("product", tmp_path)
+    assert document["ratios"].keys() >= {
+        "search_by_photo_over_analysis_100k",
+        "search_by_photo_over_analysis_100k_processor",
+        "search_by_face_ms_500k",
+        "search_by_face_processor_ms_500k",
+        "search_by_face_recall_500k",
+    }
+    assert all(value > 0 for value in document["ratios"].values())
+    assert document["ratios"]["search_by_face_recall_500k"] >= 0.98
+    assert line["search_by_face_ms"]["p5"] <= line["search_by_face_ms"]["p95"]
+
+
+@pytest.mark.slow
+def test_the_bench_of_ingests_kills_one_and_finds_every_photo_once(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("ingest", tmp_path)
+    assert set(document["ratios"]) == {"ingest_vs_capacity"}
+    killed, resumed, again = line["tables"]["resumed"]["rows"]
+    assert int(killed[1]) + int(resumed[1]) == line["configuration"]["photos"]
+    assert again[1] == "0"
+    assert resumed[3] == again[3] == "2"
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("bench")
 def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:

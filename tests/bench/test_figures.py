@@ -14,12 +14,13 @@ from bench.report import history, quotes
 from bench.report import page as report
 from bench.search import search
 from service.api import forms, image_bytes, intake
+from service.commands.tenant_report import contents
 from service.config import SECTIONS
 from service.domain import matching, names
 from service.process import connection
 from service.runtime import choice
 from service.store.embedded import cluster
-from service.usecases import reembed
+from service.usecases import reembed, shown
 from tests.support.folders import ROOT
 
 # Not docs/experiments.md and docs/threads.md, which are notebooks and say so, nor pages of tables
@@ -54,6 +55,8 @@ ALLOWED = {
     _python(),
     # Of pgvector: halfvec came with 0.7, iterative scans with 0.8.
     *("0.7", "0.8"),
+    # Of the OpenAPI Specification.
+    "3.1",
     _head_kib(),
     f"{connection.MAX_HEADERS} headers",
     f"{connection.MAX_PIPELINED} requests",
@@ -66,6 +69,9 @@ ALLOWED = {
     f"{cluster._LONGEST_FOLDER} bytes",
     f"{choice.TIE_MARGIN:.0%}".replace("%", " %"),
     f"{reembed._BATCH_FACES} faces",
+    f"{shown._MAX_BYTES >> 20} MiB",
+    f"{contents._SAMPLED_FACES_OF_A_PERSON} faces",
+    f"{contents._SAMPLED_PEOPLE:,} people",
     f"{matching.REACH_BEYOND_LIMIT:.2f}",
     f"{matching._DOUBTED_ABOVE:.1f}",
     # The loads of benches.

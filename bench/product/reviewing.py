@@ -1,0 +1,479 @@
+"""The queue of questions, answered by a reviewer who knows everybody: how many it takes.
+
+Faces are inserted as the service does it. Then the questions of most worth are answered, and in
+another copy of the database the oldest ones, until the clusters are as good as wanted; or people
+are looked through one by one, the largest first, without any question.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import asyncpg
+import numpy as np
+
+from bench.accuracy.joining import Clustering, judge
+from bench.accuracy.people import (
+    GOOD_QUALITY,
+    Labels,
+    Vectors,
+    embed,
+    find_faces,
+    open_embedder,
+    people_folder,
+    photo_paths,
+)
+from bench.common.crowd import FACENET, RULE, SPACE, Crowd, crowd
+from bench.common.harness import MODELS
+from bench.common.measure import Samples
+from bench.common.result import Curve, Effort, Result
+from service.app.settings import rule_of
+from service.batching import Ticket, free_ticket
+from service.config.sections import MatchConfig
+from service.domain.matching import MatchRule
+from service.domain.reviews import Answer, Question, Reply, ReviewKind
+from service.domain.types import (
+    AnalyzedPhoto,
+    Box,
+    ClusterId,
+    Detection,
+    EmbeddedFace,
+    FaceQuality,
+    ModelSpace,
+    PhotoSource,
+    ReviewId,
+    TenantId,
+)
+from service.runtime.sessions import SessionSettings
+from service.store.database.database import Database, DatabaseSettings
+from service.store.embedded.server import EmbeddedAddress, embedded_server
+from service.store.embedded.settings import EmbeddedSettings
+from service.store.face.asking import DatabaseAskingTurns
+from service.store.face.repository import Repository
+from service.store.face.reviews import ReviewReader
+from service.store.face.search import SearchSettings
+from service.telemetry import StageClock
+from service.usecases.asking import AskQuestions
+from service.usecases.ingest import IngestPhoto
+from service.usecases.ports import PhotoAnalyzer
+from service.usecases.reviews import Reviews
+
+_TENANT = TenantId("reviewed")
+_FACES = 20_000
+_QUICK_FACES = 200
+_MOST_AT_ONCE = 100
+# Of the faces: so many questions are answered between two looks at the outcome.
+_AT_ONCE = 0.01
+_RECALL, _PRECISION = 0.99, 0.999
+# Some photos are so much worse than the others: their share, and the factor of their noise.
+_WORSE = ((0.25, 1.8), (0.1, 2.6))
+_MAX_QUESTIONS = 40_000
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Faces of which it is known whose they are, and the model of their vectors.
+
+    people: int64 [n]. qualities: float64 [n], their scores.
+    """
+
+    name: str
+    vectors: Vectors
+    people: Labels
+    qualities: np.ndarray
+    space: ModelSpace
+    rule: MatchRule
+
+    def some(self, most: int, seed: int) -> Labelled:
+        """At most so many faces, of people drawn until there are as many."""
+        names = np.unique(self.people)
+        np.random.default_rng(seed).shuffle(names)
+        sizes = np.bincount(self.people)[names]
+        kept = np.isin(self.people, names[: int(np.searchsorted(np.cumsum(sizes), most)) + 1])
+        return replace(
+            self,
+            vectors=self.vectors[kept],
+            people=self.people[kept],
+            qualities=self.qualities[kept],
+        )
+
+
+class _Analyzer:
+    """Answers the number of a face with its analysis."""
+
+    def __init__(self, faces: Labelled) -> None:
+        self._faces = faces
+
+    async def analyze(
+        self, read: PhotoSource, clock: StageClock, ticket: Ticket, *, hashed: bool = True
+    ) -> AnalyzedPhoto:
+        """A photo with one face."""
+        number = int(await read())
+        quality = FaceQuality(
+            float(self._faces.qualities[number]), 120.0, 60.0, 128.0, 50.0, 0.0, 0.0
+        )
+        points = tuple((20.0 + each, 30.0 + each) for each in range(5))
+        face = EmbeddedFace(
+            Detection(Box(10.0, 20.0, 50.0, 70.0), points, 0.99),
+            self._faces.vectors[number],
+            quality,
+        )
+        return AnalyzedPhoto("jpeg", 640, 480, f"{number:016x}", (face,))
+
+
+class Reviewer:
+    """A reviewer who knows everybody, and the state that the answers lead to.
+
+    Args:
+        numbers: of the faces, by their ids.
+    """
+
+    def __init__(self, database: Database, faces: Labelled, numbers: dict[str, int]) -> None:
+        self._database = database
+        self._faces = faces
+        self._numbers = numbers
+        repository = Repository(database, SearchSettings())
+        self._reviews = Reviews(repository)
+        self._ask = AskQuestions(
+            repository,
+            DatabaseAskingTurns(database),
+            space=faces.space,
+            rule=faces.rule,
+            joins=False,
+        )
+        self._at_once = min(_MOST_AT_ONCE, max(1, round(_AT_ONCE * len(faces.people))))
+        self.kinds: Counter[str] = Counter()
+
+    async def work(self, *, by_age: bool) -> list[tuple[int, Clustering]]:
+        """Answer until the clusters are good enough; how good after how many questions."""
+        await self._ask.of_tenant(_TENANT)
+        answered = 0
+        curve = [(0, await self.judged())]
+        while not _is_enough(curve[-1][1]) and answered < _MAX_QUESTIONS:
+            questions = await (self._oldest() if by_age else self._best())
+            if not questions:
+                break
+            for question in questions:
+                answered += await self._answer(question)
+            await self._ask.of_tenant(_TENANT)
+            curve.append((answered, await self.judged()))
+        return curve
+
+    async def judged(self) -> Clustering:
+        """How well clusters and people agree."""
+        return judge(await self.clusters(), self._faces.people)
+
+    async def clusters(self) -> Labels:
+        """The cluster of each face, as a number: int64 [n]."""
+        async with self._database.snapshot(_TENANT) as connection:
+            rows = await connection.fetch("SELECT face_id, cluster_id FROM face")
+        places: dict[str, int] = {}
+        clusters = np.empty(len(rows), np.int64)
+        for row in rows:
+            place = places.setdefault(str(row["cluster_id"]), len(places))
+            clusters[self._numbers[str(row["face_id"])]] = place
+        return clusters
+
+    async def _best(self) -> list[Question]:
+        return await self._reviews.next(_TENANT, "reviewer", self._at_once, 3600)
+
+    async def _oldest(self) -> list[Question]:
+        async with self._database.snapshot(_TENANT) as connection:
+            rows = await connection.fetch(
+                "SELECT review_id FROM review WHERE tenant_id = $1 AND NOT put_off"
+                " ORDER BY review_id LIMIT $2",
+                _TENANT,
+                self._at_once,
+            )
+            found = await ReviewReader(connection, _TENANT).of_ids(
+                [ReviewId(row["review_id"]) for row in rows]
+            )
+        return sorted(found, key=lambda each: each.review_id)
+
+    async def _answer(self, question: Question) -> int:
+        """Answer a question as it is now; 0 where an answer just before settled it."""
+        async with self._database.snapshot(_TENANT) as connection:
+            (now,) = await ReviewReader(connection, _TENANT).of_ids([question.review_id]) or (None,)
+        if now is None:
+            return 0
+        reply = await self._reply(now)
+        await self._reviews.answer(_TENANT, question.review_id, replace(reply, override=True))
+        self.kinds[question.kind] += 1
+        return 1
+
+    async def _reply(self, question: Question) -> Reply:
+        own = question.people[0].person_id
+        who = await self._who(own)
+        if question.kind is ReviewKind.NEW_PERSON:
+            known = await self._named(who, own)
+            if known is not None:
+                return Reply(Answer.SAME, person_id=known)
+            return Reply(Answer.LABEL, label=f"person {who}")
+        if question.kind is ReviewKind.SAME_PERSON:
+            is_same = who == await self._who(question.people[1].person_id)
+            return Reply(Answer.SAME if is_same else Answer.DIFFERENT)
+        assert question.face is not None
+        face = int(self._faces.people[self._numbers[question.face.face_id]])
+        if face == who:
+            return Reply(Answer.YES)
+        if question.kind is ReviewKind.WEAK_MATCH and len(question.people) > 1:
+            other = question.people[1].person_id
+            if face == await self._who(other):
+                return Reply(Answer.OTHER, person_id=other)
+        return Reply(Answer.NO)
+
+    async def _who(self, person_id: ClusterId) -> int:
+        """Who most faces of a cluster show."""
+        async with self._database.snapshot(_TENANT) as connection:
+            rows = await connection.fetch(
+                "SELECT face_id FROM face WHERE tenant_id = $1 AND cluster_id = $2",
+                _TENANT,
+                person_id,
+            )
+        people = Counter(int(self._faces.people[self._numbers[str(row[0])]]) for row in rows)
+        return min(people, key=lambda each: (-people[each], each)) if people else -1
+
+    async def _named(self, who: int, own: ClusterId) -> ClusterId | None:
+        """Somebody else who has the name already."""
+        async with self._database.snapshot(_TENANT) as connection:
+            found = await connection.fetchval(
+                "SELECT cluster_id FROM cluster"
+                " WHERE tenant_id = $1 AND label = $2 AND cluster_id <> $3 LIMIT 1",
+                _TENANT,
+                f"person {who}",
+                own,
+            )
+        return None if found is None else ClusterId(str(found))
+
+
+async def run(effort: Effort) -> Result:
+    """Answer the questions of each tenant, by worth and by age."""
+    most = _QUICK_FACES if effort.quick else max(_QUICK_FACES, round(_FACES * effort.scale))
+    tenants = [made_up(most, effort.seed or 0)]
+    if people_folder().is_dir() and not effort.quick:
+        tenants.append((await photographed()).some(most, effort.seed or 0))
+    details: dict[str, object] = {}
+    curves: dict[str, Curve] = {}
+    ratios: dict[str, float] = {}
+    for faces in tenants:
+        print(f"  {faces.name}: {len(faces.people)} faces", flush=True)
+        found = await _reviewed(faces)
+        details[faces.name] = found.details()
+        curves[faces.name] = found.curve()
+        ratios |= found.ratios(faces.name)
+    return Result(
+        unit="questions",
+        rates={},
+        compared={},
+        other_ratios=ratios,
+        details={"review": details},
+        curves=curves,
+        configuration={"faces": most, "recall": _RECALL, "precision": _PRECISION},
+        notes=[
+            f"Questions until pairs have recall {_RECALL} and precision {_PRECISION}, or null.",
+            "The reviewer knows everybody, and answers up to a hundred questions at a time.",
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reviewed:
+    """What it took. lines: by the order of the questions; persons: looked through instead."""
+
+    faces: int
+    lines: dict[str, list[tuple[int, Clustering]]]
+    kinds: dict[str, Counter[str]]
+    persons: int
+
+    def needed(self, line: str) -> int | None:
+        """The questions of a line; None where they did not suffice."""
+        number, last = self.lines[line][-1]
+        return number if _is_enough(last) else None
+
+    def details(self) -> dict[str, object]:
+        return {
+            "faces": self.faces,
+            "people_looked_through": self.persons,
+            **{
+                line: {
+                    "questions": self.needed(line),
+                    "kinds": dict(self.kinds[line]),
+                    "first": _numbers(points[0]),
+                    "last": _numbers(points[-1]),
+                }
+                for line, points in self.lines.items()
+            },
+        }
+
+    def ratios(self, name: str) -> dict[str, float]:
+        by_worth, by_age = self.needed("by worth"), self.needed("by age")
+        if not by_worth:
+            return {}
+        ratios = {f"{name}_people_over_questions": self.persons / by_worth}
+        if by_age:
+            ratios[f"{name}_age_over_worth"] = by_age / by_worth
+        return ratios
+
+    def curve(self) -> Curve:
+        return Curve(
+            "questions answered",
+            "recall of pairs",
+            {
+                line: {float(number): Samples((found.recall,)) for number, found in points}
+                for line, points in self.lines.items()
+            },
+        )
+
+
+def _numbers(point: tuple[int, Clustering]) -> dict[str, float]:
+    number, found = point
+    return {
+        "questions": number,
+        "recall": round(found.recall, 5),
+        "precision": round(found.precision, 5),
+        "clusters": found.clusters,
+    }
+
+
+def _is_enough(found: Clustering) -> bool:
+    return found.recall >= _RECALL and found.precision >= _PRECISION
+
+
+async def _reviewed(faces: Labelled) -> _Reviewed:
+    lines, kinds, persons = {}, {}, 0
+    with (
+        tempfile.TemporaryDirectory(prefix="facette-bench-") as name,
+        embedded_server(Path(name), EmbeddedSettings(shared_buffers_mb=512)) as address,
+    ):
+        async with _opened(address, address.dbname) as database:
+            numbers = await _inserted(database, faces)
+        for line in ("by worth", "by age"):
+            copy = line.replace(" ", "_")
+            await _copied(address, copy)
+            async with _opened(address, copy) as database:
+                reviewer = Reviewer(database, faces, numbers)
+                if not persons:
+                    persons = looked_through(await reviewer.clusters(), faces.people)
+                lines[line] = await reviewer.work(by_age=line == "by age")
+                kinds[line] = reviewer.kinds
+                print(f"    {line}: {_numbers(lines[line][-1])}", flush=True)
+    return _Reviewed(len(faces.people), lines, kinds, persons)
+
+
+@asynccontextmanager
+async def _opened(address: EmbeddedAddress, name: str) -> AsyncIterator[Database]:
+    database = await Database.open(
+        DatabaseSettings(address.socket_dir, address.port, name, address.user, "", 4, 30.0, 600.0)
+    )
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _copied(address: EmbeddedAddress, name: str) -> None:
+    """Copy the database; nobody may be connected to it."""
+    connection = await asyncpg.connect(
+        host=address.socket_dir, port=address.port, user=address.user, database="postgres"
+    )
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{address.dbname}"')
+    finally:
+        await connection.close()
+
+
+async def _inserted(database: Database, faces: Labelled) -> dict[str, int]:
+    """Insert every face, in random order; the number of each by its id."""
+    ingest = IngestPhoto(
+        cast(PhotoAnalyzer, _Analyzer(faces)),
+        Repository(database, SearchSettings()),
+        None,
+        space=faces.space,
+        rule=faces.rule,
+        min_quality=GOOD_QUALITY,
+        on_face=lambda matched: None,
+    )
+    order = list(range(len(faces.people)))
+    random.Random(0).shuffle(order)  # noqa: S311
+    numbers: dict[str, int] = {}
+    for number in order:
+        stored = await ingest(_TENANT, _read(number), StageClock(), free_ticket())
+        numbers[stored.faces[0].face_id] = number
+    async with database.maintenance() as connection:
+        await connection.execute("ANALYZE")
+    return numbers
+
+
+def _read(number: int) -> PhotoSource:
+    async def read() -> bytes:
+        return str(number).encode()
+
+    return read
+
+
+def looked_through(clusters: Labels, people: Labels) -> int:
+    """How many people have to be looked through, the largest first, until it is good enough.
+
+    Whoever is looked at is named, and faces of others are taken out: each is looked at as well.
+    """
+    sizes = np.bincount(clusters)
+    order = np.argsort(-sizes, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    low, high = 0, len(order)
+    while low < high:  # the fewest clusters
+        middle = (low + high) // 2
+        named = np.where(rank[clusters] < middle, people, len(sizes) + people.max() + clusters)
+        if _is_enough(judge(named, people)):
+            high = middle
+        else:
+            low = middle + 1
+    taken_out = 0
+    for cluster in order[:low]:
+        _, counts = np.unique(people[clusters == cluster], return_counts=True)
+        taken_out += int(counts.sum() - counts.max())
+    return low + taken_out
+
+
+def made_up(count: int, seed: int) -> Labelled:
+    """A crowd, some of whose photos are worse than the others."""
+    rng = np.random.default_rng(seed)
+    noise = np.ones(count)
+    for share, factor in _WORSE:
+        noise[rng.random(count) < share] = factor
+    faces = np.empty((count, FACENET.dimension), np.float32)
+    people: Crowd = crowd(count, seed)
+    for factor in np.unique(noise):
+        worse = replace(FACENET, noise=FACENET.noise * float(factor))
+        other = crowd(count, seed, worse)
+        assert np.array_equal(other.person_of, people.person_of)
+        faces[noise == factor] = other.faces[noise == factor]
+    return Labelled("made_up", faces, people.person_of, np.ones(count), SPACE, RULE)
+
+
+async def photographed() -> Labelled:
+    """The labelled photos, analysed as the service does; they are analysed once a machine."""
+    cache = Path(tempfile.gettempdir()) / "facette-bench-people.npz"
+    session = open_embedder(MODELS, SessionSettings())
+    facts = session.spec.embeddings[0]
+    if cache.exists():
+        kept = np.load(cache)
+        vectors, people, qualities = kept["vectors"], kept["people"], kept["qualities"]
+        if str(kept["space"]) != facts.space:
+            cache.unlink()
+            return await photographed()
+    else:
+        found = await find_faces(photo_paths(people_folder()))
+        vectors = await embed(session, found, facts)
+        people = np.array([face.person for face in found], np.int64)
+        qualities = np.array([face.quality for face in found])
+        np.savez(cache, vectors=vectors, people=people, qualities=qualities, space=facts.space)
+    rule = rule_of(MatchConfig(), facts)
+    return Labelled("photographed", vectors, people, qualities, ModelSpace(facts.space), rule)
