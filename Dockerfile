@@ -1,28 +1,29 @@
 # Facette in a container: the service, its models, nothing that serving does not need. There is no
 # configuration file inside: every setting comes from the environment, as FACETTE_SECTION_KEY.
 
+# What serving needs, in a virtual environment of its own. This layer stays valid until a pin changes.
+FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93 AS serving
+ENV PIP_NO_CACHE_DIR=1
+COPY requirements /requirements
+RUN python -m venv /opt/facette && /requirements/install /opt/facette/bin/python serve --dependencies
+
+# The wheel, which is all of this checkout that the other stages see.
+FROM serving AS wheel
+WORKDIR /src
+COPY . .
+RUN /opt/facette/bin/python -m pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /dist .
+
 # The models. This stage installs PyTorch, which is large; only /models leaves it.
 FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93 AS models
-WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1
-COPY pyproject.toml ./
-COPY requirements requirements
-COPY service/__init__.py service/
-# The dependencies alone, in a layer that stays valid until what is pinned changes.
-RUN touch README.md LICENSE && requirements/install python setup
-COPY service service
-COPY export export
-RUN python -m export --models-dir /models
+COPY requirements /requirements
+RUN /requirements/install python setup --dependencies
+COPY --from=wheel /dist /dist
+RUN python -m pip install --no-deps --no-index /dist/*.whl && facette export --models-dir /models
 
-# The service in a virtual environment of its own.
-FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93 AS build
-WORKDIR /src
-RUN python -m venv /opt/facette
-ENV PIP_NO_CACHE_DIR=1
-COPY pyproject.toml README.md LICENSE ./
-COPY requirements requirements
-COPY service service
-RUN requirements/install /opt/facette/bin/python serve
+FROM serving AS build
+COPY --from=wheel /dist /dist
+RUN /opt/facette/bin/python -m pip install --no-deps --no-index /dist/*.whl
 
 FROM python:3.11.15-slim-trixie@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93
 RUN useradd --system --uid 10001 --user-group --home-dir /var/lib/facette --shell /usr/sbin/nologin facette \

@@ -13,13 +13,18 @@ from types import FrameType
 
 from export import recipe
 from export.errors import ExportError, MissingExtraError
+from service.commands.extras import install_command, missing_extras
 from service.runtime.manifest import Fidelity, Manifest
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the export program and return its exit status: 0, or an `ExportError`'s code."""
+def main(argv: Sequence[str] | None = None, *, models_dir: Path = Path("models")) -> int:
+    """Run the export program and return its exit status: 0, or an `ExportError`'s code.
+
+    Args:
+        models_dir: where the models go unless the arguments name another folder.
+    """
     started = time.monotonic()
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(models_dir).parse_args(argv)
     if arguments.weights is None and not arguments.download:
         choice = recipe.recorded_weights(arguments.models_dir)
     else:
@@ -37,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Reports a missing file of weights before torch is imported, which takes seconds.
         _ = choice.identity
         if missing := recipe.missing_packages():
+            extras = missing_extras("cpu", "export") or ["cpu", "export"]
             raise MissingExtraError(
                 f"the models must be exported, but {', '.join(missing)} cannot be imported: "
-                "install Facette with its 'export' and 'cpu' (or 'gpu') extras"
+                f"{install_command(*extras)}"
             )
         _stop_cleanly_on_sigterm()
         from export import pipeline
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(models_dir: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="facette export",
         description="Export MTCNN and FaceNet or SFace to ONNX, verify and publish them.",
@@ -66,9 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models-dir",
         type=Path,
-        default=Path("models"),
+        default=models_dir,
         metavar="DIR",
-        help="where the models and manifest.json go (default: ./models)",
+        help="where the models and manifest.json go (default: paths.models_dir of the "
+        "configuration for `facette export`, ./models for `python -m export`)",
     )
     parser.add_argument(
         "--weights",

@@ -29,7 +29,7 @@ PYPROJECT = HERE.parent / "pyproject.toml"
 EXTRAS = {
     "serve": ("cpu", "heic", "s3", "tracing"),
     "setup": ("cpu", "embedded", "export", "heic"),
-    "test": ("bench", "cpu", "embedded", "export", "heic", "s3", "test", "tracing"),
+    "test": ("bench", "cpu", "embedded", "export", "heic", "report", "s3", "test", "tracing"),
 }
 TOOLS = "uv\npip-audit\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from bench.common.photos import faces_folder
 from service.store.database.database import Database, DatabaseSettings
 from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings
+from tests.support.calls import Photos, small_photos
 from tests.support.databases import Databases, Templates, databases_of_a_test
 from tests.support.folders import ROOT, open_folder
 from tests.support.service import SHARED_FOLDER, ServiceProcess, lay_database
@@ -30,6 +32,9 @@ _SLOW_TIMEOUT_S = 900
 def pytest_configure(config: pytest.Config) -> None:
     """Give this run a folder that its workers share; they are its children."""
     if "workerinput" not in vars(config):
+        # Else each worker, and each program that a test starts, compiles all modules again.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False
         stack = ExitStack()
         config.add_cleanup(stack.close)
         os.environ[SHARED_FOLDER] = str(stack.enter_context(open_folder()))
@@ -116,6 +121,12 @@ def portraits() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def photos(portraits: list[Path]) -> Photos:
+    """The portraits, cut to the head and made small, so that an insert takes little time."""
+    return small_photos(portraits)
+
+
+@pytest.fixture(scope="session")
 def models_dir() -> Path:
     """The exported models; `make test` exports them first."""
     folder = ROOT / "models"
@@ -177,6 +188,12 @@ async def databases(postgres: EmbeddedAddress, _templates: Templates) -> AsyncIt
 async def empty_database(databases: Databases) -> DatabaseSettings:
     """A database without any table."""
     return await databases.empty()
+
+
+@pytest.fixture
+async def prepared_database(databases: Databases) -> DatabaseSettings:
+    """A migrated database without any row, for an event loop that the test runs."""
+    return await databases.prepared()
 
 
 @pytest.fixture

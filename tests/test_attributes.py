@@ -27,7 +27,11 @@ FOREIGN = {
     # Uvicorn's cycle of a request; tests/process/test_uvicorn.py names all that is relied on.
     "process/connection.py": {"keep_alive", "disconnected", "body", "scope"},
     "store/archive/file.py": {"size", "mode"},  # tarfile.TarInfo
-    "telemetry/logs.py": {"exc_info", "levelname", "levelno", "trace_id"},  # logging.LogRecord
+    "telemetry/logs.py": {
+        *("exc_info", "levelname", "levelno", "trace_id"),  # logging.LogRecord
+        # The module's own switches for what records need not have (Python's logging HOWTO).
+        *("_srcfile", "logThreads", "logProcesses", "logMultiprocessing"),
+    },
 }
 
 

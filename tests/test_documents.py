@@ -22,9 +22,15 @@ from export.embedders.curves import Curve
 from service import __version__
 from service.api import errors as api_errors
 from service.api import legacy
-from service.api.routes import build_routes
-from service.cli import arguments as cli
+from service.api.contract.pages import PAGES
+from service.api.error_table import WHEN, entries
+from service.api.flat import FLAT_OPERATIONS
+from service.api.operations import PROBES
+from service.api.v1.operations import OPERATIONS
+from service.cli import serving
+from service.cli.program import program as facette_program
 from service.config import (
+    CLIENT_VARIABLES,
     CONFIG_PATH_VARIABLE,
     ENVIRONMENT_PREFIX,
     SECTIONS,
@@ -54,7 +60,7 @@ from service.domain.types import (
 )
 from service.runtime.manifest import EmbeddingFacts, FaceCrop
 from service.runtime.matching import match_rule
-from tests.support import settings_page
+from tests.support import errors_page, operations_page, settings_page
 from tests.support.command import facette
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,13 +89,29 @@ VARIABLES = {
     for key in model.model_fields
 }
 # What a document may name that is no setting: the file's place, and the pattern of all names.
-OTHER_VARIABLES = {CONFIG_PATH_VARIABLE, "FACETTE_SECTION_KEY"}
+OTHER_VARIABLES = {CONFIG_PATH_VARIABLE, *CLIENT_VARIABLES, "FACETTE_SECTION_KEY"}
 # Dotted names that are no settings: a field of the manifest, attributes of spans, packages, a call.
 NO_SETTINGS = {
     *("embedding.space", "facette.request_id", "facette.error_code"),
     *("service.store", "gc.freeze", "torch.set_num_threads"),
+    *("review.answered", "person.rejoined"),
 }
-FILE_SUFFIXES = {"toml", "conf", "py", "md", "yml", "json", "csv", "onnx", "pt", "sql", "svg"}
+# A command, or one of the groups `keys` and `people`, and the rest of its line.
+_COMMAND = re.compile(r"(?:^|[/\s(])facette ((?:keys|people) [a-z-]+|[a-z]+(?:-[a-z]+)*)([^)#\n]*)")
+FILE_SUFFIXES = {
+    "toml",
+    "conf",
+    "py",
+    "md",
+    "yml",
+    "json",
+    "csv",
+    "onnx",
+    "pt",
+    "sql",
+    "svg",
+    "env",
+}
 
 
 def text_of(name: str) -> str:
@@ -123,18 +145,35 @@ def rows_of(document: str, pattern: str) -> list[tuple[str, ...]]:
         ("docs/api.md", r"^### `(GET|POST|PUT|PATCH|DELETE) (/\S+)`$"),
     ],
 )
-def test_page_lists_exactly_the_routes_that_are_served(document: str, line: str) -> None:
-    served = {
-        (method, route.path)
-        for route in build_routes(lambda: None)  # type: ignore[arg-type, return-value]
-        for method in (route.methods or set()) - {"HEAD"}
+def test_page_describes_exactly_the_routes_beside_the_product_api(document: str, line: str) -> None:
+    described = {(each.method, each.path) for each in FLAT_OPERATIONS}
+    described |= {("GET", each.path) for each in PROBES}
+    assert set(rows_of(document, line)) == described
+
+
+def test_page_of_the_api_lists_exactly_the_operations_of_the_contract() -> None:
+    page = operations_page.PAGE.read_text(encoding="utf-8")
+    assert operations_page.render(page) == page, "run python -m tests.support.operations_page"
+    listed = {
+        (method, path, scope)
+        for method, path, scope in rows_of("docs/api.md", r"^\| `([A-Z]+) (/\S*)` \| (\w*) \|")
     }
-    assert set(rows_of(document, line)) == served
+    assert {row for row in listed if row[2]} == {
+        (each.method, each.path, str(each.scope)) for each in OPERATIONS
+    }
+    assert {row for row in listed if not row[2]} == {("GET", each.path, "") for each in PAGES}
 
 
-def test_page_of_errors_lists_exactly_those_that_a_caller_can_get() -> None:
-    expected = {(str(status), kind.code) for kind, status in answered_errors()}
-    assert set(rows_of("docs/errors.md", r"^\| (\d{3}) \| `(\w+)` \|")) == expected
+def test_page_of_errors_is_the_rendered_one() -> None:
+    page = errors_page.PAGE.read_text(encoding="utf-8")
+    assert errors_page.render(page) == page, "run python -m tests.support.errors_page"
+
+
+def test_table_of_errors_has_exactly_those_that_a_caller_can_get() -> None:
+    expected = {(status, kind.code) for kind, status in answered_errors()}
+    assert {(each.status, each.code) for each in entries(WHEN)} == expected
+    shown = rows_of("docs/errors.md", r"^\| (\d{3}) \| `(\w+)` \|")
+    assert {(int(status), code) for status, code in shown} == expected
 
 
 def answered_errors() -> Iterator[tuple[type[FacetteError], int]]:
@@ -144,7 +183,7 @@ def answered_errors() -> Iterator[tuple[type[FacetteError], int]]:
         if kind not in NEVER_ANSWERED and re.search(
             rf"raise {kind.__name__}\b|(?<!class )\b{kind.__name__}\(", source
         ):
-            yield kind, api_errors.status_of(kind.__new__(kind))
+            yield kind, api_errors.status_of_kind(kind)
 
 
 def descendants(kind: type[FacetteError]) -> Iterator[type[FacetteError]]:
@@ -163,7 +202,7 @@ def test_readme_shows_the_line_that_the_service_prints(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(program)])
     config = Config(auth=AuthConfig(token="a-long-enough-token"))
-    greeting = cli._greeting(Path("config.toml"), config, "127.0.0.1", config.server.port)
+    greeting = serving.greeting(Path("config.toml"), config, "127.0.0.1", config.server.port)
     (line,) = re.findall(r"^ +(curl .*)$", greeting, re.MULTILINE)
     assert f"    {line}\n" in text_of("README.md")
 
@@ -185,10 +224,13 @@ def test_short_answer_in_readme_is_the_full_one_without_the_faces() -> None:
     assert short == {key: value for key, value in full.items() if key != "faces"}
 
 
-def test_example_error_is_a_real_one() -> None:
-    (error,) = json_examples("docs/errors.md")
+def test_example_errors_are_real_ones() -> None:
+    problem, error = json_examples("docs/errors.md")
     real = api_errors.error_response(MissingParameterError("tenant_id"))
     assert json.loads(bytes(real.body)) == error
+    missing, request_id = MissingParameterError("image"), problem["request_id"]
+    real = api_errors.error_response(missing, problem_of=request_id)
+    assert json.loads(bytes(real.body)) == problem
 
 
 def json_examples(document: str) -> list[dict[str, Any]]:
@@ -220,16 +262,18 @@ def test_every_make_target_named_exists(document: str) -> None:
     assert named <= targets
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/operations.md", "models/README.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/operations.md", "docs/commandline.md", "models/README.md"]
+)
 def test_every_facette_command_named_exists(document: str) -> None:
     calls = {
         (command, *re.findall(r"(?<!\S)--[a-z-]+", rest))
         for code in code_in(document)
-        for command, rest in re.findall(r"(?:^|[/\s(])facette ([a-z]+(?:-[a-z]+)*)([^)#\n]*)", code)
+        for command, rest in _COMMAND.findall(code)
     }
     assert calls
     for command, *options in calls:
-        shown = facette(ROOT, command, "--help")
+        shown = facette(ROOT, *command.split(), "--help")
         assert shown.returncode == 0, f"facette {command}: {shown.stderr}"
         for option in options:
             assert option in shown.stdout, f"facette {command} has no {option}"
@@ -312,7 +356,7 @@ def test_chance_and_distances_shown_are_those_the_service_uses(
     "file",
     [
         *("CONTRIBUTING.md", "docs/configuration.md", "docs/operations.md"),
-        *("docker-compose.yml", "Dockerfile"),
+        *("docker-compose.yml", "Dockerfile", "deploy/systemd/facette.env"),
     ],
 )
 def test_every_environment_variable_named_is_a_setting(file: str) -> None:
@@ -438,6 +482,6 @@ def test_image_starts_with_a_command_that_exists() -> None:
     (entry,) = re.findall(r"^ENTRYPOINT (\[.*\])$", text_of("Dockerfile"), re.MULTILINE)
     program, *arguments = json.loads(entry)
     assert program == "facette"
-    options = cli._parser().parse_args(arguments)
-    assert options.run is cli._serve
-    assert f"EXPOSE {options.port}\n" in text_of("Dockerfile")
+    command, bound, _ = facette_program.parse_args(arguments, exit_on_error=False)
+    assert command is serving.serve
+    assert f"EXPOSE {bound.arguments['port']}\n" in text_of("Dockerfile")

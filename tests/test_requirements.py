@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ FILES = ("serve", "setup", "test", "tools", "torch", "torch-cuda")
 EXTRAS = {
     "serve": ("cpu", "heic", "s3", "tracing"),
     "setup": ("cpu", "embedded", "export", "heic"),
-    "test": ("bench", "cpu", "embedded", "export", "heic", "s3", "test", "tracing"),
+    "test": ("bench", "cpu", "embedded", "export", "heic", "report", "s3", "test", "tracing"),
 }
 
 
@@ -84,9 +83,11 @@ def test_serving_needs_neither_pytorch_nor_the_export() -> None:
 def test_images_are_named_by_digest(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     images = re.findall(r"^FROM (\S+)|^\s+image: (\S+)", text, re.MULTILINE)
-    assert images
-    for pair in images:
-        assert re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", "".join(pair))
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE)
+    others = {"".join(pair) for pair in images} - set(stages)
+    assert others
+    for image in others:
+        assert re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image)
 
 
 def wheel(folder: Path, name: str, version: str, *needs: str) -> Path:
@@ -156,10 +157,10 @@ class Checkout:
         )
         (self.requirements / "torch.txt").write_text(f"torch==2.13.0 {hashes}\n")
 
-    def install(self, torch_index: str) -> subprocess.CompletedProcess[str]:
+    def install(self, torch_index: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Runs the set-up; the machine's own settings of pip are left out."""
         return subprocess.run(
-            [self.requirements / "install", self.python, "setup"],
+            [self.requirements / "install", self.python, "setup", *options],
             env={
                 "PATH": os.environ["PATH"],
                 "PIP_CONFIG_FILE": os.devnull,
@@ -180,14 +181,15 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with pip, and with the setuptools of this one."""
+    """An environment with the pip and the setuptools of this one."""
     made = tmp_path_factory.mktemp("made") / "environment"
-    venv.create(made, with_pip=True, system_site_packages=False)
+    venv.create(made, with_pip=False, system_site_packages=False)
     site = next(made.glob("lib/python*/site-packages"))
-    for package in ("setuptools", "_distutils_hack"):
-        (found,) = importlib.util.find_spec(package).submodule_search_locations
-        shutil.rmtree(site / package, ignore_errors=True)
-        (site / package).symlink_to(found)
+    here = Path(importlib.metadata.distribution("setuptools").locate_file(""))
+    # The commands of setuptools are named in its metadata.
+    (metadata,) = here.glob("setuptools-*.dist-info")
+    for part in ("pip", "setuptools", "_distutils_hack", metadata.name):
+        (site / part).symlink_to(here / part)
     return made
 
 
@@ -205,10 +207,9 @@ def test_pytorch_comes_from_the_index_of_its_cpu_builds(checkout: Checkout) -> N
     assert "product" in checkout.installed()
 
 
-@pytest.mark.parametrize("why", ["no such index", "nothing there", "another file"])
+@pytest.mark.parametrize("why", ["nothing there", "another file"])
 def test_where_there_is_no_cpu_build_the_usual_index_serves(checkout: Checkout, why: str) -> None:
     address = {
-        "no such index": (checkout.folder / "nowhere").as_uri(),
         "nothing there": index(checkout.folder / "empty"),
         "another file": checkout.cpu,
     }[why]
@@ -226,6 +227,13 @@ def test_an_empty_index_means_the_usual_one(checkout: Checkout) -> None:
     assert done.returncode == 0, done.stdout
     assert done.stdout == ""
     assert checkout.installed()["torch"] == "2.13.0"
+
+
+def test_the_product_may_be_left_out(checkout: Checkout) -> None:
+    done = checkout.install(checkout.cpu, "--dependencies")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert checkout.installed()["torch"] == "2.13.0+cpu"
+    assert "product" not in checkout.installed()
 
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(checkout: Checkout) -> None:

@@ -81,7 +81,14 @@ class Admission:
         return sum(self._backlog_s.values())
 
     def admit(
-        self, cost_class: str, size_bytes: int, *, tenant: str, priority: Priority, deadline: float
+        self,
+        cost_class: str,
+        size_bytes: int,
+        *,
+        tenant: str,
+        priority: Priority,
+        deadline: float,
+        patient: bool = False,
     ) -> Admitted:
         """Admit a request: a context that yields its ticket, and counts its cost until it ends.
 
@@ -90,6 +97,7 @@ class Admission:
             size_bytes: the size of the body.
             tenant: the name of the request's lane. Requests without a tenant share a lane.
             deadline: the `time.monotonic()` by which the request must be answered.
+            patient: whether the caller asks again when there is no room, which then is no refusal.
 
         Raises:
             OverloadedError: the request would exceed the limit, or its tenant's share of it.
@@ -113,7 +121,8 @@ class Admission:
         has_few = self._open < min_requests or lane.open < max(1, min_requests // lanes)
         own_s = ahead_s if lanes == 1 else lane.backlog_s
         if not has_few and own_s + cost_s > limit_s / lanes:
-            self._on_refusal("backlog" if lanes == 1 else "tenant")
+            if not patient:
+                self._on_refusal("backlog" if lanes == 1 else "tenant")
             raise OverloadedError(
                 "The service is working at its limit; try again shortly.",
                 retry_after_s=max(1, math.ceil(ahead_s / self._workers)),

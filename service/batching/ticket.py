@@ -159,6 +159,10 @@ class Ticket:
             if future.done() and not future.cancelled():
                 future.exception()  # retrieved, in case the caller was cancelled in this moment
 
+    def expect_input(self, size_bytes: int) -> None:
+        """Take note of the size of the input, which a request without a body names by its id."""
+        self.size_bytes = size_bytes
+
     def charge(self, seconds: float) -> None:
         """Add worker seconds spent on the request, for its lane as well."""
         self.spent_s += seconds

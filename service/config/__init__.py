@@ -6,10 +6,16 @@ A setting `key` of `[section]` can be overridden by the environment variable
 """
 
 from service.config.example import render_example
-from service.config.loading import CONFIG_PATH_VARIABLE, ENVIRONMENT_PREFIX, load_config
+from service.config.loading import (
+    CLIENT_VARIABLES,
+    CONFIG_PATH_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    load_config,
+)
 from service.config.sections import SECTIONS, AuthConfig, Config, MatchConfig, VectorIndexConfig
 
 __all__ = [
+    "CLIENT_VARIABLES",
     "CONFIG_PATH_VARIABLE",
     "ENVIRONMENT_PREFIX",
     "SECTIONS",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic_core import PydanticUndefined
-
 from service.config.sections import SECTIONS
 
 _EXAMPLE_HEAD = """\
@@ -14,16 +12,23 @@ _EXAMPLE_HEAD = """\
 """
 
 
-def render_example(token: str) -> str:
-    """A configuration file that documents every setting; only the token is set."""
+def render_example(token: str, *, models_dir: Path | None = None) -> str:
+    """A configuration file that documents every setting; only what is given is set.
+
+    Args:
+        models_dir: the folder of the models, if it is not the usual one.
+    """
+    given: dict[tuple[str, str], object] = {("auth", "token"): token}
+    if models_dir is not None:
+        given["paths", "models_dir"] = models_dir
     blocks = [_EXAMPLE_HEAD]
     for name, section in SECTIONS.items():
         # An active [database] section would mean an external server.
         lines = [f"# {section.__doc__}", f"#[{name}]" if name == "database" else f"[{name}]"]
         for key, info in section.model_fields.items():
-            required = info.default is PydanticUndefined
-            setting = f"{key} = {_toml(token if required else info.default)}"
-            lines += [f"# {info.description}", setting if required else f"#{setting}"]
+            is_given = (name, key) in given
+            setting = f"{key} = {_toml(given[name, key] if is_given else info.default)}"
+            lines += [f"# {info.description}", setting if is_given else f"#{setting}"]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 

@@ -11,11 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from service.config.sections import SECTIONS, Config, PathsConfig
+from service.config.sections import AUDIT_WORDS, SECTIONS, Config, PathsConfig
 from service.domain.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "FACETTE_"
 CONFIG_PATH_VARIABLE = "FACETTE_CONFIG"
+CLIENT_VARIABLES = ("FACETTE_URL", "FACETTE_KEY")
+"""Where a client finds a service, and what it shows there: nothing that a service is set by."""
 
 
 def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -65,7 +67,12 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     paths = config.paths.model_copy(
         update={name: base / getattr(config.paths, name) for name in PathsConfig.model_fields}
     )
-    return config.model_copy(update={"paths": paths})
+    audit, auth = config.audit, config.auth
+    if audit.destination not in AUDIT_WORDS:
+        audit = audit.model_copy(update={"destination": str(base / audit.destination)})
+    if auth.master_secret_file:
+        auth = auth.model_copy(update={"master_secret_file": str(base / auth.master_secret_file)})
+    return config.model_copy(update={"paths": paths, "audit": audit, "auth": auth})
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -76,7 +83,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, str
     }
     found: dict[str, dict[str, str]] = {}
     for variable, value in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_PATH_VARIABLE:
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if variable == CONFIG_PATH_VARIABLE or variable in CLIENT_VARIABLES:
             continue
         if variable not in known:
             raise ConfigError(f"environment variable {variable}: there is no such setting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -163,6 +165,18 @@ class MatchConfig(Section):
         description="tenants with at most so many faces are searched exactly, larger ones through "
         "an HNSW index of their own",
     )
+    rejoin: Literal["ask", "auto"] = Field(
+        "ask",
+        description="ask: two people who may be one are a question, always. auto: those far within "
+        "the limit are joined, where no person said anything that speaks against it; each joining "
+        "is in the history, and can be undone",
+    )
+    ask_interval_s: float = Field(
+        60,
+        ge=0,
+        description="how often questions are looked for, about people who changed meanwhile; 0 = "
+        "never, so that only inserts ask",
+    )
 
 
 class VectorIndexConfig(Section):
@@ -195,6 +209,13 @@ def _origin(value: str) -> str:
     if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#,*A-Z]+", value):
         raise ValueError("must be like https://app.example.com, in lower case, without a path")
     return value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("must be an address or a network, like 10.0.0.0/8") from None
 
 
 class ServerConfig(Section):
@@ -246,6 +267,14 @@ class ServerConfig(Section):
         description="origins of web pages whose scripts may call the service from a browser, like "
         "https://app.example.com; * = every page. Empty = none. A script holds the token, and "
         "whoever opens the page can read it there",
+    )
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_words)
+    ] = Field(
+        (),
+        description="addresses or networks of proxies, like 10.0.0.0/8, whose X-Forwarded-For "
+        "names the client: limits per address then count clients, except "
+        "server.max_connections_per_address. Empty = no proxy is believed",
     )
     max_body_bytes: int = Field(
         64 * 1024 * 1024,
@@ -324,14 +353,49 @@ def _header_value(value: str) -> str:
     return value
 
 
+_LEAST_MASTER_SECRET = 32
+
+
+def _master_secret(value: str) -> str:
+    if value and len(value) < _LEAST_MASTER_SECRET:
+        raise ValueError(f"must have at least {_LEAST_MASTER_SECRET} characters, or none")
+    return value
+
+
 class AuthConfig(Section):
     """Who may call."""
+
+    _keep_blanks = frozenset({"master_secret_file"})
 
     token: Annotated[str, AfterValidator(_header_value)] = Field(
         min_length=8,
         description="the secret that every caller sends, as 'Authorization: Bearer <token>' or in "
         "a 'token' header; at least 8 printable ASCII characters",
     )
+    master_secret: Annotated[str, AfterValidator(_master_secret)] = Field(
+        "",
+        repr=False,
+        description="the secret from which those of access keys are derived, at least 32 random "
+        "characters, the same for every service on the database. Empty = the embedded database has "
+        "one in a file beside it, and with [database] there are no keys",
+    )
+    former_master_secret: Annotated[str, AfterValidator(_master_secret)] = Field(
+        "",
+        repr=False,
+        description="the master secret before auth.master_secret: keys that were made with it stay "
+        "valid for as long as it is set",
+    )
+    master_secret_file: str = Field(
+        "",
+        description="where auth.master_secret is empty: an existing file of the form that the "
+        "embedded database's has, which `facette keys rotate-master` replaces. Empty = none",
+    )
+
+    @model_validator(mode="after")
+    def _former_after_current(self) -> AuthConfig:
+        if self.former_master_secret and not self.master_secret:
+            raise ValueError("former_master_secret needs master_secret")
+        return self
 
 
 def _not_empty(value: object) -> object:
@@ -353,6 +417,46 @@ class PathsConfig(Section):
         Path("data/uploads"), description="folder of the stored image files"
     )
     models_dir: _Folder = Field(Path("models"), description="folder of the exported models")
+
+
+AUDIT_WORDS = ("log", "off")
+"""Values of audit.destination that are no path."""
+
+
+class TenantsConfig(Section):
+    """How tenants come into being."""
+
+    create_on_first_photo: bool = Field(
+        True,
+        description="a photo for a tenant that does not exist makes it; false = it is answered "
+        "with 404, and tenants are made by POST /v1/tenants alone",
+    )
+
+
+class HistoryConfig(Section):
+    """How long the history of a tenant is kept."""
+
+    days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="for how many days changes are kept: an older one is not listed, cannot be "
+        "undone, and is no event any more. Decisions that hold stay. 0 = for ever",
+    )
+
+
+class AuditConfig(Section):
+    """The record of every write, and of every picture that was read."""
+
+    _keep_blanks = frozenset({"destination"})
+
+    destination: str = Field(
+        "log",
+        min_length=1,
+        description="where its lines go: log = to the service's log, off = nowhere, else the path "
+        "of a file, which only its owner can read. Each line has time, request id, key id, tenant, "
+        "action and ids, and never a name or a picture",
+    )
 
 
 class DetectionConfig(Section):
@@ -408,6 +512,10 @@ class ImagesConfig(Section):
         ge=1,
         description="most scans of a JPEG: a progressive one usually has ten, and each passes all "
         "of its pixels",
+    )
+    keep_location: bool = Field(
+        False,
+        description="keep where a photo was taken, by its EXIF data, and show it with the image",
     )
 
 
@@ -486,6 +594,9 @@ class Config(Section):
 
     server: ServerConfig = ServerConfig()
     auth: AuthConfig
+    audit: AuditConfig = AuditConfig()
+    tenants: TenantsConfig = TenantsConfig()
+    history: HistoryConfig = HistoryConfig()
     paths: PathsConfig = PathsConfig()
     blobs: BlobsConfig = BlobsConfig()
     database: DatabaseConfig | None = None
@@ -503,6 +614,9 @@ class Config(Section):
 SECTIONS: dict[str, type[Section]] = {
     "server": ServerConfig,
     "auth": AuthConfig,
+    "audit": AuditConfig,
+    "tenants": TenantsConfig,
+    "history": HistoryConfig,
     "paths": PathsConfig,
     "blobs": BlobsConfig,
     "database": DatabaseConfig,

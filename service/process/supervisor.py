@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import service
-from service.app.settings import database_settings
+from service.app.keys import prepare_keys
+from service.app.settings import database_settings, master_secret_place, place_in_words
 from service.config import Config
 from service.domain.errors import ConfigError
 from service.process.hangup import Hangup
 from service.runtime.manifest import load_manifest
+from service.store.access.master import MasterSecretFile, MasterSecretPlace
 from service.store.database.database import Database
 from service.telemetry import configure_logging, forget_process, shared_metrics_environment
 
@@ -71,6 +73,7 @@ class Supervisor:
             through, and the socket of the operations port, if there is one.
         load: reads the configuration again.
         on_ready: called once, when all processes are ready.
+        say: takes each step of the start in words, before it begins.
     """
 
     def __init__(
@@ -80,7 +83,9 @@ class Supervisor:
         command: Sequence[str],
         load: Callable[[], Config],
         on_ready: Callable[[], None],
+        say: Callable[[str], None] = lambda step: None,
     ) -> None:
+        self._say = say
         self._config = config
         self._listeners = listeners
         self._command = command
@@ -106,8 +111,14 @@ class Supervisor:
         # An error is reported here once, and not by every process.
         load_manifest(self._config.paths.models_dir)
         async with AsyncExitStack() as stack:
+            self._say(f"starting {place_in_words(self._config)}")
             settings = database_settings(self._config, stack)
-            await (await Database.open(settings)).close()
+            database = await Database.open(settings)
+            place = master_secret_place(self._config)
+            try:
+                await prepare_keys(database, place)
+            finally:
+                await database.close()
             metrics_dir = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="facette-metrics-")
             )
@@ -123,9 +134,12 @@ class Supervisor:
                 FACETTE_DATABASE_DBNAME=settings.dbname,
                 FACETTE_DATABASE_USER=settings.user,
                 FACETTE_DATABASE_PASSWORD=settings.password,
+                # The processes see a configured database, beside which they look for no file.
+                **_master_secret_environment(place),
                 **shared_metrics_environment(metrics_dir),
             )
             inherited = _Inherited(environment, alive, metrics_dir)
+            self._say(f"starting {self._config.server.processes} processes, which load the models")
             keepers = [
                 asyncio.create_task(self._keep(inherited))
                 for _ in range(self._config.server.processes)
@@ -283,6 +297,12 @@ def _environment(is_embedded: bool, **settings: str) -> Mapping[str, str]:
     root = str(Path(service.__file__).parents[1])
     path = [*filter(None, [os.environ.get("PYTHONPATH")]), root]
     return {**mine, "PYTHONPATH": os.pathsep.join(path), **settings}
+
+
+def _master_secret_environment(place: MasterSecretPlace) -> dict[str, str]:
+    if isinstance(place, MasterSecretFile):
+        return {"FACETTE_AUTH_MASTER_SECRET_FILE": str(place.path)}
+    return {}
 
 
 def say_ready(tell: int) -> None:

@@ -26,17 +26,20 @@ Crops = list[tuple[str, NDArray[np.uint8]]]
 Vectors = NDArray[np.float32]
 
 
-def embedder(models_dir: Path, precision: Precision) -> ModelSession:
+@pytest.fixture(scope="module")
+def embedders(models_dir: Path) -> Mapping[str, ModelSession]:
+    """The embedder in fp32 and every precision that is offered."""
     manifest = load_manifest(models_dir)
     alone = manifest.model_copy(update={"models": {"embedder": manifest.models["embedder"]}})
-    settings = SessionSettings(provider="cpu", precision=precision)
-    return open_sessions(models_dir, alone, settings)["embedder"]
+
+    def opened(precision: Precision) -> ModelSession:
+        settings = SessionSettings(provider="cpu", precision=precision)
+        return open_sessions(models_dir, alone, settings)["embedder"]
+
+    return {precision: opened(precision) for precision in ("fp32", *OFFERED)}
 
 
-def embed(
-    models_dir: Path, precision: Precision, output: str, crops: list[NDArray[np.uint8]]
-) -> Vectors:
-    session = embedder(models_dir, precision)
+def embed(session: ModelSession, output: str, crops: list[NDArray[np.uint8]]) -> Vectors:
     starts = range(0, len(crops), 8)
     return np.concatenate([session.run(np.stack(crops[i : i + 8]), [output])[0] for i in starts])
 
@@ -47,7 +50,18 @@ def facts(models_dir: Path, request: pytest.FixtureRequest) -> EmbeddingFacts:
 
 
 @pytest.fixture(scope="module")
-def crops(faces_dir: Path, facts: EmbeddingFacts) -> Crops:
+def pictures(faces_dir: Path) -> Mapping[str, NDArray[np.uint8]]:
+    """The pixels of every reference photo."""
+    return {
+        name: decode((faces_dir / name).read_bytes(), DecodeLimits()).pixels
+        for name in load_reference(faces_dir)
+    }
+
+
+@pytest.fixture(scope="module")
+def crops(
+    faces_dir: Path, pictures: Mapping[str, NDArray[np.uint8]], facts: EmbeddingFacts
+) -> Crops:
     """Every reference face with its photo's name, the largest of a photo first."""
 
     def area(face: ReferenceFace) -> float:
@@ -55,21 +69,22 @@ def crops(faces_dir: Path, facts: EmbeddingFacts) -> Crops:
 
     found = []
     for name, faces in load_reference(faces_dir).items():
-        pixels = decode((faces_dir / name).read_bytes(), DecodeLimits()).pixels
         for face in sorted(faces, key=area, reverse=True):
-            crop = cut_face(pixels, FacePlace(face.box, ()), facts.crop)
+            crop = cut_face(pictures[name], FacePlace(face.box, ()), facts.crop)
             assert crop is not None
             found.append((name, crop))
     return found
 
 
 @pytest.fixture(scope="module")
-def vectors(models_dir: Path, crops: Crops, facts: EmbeddingFacts) -> Mapping[str, Vectors]:
+def vectors(
+    embedders: Mapping[str, ModelSession], crops: Crops, facts: EmbeddingFacts
+) -> Mapping[str, Vectors]:
     faces, output = [crop for _, crop in crops], facts.output
     return {
-        "fp32": embed(models_dir, "fp32", output, faces),
-        **({"int8": embed(models_dir, "int8", output, faces)} if EXACT_INT8 else {}),
-        "fp16": embed(models_dir, "fp16", output, faces[:_FP16_FACES]),
+        "fp32": embed(embedders["fp32"], output, faces),
+        **({"int8": embed(embedders["int8"], output, faces)} if EXACT_INT8 else {}),
+        "fp16": embed(embedders["fp16"], output, faces[:_FP16_FACES]),
     }
 
 
@@ -113,10 +128,11 @@ def test_people_are_told_apart_across_precisions(
     assert min(strangers) >= facts.recommended_max_distance + 0.1
 
 
-def test_every_precision_has_the_spaces_of_its_weights(models_dir: Path) -> None:
+def test_every_precision_has_the_spaces_of_its_weights(
+    embedders: Mapping[str, ModelSession],
+) -> None:
     spaces = {
-        tuple(facts.space for facts in embedder(models_dir, precision).spec.embeddings)
-        for precision in ("fp32", *OFFERED)
+        tuple(facts.space for facts in session.spec.embeddings) for session in embedders.values()
     }
     assert len(spaces) == 1
     assert len(spaces.pop()) == 2

@@ -15,6 +15,7 @@ from service.runtime.manifest import MANIFEST_NAME
 from tests.support.folders import open_folder
 from tests.support.live import ConfiguredService, busy, insert, wait_until
 from tests.support.models import link_models
+from tests.support.service import lay_database
 
 _OTHER_TOKEN = "another-token-for-tests"
 _RELOADS = 'facette_reloads_total{outcome="ok"}'
@@ -25,7 +26,9 @@ def running(models_dir: Path) -> Iterator[ConfiguredService]:
     """A service with models of its own, which a test may change."""
     with open_folder() as folder:
         models = link_models(models_dir, folder / "models")
+        # Its precision is in no setting, since tests set it.
         process = ConfiguredService(folder, models, first_start=True)
+        lay_database(process.data_dir)
         process.start()
         yield process
         assert process.stop() == 0

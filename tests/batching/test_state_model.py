@@ -276,6 +276,6 @@ class BatcherMachine(RuleBasedStateMachine):
                     await self.changed.wait()
 
 
-BatcherMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+BatcherMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 
 TestBatcherBehavesLikeItsModel = BatcherMachine.TestCase

@@ -23,10 +23,16 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = '[auth]\ntoken = "a-long-enough-token"\n'
 # For each setting that is not a plain number or flag: a value other than its default.
 OTHER_VALUES = {
+    "match.rejoin": "auto",
     "server.host": "0.0.0.0",
     "server.log_level": "debug",
     "server.cors_origins": "https://app.example, http://localhost:5173",
+    "server.trusted_proxies": "10.0.0.0/8, 192.0.2.7/32",
     "auth.token": "another-long-token",
+    "auth.master_secret": "a-master-secret-of-40-random-characters",
+    "auth.former_master_secret": "another-secret-of-40-random-characters",
+    "auth.master_secret_file": "/srv/master-secret.json",
+    "audit.destination": "off",
     "paths.data_dir": "/srv/data",
     "paths.upload_dir": "/srv/uploads",
     "paths.models_dir": "/srv/models",
@@ -47,6 +53,8 @@ OTHER_VALUES = {
     "inference.provider": "cpu",
     "inference.screen": "off",
 }
+# What a setting needs beside it.
+NEEDED = {"auth.former_master_secret": {"FACETTE_AUTH_MASTER_SECRET": "x" * 32}}
 SETTINGS = [(section, key) for section, model in SECTIONS.items() for key in model.model_fields]
 
 
@@ -155,7 +163,7 @@ def test_the_database_section_of_the_example_is_valid_once_it_is_active(path: Pa
 def test_every_setting_can_come_from_the_environment(path: Path, section: str, key: str) -> None:
     variable = f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
     value = other_value(section, key)
-    config = load(path, TOKEN, {variable: value})
+    config = load(path, TOKEN, {variable: value, **NEEDED.get(f"{section}.{key}", {})})
     found: Any = getattr(getattr(config, section), key)
     assert found != SECTIONS[section].model_fields[key].default
     if isinstance(found, tuple):
@@ -176,7 +184,8 @@ def test_the_environment_goes_before_the_file(path: Path, section: str, key: str
         text = f"{TOKEN}[{section}]\n{key} = {shown.replace('(', '[').replace(')', ']')}\n"
     before = load(path, text)
     variable = f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
-    after = load(path, text, {variable: other_value(section, key)})
+    needed = NEEDED.get(f"{section}.{key}", {})
+    after = load(path, text, {variable: other_value(section, key), **needed})
     assert getattr(getattr(after, section), key) != getattr(getattr(before, section), key)
 
 

@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import nn
 
-from export.embedders import centre, curves, facenet
+from export.embedders import centre, curves
 from export.embedders.centre import Centre
-from export.embedders.facenet import FaceNet
+from export.embedders.facenet import FaceNet, default_crop
 from export.errors import RecordError
-from export.graphs import fold, weights
-from export.graphs.networks import inception_resnet_v1
+from export.graphs import fold
 from export.recipe import parse_weights
 
 PACKAGED = parse_weights("casia-webface", download=False)
 WEIGHTS = "inception-resnet-v1/casia-webface/2272f5b12c98"
+
+# They share the network with those who export it.
+pytestmark = pytest.mark.xdist_group("export to ONNX")
 
 
 @pytest.fixture
@@ -99,24 +101,17 @@ def test_weights_without_a_centre_have_two_spaces_of_one_output() -> None:
     assert embedder.signature.output_names == ["embedding"]
     assert default.output == compatible.output == "embedding"
     assert (default.space, compatible.space) == (f"{WEIGHTS}/box1.2", WEIGHTS)
-    assert default.crop == facenet.default_crop(1.2)
+    assert default.crop == default_crop(1.2)
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    found = inception_resnet_v1()
-    weights.load(PACKAGED, found)
-    return found
-
-
-def test_the_graphs_two_vectors_are_facenets_and_that_less_the_centre(network: nn.Module) -> None:
+def test_the_graphs_two_vectors_are_facenets_and_that_less_the_centre(facenet: nn.Module) -> None:
     middle = a_centre()
     images = torch.randint(
         0, 256, (2, 3, 160, 160), generator=torch.Generator().manual_seed(2)
     ).float()
     with torch.inference_mode():
-        wanted = network(fold.standardise(images)).double().numpy()
-        centred, compatible = fold.fold_facenet(network, middle.vector)(images)
+        wanted = facenet(fold.standardise(images)).double().numpy()
+        centred, compatible = fold.fold_facenet(facenet, middle.vector)(images)
     np.testing.assert_allclose(compatible.numpy(), wanted, rtol=0, atol=1e-5)
     less = wanted - middle.vector
     less /= np.linalg.norm(less, axis=1, keepdims=True)
@@ -127,6 +122,6 @@ def test_a_space_without_a_curve_gets_the_default_distance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "FOLDER", tmp_path)
-    found = curves.facts("made-up/space", facenet.default_crop(1.2), "embedding", 512)
+    found = curves.facts("made-up/space", default_crop(1.2), "embedding", 512)
     assert found.curve is None
     assert found.recommended_max_distance == curves.DEFAULT_MAX_DISTANCE

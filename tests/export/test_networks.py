@@ -13,17 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import FrozenGraphError, WeightsMismatchError, WeightsNotFoundError
-from export.graphs import fold, fold_mtcnn, frozen_graph, networks, sface_file, weights
-from export.recipe import parse_weights
+from export.graphs import fold, fold_mtcnn, frozen_graph, networks, sface_file
 
-PACKAGED = parse_weights("casia-webface", download=False)
-
-
-@pytest.fixture(scope="module")
-def facenet() -> nn.Module:
-    network = networks.inception_resnet_v1()
-    weights.load(PACKAGED, network)
-    return network
+# They share the network with those who export it.
+pytestmark = pytest.mark.xdist_group("export to ONNX")
 
 
 def random_pixels(count: int, side: int) -> Tensor:

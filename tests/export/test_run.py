@@ -10,6 +10,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from torch import nn
 
 from export import pipeline, publish, recipe
 from export.__main__ import _print_table, main
@@ -18,6 +19,9 @@ from export.graphs import fold_mtcnn, networks
 from export.verification import verify
 from service.runtime.manifest import MANIFEST_NAME, Manifest, check_file, load_manifest
 from tests.support.processor import OFFERED
+
+# PyTorch prepares its exporter once in a process, which takes longer than a test.
+pytestmark = pytest.mark.xdist_group("export to ONNX")
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +42,16 @@ def manifest(models_dir: Path) -> Manifest:
     return load_manifest(models_dir)
 
 
-def copy_models(models_dir: Path, folder: Path) -> None:
-    shutil.copy(models_dir / MANIFEST_NAME, folder)
+@pytest.fixture
+def without_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the packaged portraits are at hand."""
+    monkeypatch.setenv("FACES_DIR", "/nowhere")
+
+
+def link_models(models_dir: Path, folder: Path) -> None:
+    (folder / MANIFEST_NAME).symlink_to(models_dir / MANIFEST_NAME)
     for file in load_manifest(models_dir).files:
-        shutil.copy(models_dir / file.file, folder)
+        (folder / file.file).symlink_to(models_dir / file.file)
 
 
 def one_error_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -129,11 +139,11 @@ def test_a_damaged_or_missing_model_file_makes_the_models_stale(
     models_dir: Path, tmp_path: Path, file: str
 ) -> None:
     choice = recipe.parse_weights("casia-webface", download=False)
-    copy_models(models_dir, tmp_path)
+    link_models(models_dir, tmp_path)
     assert recipe.is_fresh(tmp_path, choice)
-    (tmp_path / file).write_bytes(b"")
-    assert not recipe.is_fresh(tmp_path, choice)
     (tmp_path / file).unlink()
+    assert not recipe.is_fresh(tmp_path, choice)
+    (tmp_path / file).write_bytes(b"")
     assert not recipe.is_fresh(tmp_path, choice)
     assert not recipe.is_fresh(tmp_path / "empty", choice)
 
@@ -154,7 +164,7 @@ def test_another_record_of_the_weights_makes_the_models_stale(
 def test_a_variant_that_is_no_longer_offered_is_removed(
     models_dir: Path, tmp_path: Path, manifest: Manifest
 ) -> None:
-    copy_models(models_dir, tmp_path)
+    link_models(models_dir, tmp_path)
     (tmp_path / "notes.txt").touch()
     embedder = manifest.models["embedder"].model_copy(update={"variants": ()})
     without = manifest.model_copy(update={"models": {**manifest.models, "embedder": embedder}})
@@ -185,9 +195,10 @@ def test_stale_models_without_the_export_extra_give_one_line(
 ) -> None:
     monkeypatch.setattr(recipe, "missing_packages", lambda: ["torch", "onnx"])
     assert main(["--if-stale", "--models-dir", str(tmp_path)]) == 2
-    assert "'export'" in one_error_line(capsys)
+    assert f"{sys.executable} -m pip install 'facette[cpu,export]'" in one_error_line(capsys)
 
 
+@pytest.mark.usefixtures("without_photos")
 def test_nothing_is_published_when_verification_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,6 +210,7 @@ def test_nothing_is_published_when_verification_fails(
     assert (tmp_path / "pnet.onnx").read_bytes() == b"the one from before"
 
 
+@pytest.mark.usefixtures("without_photos")
 def test_a_crash_leaves_no_staging_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     staged: list[str] = []
 
@@ -266,11 +278,12 @@ def test_a_file_that_is_no_state_dict_gives_one_line(
 def test_a_state_dict_of_another_network_gives_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    facenet: nn.Module,
     edit: dict[str, torch.Tensor],
     reason: str,
 ) -> None:
     path = tmp_path / "weights.pt"
-    torch.save({**networks.inception_resnet_v1().state_dict(), **edit}, path)
+    torch.save({**facenet.state_dict(), **edit}, path)
     assert main(["--models-dir", str(tmp_path / "models"), "--weights", str(path)]) == 2
     assert reason in one_error_line(capsys)
 

@@ -20,6 +20,9 @@ from export.graphs.sface_file import Layer, Layers
 from export.graphs.signature import SFACE
 from export.verification import faces, photos, verify
 
+# PyTorch prepares its exporter once in a process, which takes longer than a test.
+pytestmark = pytest.mark.xdist_group("export to ONNX")
+
 
 @pytest.fixture(scope="module")
 def embedder() -> SFace:
@@ -63,6 +66,7 @@ def test_the_packaged_file_sees_red_first_as_opencv_gives_it(
     assert (right * swapped).sum(axis=1).max() < 0.99
 
 
+@pytest.mark.slow
 def test_two_exports_give_the_same_bytes(embedder: SFace, model: bytes) -> None:
     assert SFace().to_onnx() == model
 

@@ -16,6 +16,9 @@ from export.verification.samples import Samples
 RNET = STAGES["rnet"]
 INPUTS = Samples((), (), "random pixels only")
 
+# PyTorch prepares its exporter once in a process, which takes longer than a test.
+pytestmark = pytest.mark.xdist_group("export to ONNX")
+
 
 @pytest.fixture(scope="module")
 def rnet() -> tuple[bytes, verify.Reference]:
@@ -52,6 +55,11 @@ def test_the_exported_graph_passes_with_one_difference_per_output(
     differences = check(loaded(rnet), rnet)
     assert list(differences) == ["regression", "probability"]
     assert max(differences.values()) <= verify.TOLERANCE
+
+
+def test_two_exports_give_the_same_bytes(rnet: tuple[bytes, verify.Reference]) -> None:
+    network = networks.mtcnn_stage("rnet")
+    assert convert.to_onnx(RNET, fold_mtcnn.fold_mtcnn_stage(network)) == rnet[0]
 
 
 def test_another_output_name_is_a_names_error(rnet: tuple[bytes, verify.Reference]) -> None:

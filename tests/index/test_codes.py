@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from bench.common.crowd import FACENET, SFACE, Crowd, crowd
 from service.index import codes as module
 from service.index.codes import FaceCodes, code_of
+from service.index.sums import RoundedSums
 
 EVERYBODY = 10**9
 
@@ -135,7 +137,10 @@ def test_nothing_is_found_among_no_faces() -> None:
 
 def test_the_memory_of_what_is_held_is_told(people: Crowd) -> None:
     codes = by_clusters(people)
-    assert codes.size_bytes == (64 + 16 + 8) * len(people.faces) + (4 + 32 + 4) * codes.pivots
+    assert codes.size_bytes == (64 + 16 + 8) * len(people.faces) + 108 * codes.pivots
+    without = codes.size_bytes
+    sums = hold_sums(codes, people)
+    assert codes.size_bytes == without + len(sums) * (people.faces.shape[1] + 12)
 
 
 @pytest.mark.parametrize("held", [by_clusters, one_by_one])
@@ -213,3 +218,145 @@ def test_searches_in_threads_find_what_is_there_while_others_come_and_go(people:
         ended.set()
         assert [search.result() for search in searches] == [[], []]
     assert len(codes) == 4000
+
+
+@pytest.mark.parametrize("held", [by_clusters, one_by_one])
+def test_codes_show_the_nearest_people(people: Crowd, held: Callable[[Crowd], FaceCodes]) -> None:
+    snapshot = held(people).snapshot
+    sums = np.zeros((people.person_of.max() + 1, people.faces.shape[1]))
+    np.add.at(sums, people.person_of, people.faces)
+    sums /= np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9
+    found = []
+    for query in people.more_faces(50, np.random.default_rng(3)):
+        nearest = np.argsort(-(sums @ query))[:10]
+        shown = snapshot.near_people(query, EVERYBODY, 100)
+        assert len(shown) <= 100
+        of = people.person_of[numbers_of(shown)]
+        found.append(np.isin(nearest, of).mean())
+        assert nearest[0] in of
+    assert np.mean(found) >= 0.98
+
+
+def hold_sums(codes: FaceCodes, people: Crowd) -> np.ndarray:
+    """Give those chains their sums that are all of a person; returns these people."""
+    order = np.argsort(people.person_of, kind="stable")
+    known, begins, counts = np.unique(
+        people.person_of[order], return_index=True, return_counts=True
+    )
+    alone = codes.alone(begins)
+    totals = np.add.reduceat(people.faces[order], begins)[alone]
+    directions = totals / np.linalg.norm(totals, axis=1, keepdims=True)
+    codes.hold_sums(
+        begins[alone],
+        RoundedSums.rounded(totals, counts[alone].astype(np.int32)),
+        module.codes_of(directions.astype(np.float16)),
+    )
+    return known[alone]
+
+
+def nearest_sums(query: np.ndarray, count: int) -> module.ChooseSums:
+    def choose(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        assert (np.linalg.norm(totals, axis=1) <= counts + 0.1).all()
+        return np.argsort(-(totals @ query) / np.linalg.norm(totals, axis=1))[:count]
+
+    return choose
+
+
+def test_sums_tell_who_the_nearest_people_are_with_few_of_them(people: Crowd) -> None:
+    codes = by_clusters(people)
+    summed = hold_sums(codes, people)
+    assert len(summed) > 0.5 * len(np.unique(people.person_of))
+    sums = np.zeros((people.person_of.max() + 1, people.faces.shape[1]))
+    np.add.at(sums, people.person_of, people.faces)
+    sums /= np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9
+    found, asked = [], []
+    for query in people.more_faces(50, np.random.default_rng(3)):
+        choose = nearest_sums(query, 12)
+        of = people.person_of[numbers_of(codes.snapshot.near_people(query, EVERYBODY, 100, choose))]
+        nearest = np.argsort(-(sums @ query))[:10]
+        found.append(np.isin(nearest, of).mean())
+        asked.append(len(of))
+    assert np.mean(found) >= 0.99
+    assert np.mean(asked) < (40 if people.spread is FACENET else 85)
+
+
+def test_a_sum_is_given_up_when_a_face_joins_its_chain(people: Crowd) -> None:
+    codes = by_clusters(people)
+    person = hold_sums(codes, people)[0]
+    (faces,) = np.nonzero(people.person_of == person)
+    query = people.faces[faces[0]]
+    nobody = nearest_sums(query, 0)
+    before = numbers_of(codes.snapshot.near_people(query, EVERYBODY, 10, nobody))
+    assert not set(faces) & set(before)
+    codes.add(numbered(np.array([10**6])), codes_of(query[np.newaxis]))
+    shown = numbers_of(codes.snapshot.near_people(query, EVERYBODY, 10, nobody))
+    assert {10**6, *faces} & set(shown)
+
+
+def test_nothing_of_a_person_who_left_stays_with_the_pivots(people: Crowd) -> None:
+    codes = by_clusters(people)
+    hold_sums(codes, people)
+    before = codes.snapshot
+    persons = np.sort(people.person_of)  # of the rows
+    rows = np.flatnonzero(persons == persons[before.pivot_rows[before.pivots - 1]])
+    numbers = np.unique(before.pivot_of[rows])
+    gone = [(before.leads[number].copy(), before.heads[number].copy()) for number in numbers]
+    codes.remove(numbered(np.flatnonzero(people.person_of == persons[rows[0]])))
+    now = codes.snapshot
+    assert now.pivots == before.pivots - len(numbers)
+    for lead, head in gone:
+        assert not (now.leads[: before.pivots] == lead).all(axis=1).any()
+        assert not (now.heads[: before.pivots] == head).all(axis=1).any()
+
+
+def test_nothing_of_a_face_that_left_stays_in_a_sum(people: Crowd) -> None:
+    codes = by_clusters(people)
+    summed = hold_sums(codes, people)
+    (faces,) = np.nonzero(people.person_of == summed[5])
+    before = codes.snapshot
+    assert before.sums.numbers[5].any()
+    (lead,) = before.leads[: before.pivots][before.sum_of[: before.pivots] == 5]
+    codes.remove(numbered(faces[:1]))
+    now = codes.snapshot
+    assert not now.sums.numbers[5].any()
+    assert not (now.leads[: now.pivots] == lead).all(axis=1).any()
+    assert codes.snapshot.sums.numbers[[4, 6]].any(axis=1).all()
+    shown = numbers_of(
+        codes.snapshot.near_people(
+            people.faces[faces[-1]], EVERYBODY, 10, nearest_sums(people.faces[0], 0)
+        )
+    )
+    assert bool(set(faces[1:]) & set(shown)) == (len(faces) > 1)
+
+
+def test_rounded_sums_are_nearly_the_sums() -> None:
+    totals = np.random.default_rng(8).standard_normal((50, 512)).astype(np.float32)
+    totals[7] = 0
+    sums = RoundedSums.together(
+        [RoundedSums.rounded(part, np.full(25, 3, np.int32)) for part in (totals[:25], totals[25:])]
+    )
+    found, counts = sums.of(np.arange(50))
+    assert counts.tolist() == [3] * 50
+    largest = np.abs(totals).max(axis=1, keepdims=True)
+    assert (np.abs(found - totals) <= largest / 127 / 2 + 1e-6).all()
+    lengths = sums.units * sums.lengths
+    assert lengths[totals.any(axis=1)] == pytest.approx(
+        np.linalg.norm(totals, axis=1)[totals.any(axis=1)], rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("have_sums", [False, True])
+def test_people_who_left_are_shown_no_longer(people: Crowd, have_sums: bool) -> None:
+    codes = by_clusters(people)
+    if have_sums:
+        hold_sums(codes, people)
+    (gone,) = np.nonzero(people.person_of == people.person_of[0])
+    codes.remove(numbered(gone))
+    shown = numbers_of(codes.snapshot.near_people(people.faces[0], EVERYBODY, EVERYBODY))
+    assert not set(shown) & set(gone.tolist())
+    assert len(shown) == codes.pivots
+
+
+def test_no_codes_show_nobody() -> None:
+    face = np.ones(512, np.float32) / 512**0.5
+    assert len(FaceCodes().snapshot.near_people(face, 10, 10)) == 0

@@ -30,6 +30,7 @@ MARKS = (
 _RADIANS_PER_MARK = 0.0017
 # The rule of the service under test, written out once more.
 LARGEST, REACH, EVIDENCE = 0.5, 0.14, 0.2
+STANDING_FOR_A_CLUSTER = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,28 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """What a move said: the moved face is another person than the faces that it left behind."""
+
+    moved: frozenset[FaceId]
+    left: frozenset[FaceId]
+
+    def without(self, faces: Collection[FaceId]) -> Apart:
+        return Apart(self.moved.difference(faces), self.left.difference(faces))
+
+    @property
+    def sides(self) -> tuple[tuple[frozenset[FaceId], frozenset[FaceId]], ...]:
+        return (self.moved, self.left), (self.left, self.moved)
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """A tenant; a cluster exists because a face is in it. Never changed, only replaced."""
 
     images: frozenset[ImageId] = frozenset()
     faces: Mapping[FaceId, Face] = field(default_factory=dict)
     reviews: tuple[ClusterId, ...] = ()
+    apart: tuple[Apart, ...] = ()
 
     @property
     def clusters(self) -> set[ClusterId]:
@@ -121,6 +138,41 @@ class Tenant:
         placed = [face.shot for face in faces if face.distance is None]
         return distance_to([face.shot for face in faces], shot, placed)
 
+    def keeps_away(self, cluster_id: ClusterId, shot: Shot, distance: float) -> bool:
+        """Whether a nearer face is not that cluster's, as a person said."""
+        return any(
+            self.faces[face].cluster_id != cluster_id
+            and apart(self.faces[face].shot, shot) < distance
+            for each in self.apart
+            for side, other in each.sides
+            if self._any_in(cluster_id, other)
+            for face in side
+        )
+
+    def after_move(self, face_id: FaceId, target: ClusterId) -> tuple[Apart, ...]:
+        """What was said of faces, with what is said by moving one to another cluster."""
+        said = []
+        for each in self.apart:
+            # It stands no more for those whom it leaves, and the last word counts.
+            is_contradicted = face_id in each.left or self._any_in(target, each.left)
+            said.append(each.without([face_id] if is_contradicted else []))
+        left = [key for key in self.in_cluster(self.face(face_id).cluster_id) if key != face_id]
+        return (*said, Apart(frozenset([face_id]), frozenset(left[:STANDING_FOR_A_CLUSTER])))
+
+    def after_merge(self, one: ClusterId, other: ClusterId) -> tuple[Apart, ...]:
+        """What was said of faces, but for what kept two clusters apart."""
+        return tuple(
+            each
+            for each in self.apart
+            if not any(
+                self._any_in(one, mine) and self._any_in(other, theirs)
+                for mine, theirs in each.sides
+            )
+        )
+
+    def _any_in(self, cluster_id: ClusterId, faces: Collection[FaceId]) -> bool:
+        return any(self.faces[each].cluster_id == cluster_id for each in faces)
+
     def on_image(self, image_id: ImageId) -> dict[FaceId, Face]:
         """The faces of an image, largest first; refused where there is no such image."""
         if image_id not in self.images:
@@ -136,7 +188,9 @@ class Tenant:
         """With these faces and no others: reviews of clusters that are empty then are gone."""
         left = {face.cluster_id for face in faces.values()}
         reviews = tuple(cluster for cluster in self.reviews if cluster in left)
-        return replace(self, faces=faces, reviews=reviews)
+        gone = self.faces.keys() - faces.keys()
+        apart = tuple(each.without(gone) for each in self.apart)
+        return replace(self, faces=faces, reviews=reviews, apart=apart)
 
     def without(self, faces: Collection[FaceId], images: Collection[ImageId] = ()) -> Tenant:
         left = {key: face for key, face in self.faces.items() if key not in faces}
@@ -215,7 +269,8 @@ class Insert:
         ):
             cluster, distance = match or (cluster_id, None)
             faces[face_id] = Face(seen.image_id, cluster, shot, distance)
-        after = Tenant(before.images | {seen.image_id}, faces, (*before.reviews, *chosen))
+        reviews = (*before.reviews, *chosen)
+        after = Tenant(before.images | {seen.image_id}, faces, reviews, before.apart)
         added = list(faces.items())[len(before.faces) :]
         answer = tuple((key, face.cluster_id, face.distance) for key, face in added)
         return after, Ingested(seen.image_id, answer)
@@ -227,6 +282,7 @@ class Insert:
             for cluster in tenant.clusters
             for nth, shot in enumerate(self.shots)
             if (distance := tenant.distance_to(cluster, shot)) is not None
+            and not tenant.keeps_away(cluster, shot, distance)
         )
         matches: dict[int, tuple[ClusterId, int]] = {}
         for distance, nth, cluster in pairs:
@@ -310,7 +366,8 @@ class MoveFace:
         if target == face.cluster_id:
             return before, target
         moved = replace(face, cluster_id=target, distance=None)
-        return before.with_faces({**before.faces, self.face_id: moved}), target
+        said = replace(before, apart=before.after_move(self.face_id, target))
+        return said.with_faces({**before.faces, self.face_id: moved}), target
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +385,8 @@ class MergeClusters:
             key: replace(face, cluster_id=self.into_cluster, distance=None)
             for key, face in moving.items()
         }
-        after = before.with_faces({**before.faces, **moved})
+        said = replace(before, apart=before.after_merge(self.from_cluster, self.into_cluster))
+        after = said.with_faces({**before.faces, **moved})
         return after, _size(after.in_cluster(self.into_cluster).values())
 
 

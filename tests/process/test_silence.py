@@ -21,8 +21,8 @@ from tests.support.calls import assert_error_body, metric
 from tests.support.live import end, insert, running, wait_until
 from tests.support.service import TOKEN, ServiceProcess
 
-HEAD_TIMEOUT_S = 2
-KEEP_ALIVE_S = 3
+HEAD_TIMEOUT_S = 1
+KEEP_ALIVE_S = 2
 FEW_DESCRIPTORS = 256
 MORE_THAN_FIT = 300
 # What one service may grow by while it is attacked.
@@ -74,7 +74,7 @@ def impatient(models_dir: Path) -> Iterator[ServiceProcess]:
 @pytest.fixture(scope="module")
 def patient(models_dir: Path) -> Iterator[ServiceProcess]:
     """A service whose time for a head does not end before a test does."""
-    with running(ServiceProcess, models_dir, {"head_timeout_s": 600}) as service:
+    with running(BegunWithFewDescriptors, models_dir, {"head_timeout_s": 600}) as service:
         yield service
 
 
@@ -153,11 +153,6 @@ def is_served(service: ServiceProcess, photo: bytes) -> bool:
     assert httpx.get(f"{service.url}/healthz").status_code == 200
     with service.client() as client:
         return insert(client, photo).status_code == 200
-
-
-@pytest.fixture(scope="module")
-def photo(portraits: list[Path]) -> bytes:
-    return portraits[1].read_bytes()
 
 
 def test_half_a_head_is_answered_and_the_connection_closed(impatient: ServiceProcess) -> None:
@@ -426,11 +421,6 @@ def test_operations_can_have_a_port_of_their_own(
     assert "Traceback" not in service.log
 
 
-def test_the_limit_of_descriptors_is_raised(
-    own: list[ServiceProcess], service_folder: Path, models_dir: Path
-) -> None:
-    service = BegunWithFewDescriptors(service_folder, models_dir)
-    own.append(service)
-    service.start()
-    limit, highest = psutil.Process(service.pid).rlimit(psutil.RLIMIT_NOFILE)
+def test_the_limit_of_descriptors_is_raised(patient: ServiceProcess) -> None:
+    limit, highest = psutil.Process(patient.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert limit == highest > FEW_DESCRIPTORS

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -57,13 +58,25 @@ def only(manifest: Manifest, *names: ModelName) -> Manifest:
     return manifest.model_copy(update={"models": {name: manifest.models[name] for name in names}})
 
 
-def open_as(
-    models_dir: Path, manifest: Manifest, name: ModelName, provider: Provider = "cpu"
-) -> ModelSession:
-    """A real session on the CPU that is treated as one on another provider."""
-    spec = manifest.models[name]
-    session = open_graph(models_dir / spec.file, spec, "cpu", workers=1, intra_op_threads=1)
-    return ModelSession(session, spec, Placement(provider, "fp32"))
+class OpenAs(Protocol):
+    def __call__(self, name: ModelName, provider: Provider = "cpu") -> ModelSession:
+        """A real session on the CPU that is treated as one on another provider."""
+        ...
+
+
+@pytest.fixture(scope="module")
+def open_as(models_dir: Path, manifest: Manifest) -> OpenAs:
+    """Opens sessions over graphs that are each opened once."""
+
+    @cache
+    def graph(name: ModelName) -> onnxruntime.InferenceSession:
+        spec = manifest.models[name]
+        return open_graph(models_dir / spec.file, spec, "cpu", workers=1, intra_op_threads=1)
+
+    def opened(name: ModelName, provider: Provider = "cpu") -> ModelSession:
+        return ModelSession(graph(name), manifest.models[name], Placement(provider, "fp32"))
+
+    return opened
 
 
 def fields(caplog: pytest.LogCaptureFixture, message: str) -> dict[str, Any]:
@@ -235,13 +248,13 @@ def test_batches_are_padded_to_powers_of_two(rows: int, bucket: int) -> None:
 @pytest.mark.parametrize("name", ["rnet", "onet", "embedder"])
 @pytest.mark.parametrize("rows", [1, 3, 5])
 def test_a_padded_batch_gives_exactly_its_own_rows(
-    models_dir: Path, manifest: Manifest, name: ModelName, rows: int
+    open_as: OpenAs, manifest: Manifest, name: ModelName, rows: int
 ) -> None:
     """The code path of CUDA, run on the CPU: against one call without padding rows.
 
     In the same bucket, since the CPU's own sums depend on the size of a batch in the last bit.
     """
-    plain, padding = (open_as(models_dir, manifest, name, kind) for kind in ("cpu", "cuda"))
+    plain, padding = (open_as(name, kind) for kind in ("cpu", "cuda"))
     images = sample(manifest.models[name], rows)
     expected = [output[:rows] for output in plain.run(pad_to_bucket(images))]
     found = padding.run(images)
@@ -280,10 +293,8 @@ def test_the_latency_session_uses_the_threads_of_all_workers_and_gives_the_same_
 
 
 @pytest.mark.parametrize("provider", ["cpu", "cuda"])
-def test_outputs_come_by_name_in_the_order_asked_for(
-    models_dir: Path, manifest: Manifest, provider: Provider
-) -> None:
-    session = open_as(models_dir, manifest, "embedder", provider)
+def test_outputs_come_by_name_in_the_order_asked_for(open_as: OpenAs, provider: Provider) -> None:
+    session = open_as("embedder", provider)
     names = [output.name for output in session.spec.outputs]
     assert len(names) == 2
     faces = sample(session.spec, 2)
@@ -296,14 +307,14 @@ def test_outputs_come_by_name_in_the_order_asked_for(
                 np.testing.assert_allclose(values, every[name], atol=2e-6)
 
 
-def test_no_rows_give_no_rows_of_the_right_width(models_dir: Path, manifest: Manifest) -> None:
-    session = open_as(models_dir, manifest, "onet", "cuda")
+def test_no_rows_give_no_rows_of_the_right_width(open_as: OpenAs) -> None:
+    session = open_as("onet", "cuda")
     found = session.run(np.empty((0, 3, 48, 48), np.float32))
     assert [output.shape for output in found] == [(0, 4), (0, 10), (0,)]
 
 
-def test_a_tile_is_not_padded(models_dir: Path, manifest: Manifest) -> None:
-    plain, bound = (open_as(models_dir, manifest, "pnet", kind) for kind in ("cpu", "cuda"))
+def test_a_tile_is_not_padded(open_as: OpenAs, manifest: Manifest) -> None:
+    plain, bound = (open_as("pnet", kind) for kind in ("cpu", "cuda"))
     tile = sample(manifest.models["pnet"], 1)[:, :, :97, :131]
     for one, other in zip(plain.run(tile), bound.run(tile), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -342,9 +353,9 @@ class Recorder:
 
 @pytest.mark.parametrize(("provider", "faces"), [("cpu", 8), ("openvino", 8), ("cuda", 64)])
 async def test_a_face_batch_suits_its_provider(
-    models_dir: Path, manifest: Manifest, provider: Provider, faces: int
+    open_as: OpenAs, provider: Provider, faces: int
 ) -> None:
-    session = Recorder(open_as(models_dir, manifest, "embedder"), provider)
+    session = Recorder(open_as("embedder"), provider)
     session._session.run = lambda batch, _: [np.zeros((len(batch), 512), np.float32)]  # type: ignore[method-assign, assignment]
     pool = WorkerPool(1)
     embedder = FaceEmbedder(
@@ -356,10 +367,8 @@ async def test_a_face_batch_suits_its_provider(
     assert max(shape[0] for shape in session.shapes) == faces
 
 
-async def test_an_embedder_gives_the_vectors_of_the_space_it_was_asked_for(
-    models_dir: Path, manifest: Manifest
-) -> None:
-    session = open_as(models_dir, manifest, "embedder")
+async def test_an_embedder_gives_the_vectors_of_the_space_it_was_asked_for(open_as: OpenAs) -> None:
+    session = open_as("embedder")
     default, compatible = session.spec.embeddings
     face = sample(session.spec, 1)
     pool = WorkerPool(1)
@@ -373,9 +382,9 @@ async def test_an_embedder_gives_the_vectors_of_the_space_it_was_asked_for(
 
 
 async def test_an_embedder_of_a_space_that_the_model_does_not_give_is_refused(
-    models_dir: Path, manifest: Manifest
+    open_as: OpenAs,
 ) -> None:
-    session = open_as(models_dir, manifest, "embedder")
+    session = open_as("embedder")
     pool = WorkerPool(1)
     with pytest.raises(ModelError, match="does not declare the embedding another/1"):
         FaceEmbedder(session, StageFactory(pool), "another/1")
@@ -386,11 +395,9 @@ async def test_an_embedder_of_a_space_that_the_model_does_not_give_is_refused(
     ("provider", "calls"), [("cpu", CPU_CALLS), ("openvino", CPU_CALLS), ("cuda", CUDA_CALLS)]
 )
 async def test_tiles_are_as_large_as_suits_the_provider(
-    models_dir: Path, manifest: Manifest, provider: Provider, calls: CallSizes
+    open_as: OpenAs, provider: Provider, calls: CallSizes
 ) -> None:
-    pnet, rnet, onet = (
-        Recorder(open_as(models_dir, manifest, name), provider) for name in ("pnet", "rnet", "onet")
-    )
+    pnet, rnet, onet = (Recorder(open_as(name), provider) for name in ("pnet", "rnet", "onet"))
     pool = WorkerPool(1)
     detector = CascadeDetector(
         pnet,  # type: ignore[arg-type]

@@ -210,19 +210,27 @@ def log_lines_of(service: ServiceProcess, answer: httpx.Response) -> list[str]:
 
 
 def assert_error(answer: httpx.Response, status: int, code: str | None = None) -> None:
-    """The answer is an error of that status, in the one form errors have, and tells no secrets."""
+    """The answer is an error of that status, in the form of its route, and tells no secrets."""
     assert answer.status_code == status, answer.text
+    is_problem = answer.headers["content-type"] == "application/problem+json"
+    assert is_problem == answer.url.path.startswith("/v1/")
     assert_error_body(answer.text, code)
 
 
 def assert_error_body(text: str, code: str | None = None) -> None:
+    """An error in one of the two forms; the legacy one says its message twice."""
     body = json.loads(text)
-    assert set(body) >= {"error", "detail"}
-    assert isinstance(body["error"]["code"], str)
-    assert isinstance(body["error"]["message"], str)
-    assert body["error"]["message"]
+    if "error" in body:
+        assert body["error"]["message"] == body["detail"]
+        found = body["error"]["code"]
+    else:
+        assert set(body) >= {"type", "title", "status", "detail", "code", "request_id"}
+        found = body["code"]
+    assert isinstance(found, str)
+    assert isinstance(body["detail"], str)
+    assert body["detail"]
     if code is not None:
-        assert body["error"]["code"] == code
+        assert found == code
     assert not [word for word in _PRIVATE if word in text]
 
 
@@ -265,3 +273,27 @@ def read_answer(connection: socket.socket) -> tuple[int, Mapping[str, str], str]
         return answer.status, answer.headers, answer.read().decode()
     finally:
         answer.close()
+
+
+def small_photos(portraits: list[Path]) -> Photos:
+    """The two portraits, cut to the head and made small, alone and side by side."""
+    with Image.open(portraits[0]) as file:
+        astronaut = file.convert("RGB").crop((120, 0, 350, 300)).resize((192, 250))
+    with Image.open(portraits[1]) as file:
+        hopper = file.convert("RGB").resize((213, 250))
+    return Photos(
+        astronaut=encode(astronaut),
+        hopper=encode(hopper),
+        both=encode(_grid([astronaut, hopper], columns=2)),
+        twins=encode(_grid([astronaut, astronaut], columns=2)),
+        crowd=encode(_grid([astronaut.resize((108, 140))] * 12, columns=4)),
+        nobody=encode(Image.new("RGB", (96, 64), "white")),
+    )
+
+
+def _grid(tiles: list[Image.Image], columns: int) -> Image.Image:
+    width, height = max(tile.width for tile in tiles), tiles[0].height
+    sheet = Image.new("RGB", (columns * width, len(tiles) // columns * height), "gray")
+    for place, tile in enumerate(tiles):
+        sheet.paste(tile, (place % columns * width, place // columns * height))
+    return sheet

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,20 +14,22 @@ from uuid import uuid4
 import asyncpg
 
 from service.store.database.database import Database, DatabaseSettings
+from service.store.database.schemas import Schemas
 from service.store.embedded.server import EmbeddedAddress
 
 Fill = Callable[[Database, Path], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Templates:
     """The templates of one server, by the function that filled them.
 
-    folder: holds a folder of photos for each.
+    folder: holds a folder of photos for each. schemas: where the tables of all of them are.
     """
 
     folder: Path
     names: dict[Fill | None, str] = field(default_factory=dict)
+    schemas: Schemas | None = None
 
 
 class Databases:
@@ -46,30 +48,70 @@ class Databases:
         """A database without any table."""
         return await self._copy("template0")
 
-    async def migrated(self) -> Database:
-        """A database with every table and no row."""
-        return await self._opened(await self._copy(await self._template(None)))
+    async def prepared(self) -> DatabaseSettings:
+        """A database with every table and no row, for one who opens it."""
+        return await self._copy(await self._template(None))
 
-    async def filled(self, fill: Fill, uploads: Path) -> Database:
+    async def migrated(self) -> Database:
+        """The same, opened."""
+        return await self.opened(await self.prepared())
+
+    async def filled(self, fill: Fill, uploads: Path, *, onto: Fill | None = None) -> Database:
         """A database as `fill` leaves it.
 
         Args:
             fill: a function of a module; it gets a migrated database and an empty folder for
                 photos, and is called once by each worker.
             uploads: where the photos go.
+            onto: fills the database before, without a photo; it is called once, too.
         """
-        template = await self._template(fill)
+        return await self.opened(await self._copy_filled(fill, uploads, onto=onto))
+
+    @asynccontextmanager
+    async def undone(self, fill: Fill) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction, as the owner, in a database as `fill` leaves it; it is rolled back."""
+        connection = await connect(replace(self._address, dbname=await self._template(fill)))
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            yield connection
+        finally:
+            await transaction.rollback()
+            await connection.close()
+
+    async def kept(self, fill: Fill, uploads: Path) -> DatabaseSettings:
+        """A database as `fill` leaves it, which stays for the tests after this one.
+
+        Args:
+            fill: as for `filled`.
+            uploads: where the photos go, which must stay, too.
+        """
+        return await self._copy_filled(fill, uploads, keep=True)
+
+    async def opened(self, settings: DatabaseSettings) -> Database:
+        """One of these databases, open until the end of the test."""
+        schemas = self._templates.schemas
+        assert schemas is not None
+        database = await Database.open_migrated(settings, schemas)
+        self._open.append(database)
+        return database
+
+    async def _copy_filled(
+        self, fill: Fill, uploads: Path, *, onto: Fill | None = None, keep: bool = False
+    ) -> DatabaseSettings:
+        template = await self._template(fill, onto)
         photos = self._templates.folder / template
         if photos.exists():
             shutil.copytree(photos, uploads, dirs_exist_ok=True)
-        return await self._opened(await self._copy(template))
+        return await self._copy(template, keep=keep)
 
-    async def _template(self, fill: Fill | None) -> str:
+    async def _template(self, fill: Fill | None, onto: Fill | None = None) -> str:
         names = self._templates.names
         if fill not in names:
-            source = "template0" if fill is None else await self._template(None)
+            source = "template0" if fill is None else await self._template(onto)
             settings = await self._copy(source, keep=True)
             database = await Database.open(settings)
+            self._templates.schemas = database._schemas
             if fill is not None:
                 await fill(database, self._templates.folder / settings.dbname)
             await database.close()
@@ -85,11 +127,6 @@ class Databases:
         return DatabaseSettings(
             address.socket_dir, address.port, name, address.user, "", 8, 10.0, 30.0
         )
-
-    async def _opened(self, settings: DatabaseSettings) -> Database:
-        database = await Database.open(settings)
-        self._open.append(database)
-        return database
 
     async def drop(self) -> None:
         """Close and drop what was made."""

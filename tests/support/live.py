@@ -43,10 +43,7 @@ class ConfiguredService(ServiceProcess):
 
     def hang_up(self, says: str, times: int = 1) -> str:
         """Send SIGHUP and wait for new log lines that hold `says`; returns the new lines."""
-        before = len(self.log)
-        psutil.Process(self.pid).send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log[before:].count(says) >= times)
-        return self.log[before:]
+        return hang_up(self, says, times)
 
     def metric(self, name: str) -> float:
         """A sample of /metrics, 0 where there is none."""
@@ -54,6 +51,35 @@ class ConfiguredService(ServiceProcess):
             if line.startswith(f"{name} "):
                 return float(line.rpartition(" ")[2])
         return 0.0
+
+
+def hang_up(service: ServiceProcess, says: str, times: int = 1) -> str:
+    """Send SIGHUP and wait for new log lines that hold `says`; returns the new lines."""
+    before = len(service.log)
+    psutil.Process(service.pid).send_signal(signal.SIGHUP)
+    wait_until(lambda: service.log[before:].count(says) >= times)
+    return service.log[before:]
+
+
+@contextmanager
+def adjusted(service: ServiceProcess, settings: str) -> Iterator[ServiceProcess]:
+    """A running service with other settings for the time of the block.
+
+    It costs two reloads instead of a service: for settings that need no restart and no models.
+
+    Args:
+        service: one whose own settings are all in its environment.
+        settings: what to write to its configuration file.
+    """
+    file = service.folder / "config.toml"
+    file.write_text(settings, encoding="utf-8")
+    try:
+        log = hang_up(service, "reloaded")
+        assert "needs_restart=nothing" in log
+        yield service
+    finally:
+        file.unlink()
+        hang_up(service, "reloaded")
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

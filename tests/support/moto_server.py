@@ -25,6 +25,10 @@ class S3Server:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def settings(self, **other: Any) -> S3Settings:
         """How to reach its bucket."""
         return S3Settings(

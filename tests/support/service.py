@@ -40,9 +40,7 @@ class ServiceProcess(server.ServiceProcess):
         first_start: bool = False,
     ) -> None:
         chosen = {} if first_start else {"FACETTE_INFERENCE_PRECISION": _precision()}
-        # Else every start compiles the service's modules.
-        compiled = {"PYTHONDONTWRITEBYTECODE": ""}
-        super().__init__(folder, models, {**compiled, **chosen, **(environment or {})})
+        super().__init__(folder, models, {**chosen, **(environment or {})})
         self._first_start = first_start
 
     def start(self) -> ServiceProcess:
