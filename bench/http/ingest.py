@@ -34,7 +34,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PHOTOS = 2000
 _QUICK_PHOTOS = 40
 # Of each round, for the ratio; as many as make the start of the command small.
-_ROUND_PHOTOS = 400
+_ROUND_PHOTOS = 1000
 _QUICK_ROUND_PHOTOS = 20
 _ROUNDS = 3
 _INGEST = "facette ingest"
@@ -197,7 +197,7 @@ def _contestants(command: _Command, number: int) -> dict[str, Any]:
                 kind="closed",
                 connections=CONNECTIONS,
                 calls=calls,
-                seconds=1.0 if number <= _QUICK_ROUND_PHOTOS else 15.0,
+                seconds=1.0 if number <= _QUICK_ROUND_PHOTOS else 20.0,
                 label=_CAPACITY,
             ),
         )

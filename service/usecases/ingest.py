@@ -107,7 +107,14 @@ class InsertCondition:
             return kept
         if self.on_duplicate is OnDuplicate.INSERT:
             return None
-        duplicate = await tenant.image_by_sha256(self.sha256)
+        return self.answer(await tenant.image_by_sha256(self.sha256))
+
+    def answer(self, duplicate: ImageId | None) -> ImageId | None:
+        """The image of the same bytes, where it is returned.
+
+        Raises:
+            DuplicateImageError: it is refused.
+        """
         if duplicate is not None and self.on_duplicate is OnDuplicate.REJECT:
             raise DuplicateImageError(duplicate)
         return duplicate
@@ -215,13 +222,8 @@ class IngestPhoto:
             IdempotencyError: the key was used for another request.
             Error: as `__call__` does.
         """
-        if condition.decides or condition.is_limited:
-            # Most repeated and most refused photos are found here, before the work is done.
-            async with self._store.reading(tenant_id) as tenant:
-                if (before := await condition.check(tenant)) is not None:
-                    return before
-                if condition.is_limited:
-                    await self._check_room(tenant)
+        if (before := await self._done_before(tenant_id, condition)) is not None:
+            return before
         photo = await self._analyzer.analyze(read, clock, ticket)
         ticket.check()
         with clock.stage("store"):
@@ -230,6 +232,22 @@ class IngestPhoto:
             for face in stored.faces:
                 self._on_face(face.is_auto_matched)
         return stored
+
+    async def _done_before(
+        self, tenant_id: TenantId, condition: InsertCondition
+    ) -> KeptAnswer | ImageId | None:
+        """What the condition finds before the photo is analysed: most repeated and refused ones."""
+        if not condition.decides and not condition.is_limited:
+            return None
+        if condition.once is None and not condition.is_limited:
+            same = await self._store.image_of_bytes(tenant_id, condition.sha256)
+            return condition.answer(same)
+        async with self._store.reading(tenant_id) as tenant:
+            if (before := await condition.check(tenant)) is not None:
+                return before
+            if condition.is_limited:
+                await self._check_room(tenant)
+        return None
 
     async def _check_room(self, tenant: TenantReads) -> None:
         """Return where the tenant has room for a photo, or is made by it."""

@@ -86,7 +86,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request; each may be repeated, since those that store have an idempotency key.
+    """A request; each may be repeated, since those that store do so once.
 
     photos: are read when the request is sent: one is the body, two are the parts of a form.
     """
@@ -198,7 +198,9 @@ class TenantCalls:
         *,
         bulk: bool = False,
     ) -> Call[Inserted]:
-        headers = {"Idempotency-Key": idempotency_key or uuid4().hex}
+        headers = {}
+        if idempotency_key != "":
+            headers["Idempotency-Key"] = idempotency_key or uuid4().hex
         if bulk:
             headers["X-Priority"] = "bulk"
         return Call(

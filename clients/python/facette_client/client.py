@@ -252,7 +252,8 @@ class Tenant:
         Args:
             on_duplicate: what to do where the tenant has a file of the same bytes.
             idempotency_key: of the insert; a new one by default. For a day, the same photo with
-                the same key is stored once.
+                the same key is stored once. "" for none, which is cheaper and as safe where
+                `on_duplicate` is "return".
             bulk: let requests that are not of this kind go first.
         """
         call = self._calls.insert(photo, on_duplicate, idempotency_key, bulk=bulk)

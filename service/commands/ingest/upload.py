@@ -12,9 +12,9 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from uuid import uuid4
 
 from facette_client import (
     AsyncTenant,
@@ -153,23 +153,22 @@ class Upload:
     async def _hashed(self, photos: Sequence[FoundFile]) -> list[tuple[FoundFile, bytes]]:
         """Photos with the SHA-256 of their bytes, without those that cannot be read."""
 
-        async def digest_of(file: FoundFile) -> bytes | OSError:
-            if (known := self._journal.sha256_of(file)) is not None:
-                return known
-            try:
-                digest = await _run(self._hashers, lambda: _sha256(file.path))
-            except OSError as error:
-                return error
-            self._journal.note_file(file, digest)
-            return digest
-
-        found = []
-        for file, digest in zip(photos, await asyncio.gather(*map(digest_of, photos)), strict=True):
-            if isinstance(digest, OSError):
-                self._fail([file], Refusal("unreadable", digest.strerror or str(digest)))
-            else:
-                found.append((file, digest))
-        return found
+        digests = [self._journal.sha256_of(file) for file in photos]
+        unknown = [at for at, digest in enumerate(digests) if digest is None]
+        parts = [unknown[start::_READERS] for start in range(_READERS)]
+        paths = [[photos[at].path for at in part] for part in parts]
+        found = await asyncio.gather(
+            *(_run(self._hashers, partial(_sha256_of_all, part)) for part in paths if part)
+        )
+        for part, results in zip(filter(None, parts), found, strict=True):
+            for at, digest in zip(part, results, strict=True):
+                if isinstance(digest, OSError):
+                    reason = digest.strerror or str(digest)
+                    self._fail([photos[at]], Refusal("unreadable", reason))
+                else:
+                    self._journal.note_file(photos[at], digest)
+                    digests[at] = digest
+        return [(file, digest) for file, digest in zip(photos, digests, strict=True) if digest]
 
     async def _known(self, digests: Sequence[bytes]) -> set[bytes]:
         """Those hashes of which the tenant has a file."""
@@ -191,12 +190,11 @@ class Upload:
 
     async def _send(self, file: FoundFile, digest: bytes) -> None:
         """Send a photo until it is stored or has failed."""
-        key = uuid4().hex
         try:
             data = await _run(self._readers, lambda: Path(file.path).read_bytes())
             answer = await self._patiently(
                 lambda: self._tenant.insert(
-                    data, on_duplicate="return", idempotency_key=key, bulk=True
+                    data, on_duplicate="return", idempotency_key="", bulk=True
                 )
             )
         except OSError as error:
@@ -287,6 +285,17 @@ def _ends_all(error: AnswerError) -> bool:
     """Whether every further photo would get this answer."""
     kinds = (AuthenticationError, ForbiddenError, NotFoundError, BusyError)
     return isinstance(error, kinds) or error.code == "limit_reached" or error.status in _AGAIN
+
+
+def _sha256_of_all(paths: Sequence[str]) -> list[bytes | OSError]:
+    """One call of a thread for many files costs the loop less than one each."""
+    found: list[bytes | OSError] = []
+    for path in paths:
+        try:
+            found.append(_sha256(path))
+        except OSError as error:
+            found.append(error)
+    return found
 
 
 def _sha256(path: str) -> bytes:

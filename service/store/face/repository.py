@@ -13,7 +13,7 @@ from service.domain.errors import ModelReplacedError, NotFoundError
 from service.domain.matching import Candidates, ClusterQuery
 from service.domain.people import TenantFacts
 from service.domain.search import PeopleQuery
-from service.domain.types import Embedding, FaceId, ModelSpace, StoredFace, TenantId
+from service.domain.types import Embedding, FaceId, ImageId, ModelSpace, StoredFace, TenantId
 from service.store.database.database import Database
 from service.store.database.statements import SQL
 from service.store.face.asking import DoubtReader, QuestionWriter
@@ -65,6 +65,12 @@ class Repository:
         """A consistent view of one tenant."""
         async with self._database.snapshot(tenant_id) as connection:
             yield TenantReader(connection, tenant_id)
+
+    async def image_of_bytes(self, tenant_id: TenantId, sha256: str) -> ImageId | None:
+        """The oldest image whose file has this SHA-256, in hex, in one round trip; None without."""
+        async with self._database.common() as connection:
+            found = await connection.fetchval(SQL["image_of_bytes"], tenant_id, sha256)
+        return None if found is None else ImageId(str(found))
 
     @asynccontextmanager
     async def writing(self, tenant_id: TenantId) -> AsyncIterator[TenantWriter]:

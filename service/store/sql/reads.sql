@@ -16,6 +16,16 @@ ORDER BY seq OFFSET $3 LIMIT $4
 -- name: image
 SELECT phash FROM image WHERE tenant_id = $1 AND image_id = $2
 
+-- name: image_of_bytes
+-- The oldest image whose file has the SHA-256 $2. As `image_file`.
+SELECT file.image_id
+FROM (SELECT set_config('facette.tenant_id', $1, true) AS tenant_id OFFSET 0) AS acting
+CROSS JOIN LATERAL (
+    SELECT image_id FROM image
+    WHERE tenant_id = acting.tenant_id AND sha256 = $2
+    ORDER BY created_at, image_id LIMIT 1
+) AS file
+
 -- name: image_file
 -- Names its tenant itself, so that it is a transaction in one round trip. What is LATERAL and has a LIMIT is
 -- only read when the tenant is set.
