@@ -119,7 +119,8 @@ class ProbeAhead:
     def __init__(self, codes: FaceCodes, query: PeopleQuery) -> None:
         which, wanted = tuple(range(len(query.faces.embeddings))), _first_wanted(query)
         self.probe = _Probe(codes.snapshot, query, which, wanted, query.wanted + _MORE_BY_SUMS)
-        self._found = asyncio.create_task(asyncio.to_thread(self.probe.run))
+        # At once, and not when the loop comes to a task: by then the transaction has begun.
+        self._found = asyncio.get_running_loop().run_in_executor(None, self.probe.run)
 
     async def found(self) -> list[list[UUID]]:
         """What it has found."""
