@@ -86,6 +86,7 @@ _COMMANDS: Final[Sequence[tuple[Group | App | None, str, Callable[..., int], str
     (_DATA, "export-tenant", operating.export_tenant, "facette export-tenant family family.tar.gz"),
     (_DATA, "import-tenant", operating.import_tenant, "facette import-tenant family.tar.gz"),
     (_DATA, "report", operating.report, "facette report --tenant family"),
+    (_DATA, "calibrate", operating.calibrate, "facette calibrate --tenant family"),
     (_DATA, "reembed", operating.reembed, "facette reembed --model sface"),
     (_DATA, _EXPORT, operating.export, "facette export --weights sface"),
     (_keys, "create", keys.create, "facette keys create --name app --scope write --tenant family"),

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import asyncpg
-
 from service.app.settings import (
     BlobPlace,
     DatabasePlace,
@@ -24,15 +22,13 @@ from service.app.settings import (
     rule_of,
 )
 from service.commands.extras import install_command
-from service.commands.place import blobs_of, current_database
+from service.commands.place import blobs_of, current_database, serving_embedding
 from service.commands.tenant_report.contents import Contents, read_contents
 from service.commands.tenant_report.crops import Crops, cut_faces
 from service.config import Config, MatchConfig
 from service.domain.errors import ConfigError
 from service.domain.types import ModelSpace, TenantId
-from service.runtime.catalogue import ModelSet, model_set_of_space, named_model_set
-from service.runtime.manifest import load_manifest
-from service.store.database.active_model import active_model
+from service.runtime.catalogue import ModelSet
 from service.vision.formats.base import DecodeLimits
 
 
@@ -130,11 +126,8 @@ async def _gather(
 ) -> tuple[ModelSet, Contents, Crops, str]:
     """Models, contents and pictures of a report, and why no photo can be read, if so."""
     async with current_database(settings.database) as connection:
-        models = await _models(connection, settings)
-        (facts,) = (
-            each
-            for each in load_manifest(models.folder).models["embedder"].embeddings
-            if each.space == models.space
+        models, facts = await serving_embedding(
+            connection, settings.models_dir, settings.first_model
         )
         rule = rule_of(settings.match, facts)
         contents = await read_contents(
@@ -148,10 +141,3 @@ async def _gather(
             unreadable = error.message
     crops = await cut_faces(contents.places, blobs, tenant_id, settings.decoding)
     return models, contents, crops, unreadable
-
-
-async def _models(connection: asyncpg.Connection, settings: ReportSettings) -> ModelSet:
-    active = await active_model(connection)
-    if active is None:
-        return named_model_set(settings.models_dir, settings.first_model)
-    return model_set_of_space(settings.models_dir, active.space, active.name)
