@@ -78,6 +78,7 @@ _COMMANDS: Final[Sequence[tuple[Group | App | None, str, Callable[..., int], str
     (_people, "show", people.show, "facette people show Anna --tenant family"),
     (_people, "rename", people.rename, "facette people rename Anna 'Anna B.' --tenant family"),
     (_people, "merge", people.merge, "facette people merge Annie Anna --tenant family"),
+    (_USE, "review", using.review, "facette review --tenant family"),
     (_RUN, "init", operating.init, "facette init"),
     (_RUN, "serve", serving.serve, "facette serve --port 8080"),
     (_RUN, "token", operating.token, "facette token"),

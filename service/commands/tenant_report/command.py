@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +19,7 @@ from service.app.settings import (
 )
 from service.commands.extras import install_command
 from service.commands.place import blobs_of, current_database, serving_embedding
+from service.commands.replacing import replaced
 from service.commands.tenant_report.contents import Contents, read_contents
 from service.commands.tenant_report.crops import Crops, cut_faces
 from service.config import Config, MatchConfig
@@ -83,7 +80,7 @@ def run_tenant_report(settings: ReportSettings, tenant_id: TenantId, path: Path)
             f"{install_command('report')}"
         ) from None
     # The folder is looked for before the work, which may take a while.
-    with _replaced(path) as unfinished:
+    with replaced(path) as unfinished:
         models, contents, crops, unreadable = asyncio.run(_gather(settings, tenant_id))
         facts = PageFacts(
             tenant_id,
@@ -102,23 +99,6 @@ def run_tenant_report(settings: ReportSettings, tenant_id: TenantId, path: Path)
             file=sys.stderr,
         )
     return 0
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A file to write to, which replaces another one when the block ends without an error."""
-    unfinished = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        unfinished = Path(name)
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
 
 
 async def _gather(
