@@ -35,10 +35,12 @@ from service.commands.reviewing.wording import HELP, REPLIES, asks, evidence, ke
 # What is shown comes from a short list, which is asked for anew after each answer: an answer may
 # settle further questions, and change what is worth most.
 _AT_ONCE: Final = 10
+_MOST: Final = 100
 # As long as somebody may look at one question; each answer begins it anew.
 _LEASE_S: Final = 300
 _ALIKE: Final = 5
 _TAKEN_BACK: Final = ("u", "\x7f", "\x08")
+_ASKS_FOR_MORE: Final = ("a", "n", "m")
 _END: Final = ("q", "", "\x04")
 
 
@@ -113,7 +115,7 @@ class Session:
             question, self._reopened = self._reopened, None
             return question
         open_now = self._family.next_reviews(
-            limit=_AT_ONCE + len(self._later), lease_s=_LEASE_S, reviewer=self._reviewer
+            limit=min(_MOST, _AT_ONCE + len(self._later)), lease_s=_LEASE_S, reviewer=self._reviewer
         )
         for number, question in enumerate(open_now):
             if question.id not in self._later:
@@ -169,7 +171,7 @@ class Session:
             reply = self._reply(question, key)
             if reply is not None and self._send(question, reply):
                 return True
-            if reply is not None:
+            if reply is not None or key in _ASKS_FOR_MORE:
                 tell(keys_of(question), indent="  ")
 
     def _reply(self, question: Review, key: str) -> _Reply | None:
@@ -195,9 +197,8 @@ class Session:
         person = question.people[0]
         others = [each for each in people_called(self._family, label) if each.id != person.id]
         for other in others:
-            tell(
-                f"{_line(other)} has this name: a the same person  x another one  other keys: back"
-            )
+            tell(f"{_line(other)} has this name")
+            tell("a the same person  x another one  other keys: back", indent="  ")
             key = self._terminal.key()
             if key == "a":
                 return _Reply("same", person_id=other.id)

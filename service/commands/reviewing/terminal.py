@@ -22,6 +22,8 @@ _ASK_NAME: Final = "\x1b[>q"
 _ASK_ATTRIBUTES: Final = "\x1b[c"
 _ATTRIBUTES: Final = re.compile(rb"\x1b\[\?[0-9;]*c")
 _ANSWER_S: Final = 1.0
+# Arrows, function keys and late answers of the terminal; and Escape alone.
+_NO_KEYS: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|[P_][^\x1b]*\x1b\\)?")
 _WITHOUT_ANSWERS: Final = ("dumb", "linux", "")
 _ROWS: Final = 9
 _CHUNK: Final = 4096
@@ -75,7 +77,7 @@ class Terminal:
             read = self._read()
             if not read:
                 return ""
-            self._keys = "" if read.startswith("\x1b") else read.lower()
+            self._keys = _NO_KEYS.sub("", read).lower()
         key, self._keys = self._keys[0], self._keys[1:]
         return key
 
@@ -86,9 +88,9 @@ class Terminal:
 
     def line(self, prompt: str) -> str:
         """A line that is typed after a prompt, without blanks around it; "" for none."""
-        print(prompt, end="", flush=True)
         termios.tcsetattr(self._in, termios.TCSADRAIN, self._before)
         try:
+            print(prompt, end="", flush=True)
             return self._read().strip()
         finally:
             tty.setcbreak(self._in)
