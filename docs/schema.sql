@@ -897,7 +897,9 @@ CREATE TABLE public.tenant (
     watched_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     asked_seq bigint DEFAULT 0 NOT NULL,
     asked_change bigint DEFAULT 0 NOT NULL,
+    match_factor double precision DEFAULT 1 NOT NULL,
     CONSTRAINT tenant_created_at_check CHECK (((EXTRACT(epoch FROM created_at) >= (0)::numeric) AND (EXTRACT(epoch FROM created_at) <= ('7258118399'::bigint)::numeric))),
+    CONSTRAINT tenant_match_factor_check CHECK (((match_factor >= (0.0001)::double precision) AND (match_factor <= (10000)::double precision))),
     CONSTRAINT tenant_max_faces_check CHECK ((max_faces >= 0)),
     CONSTRAINT tenant_max_images_check CHECK ((max_images >= 0)),
     CONSTRAINT tenant_requests_per_minute_check CHECK ((requests_per_minute >= 1))

@@ -8,11 +8,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
+from cyclopts.validators import LimitedChoice, Number
 
 from service.cli.naming import shell_name
 from service.cli.settings import logged_config, quiet_config
 from service.cli.values import ConfigPath, PassedOn, TenantName
+
+_DOING = Group("Changes (none without one of these)", sort_key=1, validator=LimitedChoice(0, 1))
 
 
 def init(*, config: ConfigPath) -> int:
@@ -169,6 +172,39 @@ def report(
     from service.domain.types import TenantId
 
     return run_tenant_report(ReportSettings.of(quiet_config(config)), TenantId(tenant), output)
+
+
+def calibrate(
+    *,
+    tenant: TenantName,
+    sure: Annotated[float, Parameter(validator=Number(gte=0.5, lte=0.999))] = 0.95,
+    apply: Annotated[bool, Parameter(group=_DOING)] = False,
+    reset: Annotated[bool, Parameter(group=_DOING)] = False,
+    json: bool = False,
+    config: ConfigPath,
+) -> int:
+    """Learn the limit of a match in a tenant from what people said there.
+
+    Nothing is changed without --apply. What was joined before stays as it is.
+
+    Args:
+        tenant: the tenant's id
+        sure: how likely a pair just at the limit should be one person
+        apply: give the tenant the limit that was learned, which inserts and searches obey
+        reset: take it back: give the tenant the limit of the model and the settings
+        json: print one JSON object
+    """
+    from service.commands.calibrate import (
+        CalibrationOptions,
+        CalibrationSettings,
+        run_calibrate,
+    )
+    from service.domain.types import TenantId
+
+    return run_calibrate(
+        CalibrationSettings.of(quiet_config(config)),
+        CalibrationOptions(TenantId(tenant), sure, apply, reset, json),
+    )
 
 
 def export(*arguments: PassedOn, config: ConfigPath) -> int:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from cyclopts import Group, Parameter
+from cyclopts.validators import LimitedChoice, Number
 
 from service.cli.addresses import Named, place_of
 from service.cli.values import ConfigPath, TenantName
 
+_INSTEAD = Group("Instead of answering on the terminal", sort_key=1, validator=LimitedChoice(0, 1))
 _AtOnce = Annotated[int, Parameter(validator=Number(gte=1, lte=256))]
+_Questions = Annotated[int, Parameter(validator=Number(gte=1, lte=10_000))]
 _People = Annotated[int, Parameter(validator=Number(gte=1, lte=100))]
 _Minutes = Annotated[float, Parameter(validator=Number(gte=0, lte=1440))]
+
+
+def _check_answers(_: Any, answers: list[str] | None) -> None:
+    for each in answers or ():
+        review_id, _, answer = each.partition("=")
+        if not review_id or not answer:
+            raise ValueError("an answer is the id of a question, =, and what is answered")
 
 
 def ingest(
@@ -110,3 +119,32 @@ def compare(
     from service.commands.searching import run_compare
 
     return run_compare(place_of(service, config), first, second, as_json=json)
+
+
+def review(
+    *,
+    tenant: TenantName,
+    limit: _Questions = 100,
+    page: Annotated[Path | None, Parameter(group=_INSTEAD)] = None,
+    answer: Annotated[list[str] | None, Parameter(group=_INSTEAD, validator=_check_answers)] = None,
+    json: bool = False,
+    service: Named | None = None,
+    config: ConfigPath,
+) -> int:
+    """Answer the questions that only a person can answer, by single keys.
+
+    Pictures are shown by kitty, Ghostty, WezTerm, Konsole and iTerm2; for other terminals a page
+    has them, which is named. Without a terminal the questions are listed.
+
+    Args:
+        tenant: the tenant
+        limit: answers, or questions that are shown, at most
+        page: write the questions with their pictures to this file of HTML, which is replaced
+        answer: answer one question, like 17=same, 17=label:Anna or 17=other:Anna; several times
+            for several
+        json: print a JSON object a line
+    """
+    from service.commands.reviewing import ReviewOptions, run_review
+
+    options = ReviewOptions(tenant, limit, page, answer or (), json)
+    return run_review(place_of(service, config), options)

@@ -56,7 +56,7 @@ def run_show(place: Place, tenant: str, name: str, *, as_json: bool) -> int:
     """Print what is known of a person, and the people who look alike."""
 
     def act(family: Tenant) -> int:
-        person = _find(family, name)
+        person = find_person(family, name)
         alike = family.similar(person.id, limit=_MOST_SIMILAR)
         if as_json:
             print_json({"person": person, "similar": alike})
@@ -87,7 +87,7 @@ def run_rename(place: Place, tenant: str, name: str, label: str, *, as_json: boo
     """Give a person a label, or take it away where the new one is empty."""
 
     def act(family: Tenant) -> int:
-        person = _find(family, name)
+        person = find_person(family, name)
         changed = family.change_person(person.id, label=label or None, if_version=person.version)
         before, after = person.label or "without a label", changed.label or "without a label"
         _say(changed, f"{changed.id} was {before}, and is {after}", as_json=as_json)
@@ -100,7 +100,7 @@ def run_merge(place: Place, tenant: str, name: str, into: str, *, as_json: bool)
     """Merge a person into another one."""
 
     def act(family: Tenant) -> int:
-        gone, kept = _find(family, name), _find(family, into)
+        gone, kept = find_person(family, name), find_person(family, into)
         merged = family.merge(gone.id, into=kept.id)
         who = merged.label or merged.id
         text = f"{who} has {merged.face_count} faces on {merged.image_count} images now"
@@ -114,7 +114,7 @@ def _with(place: Place, tenant: str, act: Callable[[Tenant], int]) -> int:
     return ask(place, lambda client: act(client.tenant(tenant)))
 
 
-def _find(family: Tenant, name: str) -> Person:
+def find_person(family: Tenant, name: str) -> Person:
     """The person with an id, or the one with a label.
 
     Raises:
@@ -122,12 +122,7 @@ def _find(family: Tenant, name: str) -> Person:
     """
     if _is_id(name):
         return family.person(name)
-    wanted = name.casefold()
-    found = [
-        person
-        for person in family.people(prefix=name, hidden=None)
-        if (person.label or "").casefold() == wanted
-    ]
+    found = people_called(family, name)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -135,6 +130,16 @@ def _find(family: Tenant, name: str) -> Person:
         raise NotDoneError(f"nobody is called {name!r}", advice)
     ids = ", ".join(f"{each.id} ({each.face_count} faces)" for each in found)
     raise NotDoneError(f"{len(found)} people are called {name!r}", f"name one by the id: {ids}")
+
+
+def people_called(family: Tenant, label: str) -> list[Person]:
+    """All people with a label, without regard to case."""
+    wanted = label.casefold()
+    return [
+        person
+        for person in family.people(prefix=label, hidden=None)
+        if (person.label or "").casefold() == wanted
+    ]
 
 
 def _is_id(name: str) -> bool:

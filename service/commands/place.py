@@ -10,8 +10,11 @@ import asyncpg
 
 from service.app.settings import BlobPlace, DatabasePlace, EmbeddedPlace, database_at
 from service.domain.errors import ConfigError
+from service.runtime.catalogue import ModelSet, model_set_of_space, named_model_set
+from service.runtime.manifest import EmbeddingFacts, load_manifest
 from service.store.access.keys import Connections
 from service.store.blob.opening import open_blob_store
+from service.store.database.active_model import active_model
 from service.store.database.database import DatabaseSettings, owner_connection
 from service.store.embedded.server import has_database, running_server
 from service.store.face.health import migration_state
@@ -59,6 +62,26 @@ async def current_database(place: DatabasePlace) -> AsyncIterator[asyncpg.Connec
         if state.missing:
             raise ConfigError("the database lacks migrations: run `facette migrate` first")
         yield connection
+
+
+async def serving_embedding(
+    connection: asyncpg.Connection, models_dir: Path, first_model: str
+) -> tuple[ModelSet, EmbeddingFacts]:
+    """The models that the database is searched by, and their embedding.
+
+    Args:
+        first_model: the name of the models of a database that has none yet.
+
+    Raises:
+        ModelError: the models are missing.
+    """
+    active = await active_model(connection)
+    if active is None:
+        models = named_model_set(models_dir, first_model)
+    else:
+        models = model_set_of_space(models_dir, active.space, active.name)
+    embeddings = load_manifest(models.folder).models["embedder"].embeddings
+    return models, next(each for each in embeddings if each.space == models.space)
 
 
 def connections_of(connection: asyncpg.Connection) -> Connections:

@@ -35,6 +35,8 @@ _FARTHEST = 2.0
 # Without a curve: the decades by which the share of strangers falls from the limit to distance 0.
 _DECADES_WITHIN_LIMIT = 6.0
 _LEAST_LIMIT = 1e-6
+LEAST_FACTOR, MOST_FACTOR = 1e-4, 1e4
+"""Bounds of a tenant's factor of the share of strangers that its limit admits."""
 # A match is asked about below this similarity, and a cluster that a face did not join above that.
 _WEAK_SIMILARITY = 0.75
 _LEAST_SIMILARITY = 0.1
@@ -112,15 +114,17 @@ class DistanceLimit:
     max_fmr: float = 1.0
     max_wrong_joins: float = 1.0
 
-    def at(self, people: int, doubt: float = 0.0) -> float:
+    def at(self, people: int, doubt: float = 0.0, factor: float = 1.0) -> float:
         """The limit in a tenant with this number of people.
 
         Args:
             doubt: 0 to 1, of a face of low quality: with a curve, its limit is smaller.
+            factor: of the tenant; so many times the usual share of strangers is admitted.
         """
         if self.curve is None:
-            return self.max_distance
-        return self.curve.distance(self.rate_at(people) * _DOUBTED_FMR**doubt)
+            decades = math.log10(factor) / _DECADES_WITHIN_LIMIT
+            return min(_FARTHEST, max(0.0, self.max_distance * (1 + decades)))
+        return self.curve.distance(self.rate_at(people) * _DOUBTED_FMR**doubt * factor)
 
     def similarity(self, distance: float, limit: float) -> float:
         """How similar two faces at a distance are: 0 to 1, falling with the distance.
@@ -134,11 +138,17 @@ class DistanceLimit:
         Args:
             limit: the largest distance of a match, whose similarity is 0.5.
         """
-        if self.curve is None:
-            decades = (distance - limit) * _DECADES_WITHIN_LIMIT / max(limit, _LEAST_LIMIT)
-        else:
-            decades = self.curve.log_rate(distance) - self.curve.log_rate(limit)
+        decades = self.decades(distance, limit)
         return float(1 / (1 + 10 ** min(max(decades, -_MOST_DECADES), _MOST_DECADES)))
+
+    def decades(self, distance: float, limit: float) -> float:
+        """The decimal logarithm of R(distance) / R(limit), as `similarity` takes R; 0 at the limit.
+
+        As a power of ten it is the factor by which `at` has the distance for its limit.
+        """
+        if self.curve is None:
+            return (distance - limit) * _DECADES_WITHIN_LIMIT / max(limit, _LEAST_LIMIT)
+        return self.curve.log_rate(distance) - self.curve.log_rate(limit)
 
     def rate_at(self, people: int) -> float:
         """The share of strangers that the limit admits in a tenant with this number of people."""
@@ -363,10 +373,10 @@ class ClusterQuery:
     rule: MatchRule
     doubts: tuple[float, ...] = ()
 
-    def limits(self, people: int) -> tuple[float, ...]:
-        """The limit of each face in a tenant with this number of people."""
+    def limits(self, people: int, factor: float) -> tuple[float, ...]:
+        """The limit of each face in a tenant with this number of people and this factor."""
         doubts = self.doubts or (0.0,) * len(self.embeddings)
-        return tuple(self.rule.limit.at(people, doubt) for doubt in doubts)
+        return tuple(self.rule.limit.at(people, doubt, factor) for doubt in doubts)
 
 
 @dataclass(frozen=True, slots=True)

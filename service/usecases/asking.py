@@ -126,7 +126,7 @@ class AskQuestions:
         people = await reader.people(about.union(person_ids))
         changed = [people[each] for each in person_ids if each in people]
         shown = [each for each in changed if not each.hidden]
-        limit = self._rule.limit.at(reader.number_of_people)
+        limit = self._rule.limit.at(reader.number_of_people, factor=reader.match_factor)
         pairs = await self._pairs(reader, shown, limit)
         joined = tuple(each for each in pairs if self._is_sure(each, people))
         return Findings(

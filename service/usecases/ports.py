@@ -403,6 +403,9 @@ class DoubtReads(Protocol):
     @property
     def number_of_people(self) -> int: ...
 
+    @property
+    def match_factor(self) -> float: ...
+
     async def unasked(self) -> Unasked: ...
 
     async def people(

@@ -312,9 +312,23 @@ def test_limits_of_a_query_are_by_the_quality_of_its_faces() -> None:
     faces = tuple(np.eye(3, dtype=np.float32))
     usual, strict = curve.distance(1e-3), curve.distance(5e-5)
     assert strict < usual
-    found = ClusterQuery(faces, ModelSpace("made-up/1"), rule, (0.0, 1.0, 0.5)).limits(10)
+    found = ClusterQuery(faces, ModelSpace("made-up/1"), rule, (0.0, 1.0, 0.5)).limits(10, 1.0)
     assert found == pytest.approx((usual, strict, (usual + strict) / 2))
-    assert ClusterQuery(faces, ModelSpace("made-up/1"), rule).limits(10) == (usual,) * 3
+    assert ClusterQuery(faces, ModelSpace("made-up/1"), rule).limits(10, 1.0) == (usual,) * 3
+    assert ClusterQuery(faces, ModelSpace("made-up/1"), rule).limits(10, 0.05) == pytest.approx(
+        (strict,) * 3
+    )
+
+
+@pytest.mark.parametrize("curve", [None, FalseMatchCurve((0.1, 0.3, 0.5), (1e-7, 1e-4, 1e-1))])
+@pytest.mark.parametrize("factor", [0.02, 0.5, 1.0, 20.0])
+def test_a_factor_of_the_limit_is_so_many_strangers(
+    curve: FalseMatchCurve | None, factor: float
+) -> None:
+    limit = DistanceLimit(0.3, curve, max_fmr=1e-4)
+    usual, other = limit.at(9), limit.at(9, factor=factor)
+    assert (other > usual, other < usual) == (factor > 1, factor < 1)
+    assert 10 ** limit.decades(other, usual) == pytest.approx(factor)
 
 
 def test_what_is_not_much_better_than_the_least_is_doubted_a_little() -> None:

@@ -109,7 +109,7 @@ class House:
 
     async def _all_rows(self) -> Rows:
         own = {
-            "tenant": "created_at, people, images, faces",
+            "tenant": "created_at, people, images, faces, match_factor",
             "image": "image_id, format, width, height, size_bytes, sha256, phash, created_at,"
             " turned, taken_at, orientation, latitude, longitude",
             "cluster": "cluster_id, created_at, label, label_key, external_id, metadata::text,"
@@ -197,7 +197,10 @@ async def fill(house: House, tenant_id: TenantId = TENANT, seed: int = 1) -> Non
     faces = [UUID(bytes=rng.bytes(16)) for _ in range(FACES)]
     unseen, *merged = (UUID(bytes=rng.bytes(16)) for _ in range(4))
     async with house.database.maintenance() as connection, connection.transaction():
-        await connection.execute("INSERT INTO tenant VALUES ($1, $2)", tenant_id, began)
+        await connection.execute(
+            "INSERT INTO tenant (tenant_id, created_at, match_factor) VALUES ($1, $2, 0.1)",
+            *(tenant_id, began),
+        )
         for nth, image_id in enumerate(images):
             data = rng.bytes(1000 + nth)
             key = None

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-import asyncpg
 
 from service.app.settings import (
     BlobPlace,
@@ -24,15 +18,14 @@ from service.app.settings import (
     rule_of,
 )
 from service.commands.extras import install_command
-from service.commands.place import blobs_of, current_database
+from service.commands.place import blobs_of, current_database, serving_embedding
+from service.commands.replacing import replaced
 from service.commands.tenant_report.contents import Contents, read_contents
 from service.commands.tenant_report.crops import Crops, cut_faces
 from service.config import Config, MatchConfig
 from service.domain.errors import ConfigError
 from service.domain.types import ModelSpace, TenantId
-from service.runtime.catalogue import ModelSet, model_set_of_space, named_model_set
-from service.runtime.manifest import load_manifest
-from service.store.database.active_model import active_model
+from service.runtime.catalogue import ModelSet
 from service.vision.formats.base import DecodeLimits
 
 
@@ -87,7 +80,7 @@ def run_tenant_report(settings: ReportSettings, tenant_id: TenantId, path: Path)
             f"{install_command('report')}"
         ) from None
     # The folder is looked for before the work, which may take a while.
-    with _replaced(path) as unfinished:
+    with replaced(path) as unfinished:
         models, contents, crops, unreadable = asyncio.run(_gather(settings, tenant_id))
         facts = PageFacts(
             tenant_id,
@@ -108,33 +101,13 @@ def run_tenant_report(settings: ReportSettings, tenant_id: TenantId, path: Path)
     return 0
 
 
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A file to write to, which replaces another one when the block ends without an error."""
-    unfinished = None
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(descriptor)
-        unfinished = Path(name)
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        if unfinished is not None:
-            unfinished.unlink(missing_ok=True)
-
-
 async def _gather(
     settings: ReportSettings, tenant_id: TenantId
 ) -> tuple[ModelSet, Contents, Crops, str]:
     """Models, contents and pictures of a report, and why no photo can be read, if so."""
     async with current_database(settings.database) as connection:
-        models = await _models(connection, settings)
-        (facts,) = (
-            each
-            for each in load_manifest(models.folder).models["embedder"].embeddings
-            if each.space == models.space
+        models, facts = await serving_embedding(
+            connection, settings.models_dir, settings.first_model
         )
         rule = rule_of(settings.match, facts)
         contents = await read_contents(
@@ -148,10 +121,3 @@ async def _gather(
             unreadable = error.message
     crops = await cut_faces(contents.places, blobs, tenant_id, settings.decoding)
     return models, contents, crops, unreadable
-
-
-async def _models(connection: asyncpg.Connection, settings: ReportSettings) -> ModelSet:
-    active = await active_model(connection)
-    if active is None:
-        return named_model_set(settings.models_dir, settings.first_model)
-    return model_set_of_space(settings.models_dir, active.space, active.name)

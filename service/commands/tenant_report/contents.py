@@ -75,7 +75,7 @@ async def read_contents(
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         census = Census(connection, tenant_id, space)
         counts = await census.counts()
-        limit = rule.limit.at(counts.people)
+        limit = rule.limit.at(counts.people, factor=counts.match_factor)
         sample = await census.sampled_faces(_SAMPLED_PEOPLE, _SAMPLED_FACES_OF_A_PERSON)
         sums = await census.sums_of_largest(_COMPARED_PEOPLE + 1)
         pairs = nearest_pairs(rule, limit, sums, _MOST_CASES, most_people=_COMPARED_PEOPLE)
@@ -86,6 +86,7 @@ async def read_contents(
             sample,
             await census.sums(set(sample.people)),
             _MOST_CASES,
+            counts.match_factor,
         )
         largest = await census.largest_people(_LARGEST)
         cases = (*faces.far, *faces.close)

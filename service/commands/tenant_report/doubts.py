@@ -123,6 +123,7 @@ def doubtful_faces(
     sample: SampledFaces,
     sums: Sums,
     most: int,
+    factor: float = 1.0,
 ) -> DoubtfulFaces:
     """Compare each sampled face with its person without it.
 
@@ -130,6 +131,7 @@ def doubtful_faces(
         people: the number of people of the tenant, on which limits depend.
         min_quality: the lowest quality of a matchable face.
         sums: of the people of the sample. most: the largest number of faces of each kind.
+        factor: of the tenant's limits.
     """
     far: list[DoubtfulFace] = []
     close: list[DoubtfulFace] = []
@@ -147,7 +149,7 @@ def doubtful_faces(
         distances = rule.all_distances(vectors, others, counts).diagonal()
         best = [places[each] for each in np.argsort(distances)[:2]]
         for place, distance in zip(places, distances.tolist(), strict=True):
-            limit = rule.limit.at(people, doubt_of(sample.quality[place], min_quality))
+            limit = rule.limit.at(people, doubt_of(sample.quality[place], min_quality), factor)
             similarity = rule.limit.similarity(distance, limit)
             if similarity < _SURE_SIMILARITY:
                 beside = next((each for each in best if each != place), place)

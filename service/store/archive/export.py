@@ -71,10 +71,11 @@ async def export_tenant(
     parts: list[Part] = []
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(SQL["use_archive_settings"])
-        created_at = await connection.fetchval(SQL["tenant_for_archive"], tenant_id)
-        if created_at is None:
+        row = await connection.fetchrow(SQL["tenant_for_archive"], tenant_id)
+        if row is None:
             raise NotFoundError("tenant")
-        head = Head(tenant_id, created_at, max(each.number for each in load_migrations()))
+        newest = max(each.number for each in load_migrations())
+        head = Head(tenant_id, row["created_at"], newest, match_factor=row["match_factor"])
         archive.add(HEAD, render_head(head))
         photos = 0
         missing: list[UUID] = []

@@ -2,7 +2,7 @@
 
 archive.json
     The head: `format`, `version`, `schema` (the number of the newest migration), `tenant_id`, and
-    `created_at` of the tenant.
+    `created_at` and `match_factor` of the tenant.
 photos/<image_id>.<suffix>
     The bytes of each photo, in the order of the images. An export without photos has none.
 rows/<kind>-<number>.tsv
@@ -26,8 +26,8 @@ of entry has a size limit, so that reading takes bounded memory.
 The archive has no trace of the time, place or database of the export. So the export of an imported
 tenant equals the archive that it came from, byte for byte.
 
-Versions 1 to 3, of former releases, lack the columns in `SINCE` and the kinds of rows in
-`KINDS_SINCE`. Such columns get their defaults, and the time of a cluster's newest photo is
+Versions 1 to 4, of former releases, lack the columns in `SINCE`, the kinds of rows in `KINDS_SINCE`
+or the `match_factor`. Such columns get their defaults, and the time of a cluster's newest photo is
 computed.
 
 These are not in an archive:
@@ -51,9 +51,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from service.domain.errors import ArchiveError
+from service.domain.matching import LEAST_FACTOR, MOST_FACTOR
 
 FORMAT: Final = "facette-tenant"
-VERSION: Final = 4
+VERSION: Final = 5
 HEAD: Final = "archive.json"
 MANIFEST: Final = "manifest.json"
 
@@ -112,6 +113,7 @@ SUFFIX: Final = re.compile(rb"[a-z0-9]{1,16}")
 """The suffix of a photo, and the name of its format."""
 
 _READ = range(1, VERSION + 1)
+_FACTOR_SINCE = 5
 _LARGEST_HEAD = 16 * 2**10
 _LARGEST_MANIFEST = 8 * 2**20
 # A piece ends with the row that reaches its size; the longest rows are clusters with metadata.
@@ -125,12 +127,16 @@ _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an archive; `created_at` is a UTC time in the text format of PostgreSQL."""
+    """The head of an archive; `created_at` is a UTC time in the text format of PostgreSQL.
+
+    match_factor: of the limit of a match in the tenant; learned from what people said there.
+    """
 
     tenant_id: str
     created_at: str
     schema: int
     version: int = VERSION
+    match_factor: float = 1.0
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -268,7 +274,10 @@ def parse_head(data: bytes, *, newest_schema: int) -> Head:
         )
     match fields:
         case {"tenant_id": str(tenant_id), "created_at": str(created_at), "schema": int(schema)}:
-            head = Head(tenant_id, created_at, schema, version)
+            factor = fields.get("match_factor") if version >= _FACTOR_SINCE else 1.0
+            if type(factor) is not float or not LEAST_FACTOR <= factor <= MOST_FACTOR:
+                raise ArchiveError("the head of the archive is damaged: its match_factor")
+            head = Head(tenant_id, created_at, schema, version, factor)
         case _:
             raise ArchiveError("the head of the archive is damaged")
     if not _is_text(tenant_id) or not _is_text(created_at):
@@ -300,6 +309,8 @@ def _is_text(text: str) -> bool:
 
 def _head_fields(head: Head) -> dict[str, Any]:
     fields = asdict(head)
+    if head.version < _FACTOR_SINCE:
+        del fields["match_factor"]
     return {"format": FORMAT, "version": fields.pop("version"), **fields}
 
 

@@ -92,7 +92,9 @@ async def import_tenant(
         await connection.execute(SQL["grant_room_for_archive"])
         await connection.execute(SQL["use_tenant"], tenant_id)
         await connection.execute(SQL["become_service_role"])
-        made = await connection.fetchval(SQL["insert_tenant_of_archive"], tenant_id, created_at)
+        made = await connection.fetchval(
+            SQL["insert_tenant_of_archive"], tenant_id, created_at, head.match_factor
+        )
         if made is None:
             raise TenantExistsError(tenant_id)
         async with PhotosIn(connection, blobs, tenant_id, keep=keep_photos) as photos:

@@ -58,6 +58,11 @@ class DoubtReader:
         """In the tenant; the limit of a match depends on it."""
         return self._search.number_of_people
 
+    @property
+    def match_factor(self) -> float:
+        """Of the limit of a match in the tenant."""
+        return self._search.match_factor
+
     async def unasked(self) -> Unasked:
         """People who got faces, or whom somebody changed, since questions were looked for."""
         tenant = await self._connection.fetchrow(SQL["asked_up_to"], self._tenant_id)

@@ -32,7 +32,7 @@ class Counts:
 
     labelled, hidden: of the people. unmatchable: faces that no other face is matched against.
     embedded: faces with a vector of the model. without_file: images whose bytes were not kept.
-    dated: images that say when they were taken.
+    dated: images that say when they were taken. match_factor: of the limit of a match.
     """
 
     created_at: datetime
@@ -45,6 +45,7 @@ class Counts:
     images: int
     without_file: int
     dated: int
+    match_factor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ class Census:
             tuple(ClusterId(str(row["cluster_id"])) for row in rows),
             tuple(FaceId(str(row["face_id"])) for row in rows),
             tuple(1.0 if row["quality"] is None else row["quality"] for row in rows),
-            _vectors([row["embedding"] for row in rows]),
+            vectors_of([row["embedding"] for row in rows]),
         )
 
     async def places(self, ids: Collection[FaceId]) -> tuple[FacePlace, ...]:
@@ -261,13 +262,13 @@ def _person(row: asyncpg.Record) -> PersonLine:
 
 
 def _sums(rows: Sequence[asyncpg.Record]) -> Sums:
-    totals = _vectors([row["total"] for row in rows])
+    totals = vectors_of([row["total"] for row in rows])
     return Sums(
         tuple(ClusterId(str(row["cluster_id"])) for row in rows), totals[:, 1:], totals[:, 0]
     )
 
 
-def _vectors(sent: Sequence[bytes]) -> NDArray[np.float32]:
+def vectors_of(sent: Sequence[bytes]) -> NDArray[np.float32]:
     """The numbers of vectors of one dimension as PostgreSQL sends them: float32 [n, dimension]."""
     if not sent:
         return np.empty((0, 1), np.float32)

@@ -161,6 +161,7 @@ class PeopleSearch:
         self._tenant_id = tenant_id
         self._space = space
         self._people: int = state["people"]
+        self._factor: float = state["match_factor"]
         self._has_index: bool = state["has_index"]
         self._faces = faces
         self._codes = codes
@@ -171,6 +172,11 @@ class PeopleSearch:
     def number_of_people(self) -> int:
         """In the tenant, at the moment of the search."""
         return self._people
+
+    @property
+    def match_factor(self) -> float:
+        """Of the limit of a match in the tenant, as `DistanceLimit.at` takes it."""
+        return self._factor
 
     async def direction_of(self, person_id: ClusterId) -> Embedding | None:
         """The direction of the sum of a person's vectors: a unit vector; None without vectors."""
@@ -187,7 +193,7 @@ class PeopleSearch:
         put together, and whose sum is beyond the limit, is as near as the nearest of the faces that
         the machine did not match.
         """
-        limits = query.faces.limits(self._people)
+        limits = query.faces.limits(self._people, self._factor)
         if not limits:
             return NearPeople((), ())
         known = await self._known_people(query)

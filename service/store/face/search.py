@@ -136,7 +136,7 @@ class ClusterSearch:
         state = await self.state(query.space, generic_plans=has_codes)
         codes = self.codes(query.space, state)
         everyone = range(len(query.embeddings))
-        limits = query.limits(state["people"] or 0)
+        limits = query.limits(state["people"] or 0, state["match_factor"] or 1.0)
         finds = Finds(query, state["changes"], state["last_seq"] or 0, limits, [])
         if codes is not None:
             near = await self._until_sure(finds, codes)

@@ -8,7 +8,7 @@ SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', 
        set_config('extra_float_digits', '3', true)
 
 -- name: tenant_for_archive
-SELECT created_at::text AS created_at FROM tenant WHERE tenant_id = $1
+SELECT created_at::text AS created_at, match_factor FROM tenant WHERE tenant_id = $1
 
 -- name: photos_for_archive
 SELECT image_id, blob_key, sha256, size_bytes, substring(blob_key FROM '\.([a-z0-9]+)$') AS suffix
@@ -146,7 +146,7 @@ CREATE TEMPORARY TABLE decision_face_of_archive (
 
 -- name: insert_tenant_of_archive
 -- No row when the tenant exists; waits for a transaction that is creating it.
-INSERT INTO tenant (tenant_id, created_at) VALUES ($1, $2)
+INSERT INTO tenant (tenant_id, created_at, match_factor) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id) DO NOTHING
 RETURNING tenant_id
 

@@ -2,7 +2,7 @@
 
 -- name: census_counts
 -- $2 is the space of the model whose vectors are counted.
-SELECT created_at, people, faces, images,
+SELECT created_at, people, faces, images, match_factor,
        (SELECT count(*) FROM cluster WHERE tenant_id = $1 AND is_labelled) AS labelled,
        (SELECT count(*) FROM cluster WHERE tenant_id = $1 AND hidden) AS hidden,
        (SELECT count(*) FROM face WHERE tenant_id = $1 AND NOT is_matchable) AS unmatchable,

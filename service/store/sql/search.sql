@@ -1,11 +1,12 @@
 -- The search for a tenant's nearest faces: exact, or through the tenant's own HNSW index.
 
 -- name: search_state
--- The tenant's count of changes, its number of clusters and its newest face; the active space; and whether
--- its index ($2) exists and is complete: false when it is missing, being built or broken. With $3 the rest
--- of the transaction uses generic plans: it looks faces up by their keys.
+-- The tenant's count of changes, its number of clusters, the factor of its limit and its newest face; the
+-- active space; and whether its index ($2) exists and is complete: false when it is missing, being built or
+-- broken. With $3 the rest of the transaction uses generic plans: it looks faces up by their keys.
 SELECT (SELECT changes FROM tenant WHERE tenant_id = $1) AS changes,
        (SELECT people FROM tenant WHERE tenant_id = $1) AS people,
+       (SELECT match_factor FROM tenant WHERE tenant_id = $1) AS match_factor,
        (SELECT seq FROM face WHERE tenant_id = $1 ORDER BY seq DESC LIMIT 1) AS last_seq,
        (SELECT model_space FROM embedding_model WHERE is_active) AS active_space,
        coalesce((

@@ -269,6 +269,23 @@ async def test_archive_of_version_3_has_people_and_questions_who_they_are(bare: 
     assert chance == worth == pytest.approx(0.1)
 
 
+async def test_archive_of_version_4_has_the_usual_limit(
+    house: House, second: House, path: Path
+) -> None:
+    """It is one of version 5 whose head says nothing of the limit."""
+    await house.export(path)
+    found = entries(path)
+    for name in (HEAD, MANIFEST):
+        fields = json.loads(found[name])
+        assert (fields.pop("match_factor"), fields["version"]) == (0.1, 5)
+        found[name] = json.dumps({**fields, "version": 4}, ensure_ascii=False, indent=1).encode()
+        found[name] += b"\n"
+    write(path, found.items())
+    await second.bring_in(path)
+    ((*_, factor),) = (await second.rows())["tenant"]
+    assert factor == 1.0
+
+
 @OF_RELEASES_BEFORE
 async def test_archive_of_a_release_before_that_was_damaged_is_refused(
     bare: House, path: Path, archive: Path
@@ -607,7 +624,10 @@ DAMAGES: dict[str, Callable[[Found], Found]] = {
     "an edited manifest": _edited(MANIFEST, b'"faces": 60', b'"faces": 61'),
     "a manifest of another tenant": _edited(MANIFEST, b'"tenant_id": "', b'"tenant_id": "x'),
     "a manifest that is no JSON": lambda found: {**found, MANIFEST: b"{"},
-    "a newer format": _head_with(version=5),
+    "a newer format": _head_with(version=6),
+    "no factor": _head_with(match_factor=None),
+    "a factor of 0": _head_with(match_factor=0.0),
+    "a factor that is no number": _head_with(match_factor=float("nan")),
     "a newer schema": _head_with(schema=9999),
     "another format": _head_with(format="zip"),
     "a tenant without a name": _head_with(tenant_id=None),

@@ -203,7 +203,7 @@ const ENGLISH = {
       "person.changed": "Person changed", "person.split": "Person split", "person.merged": "People merged",
       "person.confirmed": "Person confirmed", "person.deleted": "Person erased", "decision.retracted": "Decision retracted",
       "review.answered": "Question answered", "review.deleted": "Question closed", "change.undone": "Change taken back",
-      "tenant.created": "Tenant made", "tenant.changed": "Limits changed",
+      "tenant.created": "Tenant made", "tenant.changed": "Limits changed", "tenant.calibrated": "Limit of a match learned",
     },
   },
   status: {
