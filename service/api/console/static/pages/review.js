@@ -111,7 +111,7 @@ function Question({ question }) {
 
   const says = words.review.asks[kind](person, other);
   return html`
-    <section class="question" aria-labelledby="question">
+    <section class="question" aria-labelledby="question" data-id=${question.id} data-kind=${kind}>
       <div class="question-text">
         <h2 id="question" aria-live="polite">${says}</h2>
         <p class="muted">${words.review.evidence(question, distance)} ${words.review.settles(question.settles)}
