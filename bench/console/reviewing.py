@@ -32,7 +32,7 @@ _LEAST_PHOTOS, _MOST_PHOTOS = 2, 20
 _CLIENTS = 4
 _RECALL, _PRECISION = 0.99, 0.999
 _LOOKS = 40
-_MOST_DECISIONS = 5000
+_FEWEST_DECISIONS, _MOST_DECISIONS = 5, 5000
 _NO_QUESTION_S = 30.0
 
 # The question on the screen, once all of its faces are known: its id, its kind, and the faces of
@@ -106,6 +106,13 @@ async def insert(place: Place) -> Labelled:
         (name, paths[:_MOST_PHOTOS])
         for name, paths in photo_paths(people_folder()).items()
         if len(paths) >= _LEAST_PHOTOS
+    ]
+    # Enter takes whoever's name begins with what was typed.
+    names = {name for name, _ in people}
+    people = [
+        (name, paths)
+        for name, paths in people
+        if not any(other != name and other.startswith(name) for other in names)
     ]
     rng.shuffle(people)
     photos: list[tuple[str, Path]] = []
@@ -212,9 +219,11 @@ class Reviewer:
         found = Reviewed(curve=[(0, await self._judged())])
         await self._page.goto(f"{self._place.service.url}/console/review")
         before, looked = "", 0
-        while not found.is_enough and found.decisions < _MOST_DECISIONS:
+        while (
+            not found.is_enough or found.decisions < _FEWEST_DECISIONS
+        ) and found.decisions < _MOST_DECISIONS:
             began = time.perf_counter()
-            question = await self._next(before)
+            question = await self._next(before, found)
             if question is None:
                 break
             before = question["id"]
@@ -227,12 +236,15 @@ class Reviewer:
                 found.curve.append((looked, await self._judged()))
         await self._settled()
         found.curve.append((found.decisions, await self._judged()))
-        presses = (await noted(self._page))["presses"]
-        found.question_ms = [each["question"] for each in presses if each["question"] is not None]
-        found.faces_ms = [each["faces"] for each in presses if each["faces"] is not None]
+        await self._keep_presses(found)
         return found
 
-    async def _next(self, before: str) -> dict[str, Any] | None:
+    async def _keep_presses(self, found: Reviewed) -> None:
+        presses = (await noted(self._page))["presses"]
+        found.question_ms += [each["question"] for each in presses if each["question"]]
+        found.faces_ms += [each["faces"] for each in presses if each["faces"]]
+
+    async def _next(self, before: str, found: Reviewed) -> dict[str, Any] | None:
         """The question on the screen; None where nothing is asked for a while."""
         deadline = time.monotonic() + _NO_QUESTION_S
         while time.monotonic() < deadline:
@@ -241,6 +253,7 @@ class Reviewer:
                 return shown
             # The page asks again when something changed; what is asked next is looked for first.
             await asyncio.sleep(1)
+            await self._keep_presses(found)
             await self._page.reload()
             before = ""
         return None

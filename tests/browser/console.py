@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import httpx2 as httpx
 from playwright.sync_api import Locator, Page, expect
 
 _DROP = """([content, name]) => {
@@ -48,6 +49,11 @@ class Console:
         transfer = self.page.evaluate_handle(_DROP, [content, name])
         for event in ("dragover", "drop"):
             self.page.dispatch_event("body", event, {"dataTransfer": transfer})
+
+    def labels(self, client: httpx.Client, tenant: str) -> list[str | None]:
+        """The names of the people on the wall, those without a name last."""
+        people = client.get(f"/v1/tenants/{tenant}/people").json()["items"]
+        return sorted((each["label"] for each in people), key=lambda each: (each is None, each))
 
     def expect_message(self, text: str) -> Locator:
         """The message with this text, once it is there."""
