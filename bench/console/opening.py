@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Page, ViewportSize
 
 from bench.common.measure import Samples, percentile
 from bench.common.photos import load as load_photos
@@ -16,7 +16,7 @@ from service.domain.types import TenantId
 FEW, MANY = 100, 100_000
 _LOADS, _QUICK_LOADS = 5, 1
 _PHOTO_SIDE = 400
-_PHONE = {"width": 390, "height": 844}
+_PHONE: ViewportSize = {"width": 390, "height": 844}
 _AFTER_LOAD_MS = 400
 _ARE_PAINTED = "() => benchNotes.names > 0 && benchNotes.covers > 0"
 _IS_COMPLETE = """() => !document.querySelector(
@@ -150,7 +150,7 @@ async def shifts(place: Place, context: BrowserContext, tenant: str) -> dict[str
         for window in (None, _PHONE):
             page = await context.new_page()
             if window is not None:
-                await page.set_viewport_size({**_PHONE})
+                await page.set_viewport_size(window)
             await page.goto(f"{place.service.url}/console/{path}")
             await page.locator("main h1, main h2").first.wait_for()
             await wait(page, _IS_COMPLETE)

@@ -108,11 +108,11 @@ async def insert(place: Place) -> Labelled:
         if len(paths) >= _LEAST_PHOTOS
     ]
     # Enter takes whoever's name begins with what was typed.
-    names = {name for name, _ in people}
+    known = {name for name, _ in people}
     people = [
         (name, paths)
         for name, paths in people
-        if not any(other != name and other.startswith(name) for other in names)
+        if not any(other != name and other.startswith(name) for other in known)
     ]
     rng.shuffle(people)
     photos: list[tuple[str, Path]] = []

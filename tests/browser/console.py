@@ -35,6 +35,10 @@ class Console:
         self.page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
         expect(self.page.get_by_role("heading", level=1, name=name)).to_be_visible()
 
+    def go(self, path: str) -> None:
+        """Load a page by its address below that of the console."""
+        self.page.goto(f"{self._url}/console/{path}")
+
     def people(self) -> Locator:
         """The people on the wall."""
         return self.page.get_by_role("list", name="People").get_by_role("listitem")

@@ -42,7 +42,7 @@ def test_photos_become_people_that_are_named_merged_found_and_put_right(
     assert _labels(client, tenant) == {"Eileen", None}
 
     page.get_by_role("tab", name="Looks alike").click()
-    page.get_by_role("button", name="Same person").click()
+    page.get_by_role("button", name="Same", exact=True).click()
     console.expect_message("Merged into one person.")
     assert _labels(client, tenant) == {"Eileen"}
     console.take_back("Merged into one person.")
