@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.accuracy.people import people_folder
 from bench.common.harness import default_settings, describe, sessions
 from bench.common.measure import Samples, percentile
-from bench.common.result import Curve, Effort, Result
+from bench.common.result import Effort, Result
 from bench.console import opening, reviewing
 from bench.console.place import Place, open_place
 from bench.console.reviewing import Labelled, Reviewed
@@ -56,7 +56,7 @@ def _result(
         for size, each in found.items()
     }
     few, many = paints.names
-    press = percentile(asked.question_ms, 0.5)
+    press = percentile(asked.question_ms, 0.5) if asked.question_ms else _MOST_PRESS_MS
     rows = [
         *(
             _row(f"first paint of {what}, {size:,} people, ms", each)
@@ -65,6 +65,7 @@ def _result(
         ),
         _spread("key press to the next question, ms", asked.question_ms),
         _spread("key press to the next question and its faces, ms", asked.faces_ms),
+        _spread("Enter behind a name to the next question, ms", asked.named_ms),
         ["compressed size of the page with its files, kB", f"{paints.shell_kb:.1f}", ""],
         [
             f"largest layout shift of {len(shifts)} pages, on a screen and a phone",
@@ -101,9 +102,12 @@ def _result(
                 "shell_kb": paints.shell_kb,
                 "kinds": dict(asked.kinds),
                 "seconds": asked.seconds,
+                "recall_by_decisions": {
+                    name: [[number, round(each.recall, 5)] for number, each in found.curve]
+                    for name, found in (("queue", asked), ("face_by_face", one_by_one))
+                },
             },
         },
-        curves={"review": _curve(asked, one_by_one)},
         configuration={
             **describe(settings, sessions(settings)),
             "people": many,
@@ -113,8 +117,9 @@ def _result(
             (
                 "First paints: from the navigation, in a browser profile with an empty cache, "
                 "until the people in sight of a window are painted. Key presses: "
-                f"{len(asked.question_ms)} answers of the review, from the key event until the "
-                "next question is painted."
+                f"{len(asked.question_ms)} answers of the review by one key, from the key event "
+                "until the next question is painted; behind a name people of that name are looked "
+                "for first."
             ),
             (
                 f"Review: {len(labelled.faces)} labelled faces of {len(labelled.names)} people, "
@@ -137,6 +142,8 @@ def _row(name: str, samples: Samples) -> list[str]:
 
 
 def _spread(name: str, values: Sequence[float]) -> list[str]:
+    if not values:
+        return [name, "", ""]
     middle, high, worst = (percentile(list(values), share) for share in (0.5, 0.95, 0.99))
     return [name, f"{middle:.1f}", f"p95 {high:.1f}, p99 {worst:.1f}"]
 
@@ -180,14 +187,3 @@ def _review_table(
             row("face by face", one_by_one, ""),
         ],
     }
-
-
-def _curve(asked: Reviewed, one_by_one: Reviewed) -> Curve:
-    return Curve(
-        "decisions",
-        "recall of pairs",
-        {
-            name: {float(number): Samples((each.recall,)) for number, each in found.curve}
-            for name, found in (("in the order of the queue", asked), ("face by face", one_by_one))
-        },
-    )

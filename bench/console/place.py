@@ -26,6 +26,8 @@ _ASK_INTERVAL_S = "2"
 # Notes for each page: the layout shifts; when the people in sight were painted, without their
 # covers and with them; and for each key press when the question after it was painted.
 _NOTES = """(() => {
+    // All tabs are one reviewer: what one was given, the next one is given as well.
+    sessionStorage.setItem("facette.reviewer", "bench");
     const notes = { shift: 0, names: null, covers: null, presses: [] };
     globalThis.benchNotes = notes;
     new PerformanceObserver((list) => {
@@ -46,7 +48,7 @@ _NOTES = """(() => {
     let pressed = null;
     addEventListener("keydown", (event) => {
         const shown = document.querySelector("section.question");
-        if (shown) pressed = { at: event.timeStamp, from: shown.dataset.id };
+        if (shown) pressed = { at: event.timeStamp, from: shown.dataset.id, key: event.key };
     }, { capture: true });
     const look = () => {
         if (!notes.names && document.querySelector(".person-card")) {
@@ -61,8 +63,8 @@ _NOTES = """(() => {
         if (!pressed || !shown || shown.dataset.id === pressed.from) return;
         if (!pressed.isSeen) {
             pressed.isSeen = true;
-            const { at } = pressed;
-            const press = { question: null, faces: null, at };
+            const { at, key } = pressed;
+            const press = { question: null, faces: null, at, key };
             notes.presses.push(press);
             pressed.press = press;
             painted((now) => { press.question = now - at; });

@@ -35,12 +35,13 @@ _LOOKS = 40
 _FEWEST_DECISIONS, _MOST_DECISIONS = 5, 5000
 _NO_QUESTION_S = 30.0
 
-# The question on the screen, once all of its faces are known: its id, its kind, and the faces of
-# each side. False while it is not there yet.
+# The question on the screen, once all of its faces are to be seen: its id, its kind, and the faces
+# of each side. False while it is not there yet.
 _QUESTION = """(before) => {
     const shown = document.querySelector("section.question");
     if (!shown) return document.querySelector(".review .state") ? { id: null } : false;
-    if (shown.dataset.id === before || shown.querySelector(".side .skeleton")) return false;
+    if (shown.dataset.id === before) return false;
+    if (shown.querySelector(".side .skeleton, .side .picture.loading")) return false;
     const idOf = (picture) => picture.src.match(/faces\\/([^/]+)\\/crop/)[1];
     return {
         id: shown.dataset.id,
@@ -74,8 +75,9 @@ class Labelled:
 class Reviewed:
     """What a review came to.
 
-    decisions: answers, and faces of others that were marked. seconds: at the page. answer_ms: from
-    the key to the next question, with its faces and without. curve: outcome by decisions.
+    decisions: answers, and faces of others that were marked. seconds: at the page. question_ms,
+    faces_ms: from the one key that answers to the next question, and to its faces. named_ms: from
+    Enter behind a name to the next question. curve: outcome by decisions.
     """
 
     decisions: int = 0
@@ -84,6 +86,7 @@ class Reviewed:
     curve: list[tuple[int, Clustering]] = field(default_factory=list)
     question_ms: list[float] = field(default_factory=list)
     faces_ms: list[float] = field(default_factory=list)
+    named_ms: list[float] = field(default_factory=list)
 
     @property
     def is_enough(self) -> bool:
@@ -241,8 +244,13 @@ class Reviewer:
 
     async def _keep_presses(self, found: Reviewed) -> None:
         presses = (await noted(self._page))["presses"]
-        found.question_ms += [each["question"] for each in presses if each["question"]]
-        found.faces_ms += [each["faces"] for each in presses if each["faces"]]
+        for press in presses:
+            if press["question"] and press["key"] == "Enter":
+                found.named_ms.append(press["question"])
+            elif press["question"]:
+                found.question_ms.append(press["question"])
+            if press["faces"] and press["key"] != "Enter":
+                found.faces_ms.append(press["faces"])
 
     async def _next(self, before: str, found: Reviewed) -> dict[str, Any] | None:
         """The question on the screen; None where nothing is asked for a while."""
