@@ -41,21 +41,26 @@ class Live {
     this._followed = id;
     this._last = null;
     openQuestions.value = null;
-    this._resume();
+    // The page that is opened comes first.
+    setTimeout(() => {
+      this._open();
+      this._count();
+    }, SOON_MS);
   }
 
   _resume() {
     if (document.hidden) {
       this._close();
-    } else if (this._followed && !this._source) {
-      this._open();
+    } else if (!this._source) {
       // What was missed before the first event has no number to go on from.
       if (this._last === null) this._tellSoon();
+      this._open();
     }
   }
 
   _open() {
     clearTimeout(this._again);
+    if (!this._followed || this._source || document.hidden) return;
     const after = this._last === null ? "" : `?after=${this._last}`;
     const source = new EventSource(ofTenant("/events") + after);
     const happened = (event) => {

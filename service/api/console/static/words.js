@@ -98,7 +98,7 @@ const ENGLISH = {
   person: {
     back: "Back to people", parts: "Of this person", name: "Name", giveName: "Give a name", rename: "Change the name", renamed: "Renamed.",
     tabs: { faces: "Faces", photos: "Photos", alike: "Looks alike", history: "History" },
-    lastSeen: (day) => `newest photo ${day}`,
+    lastSeen: (day) => `newest ${day}`,
     hidden: "hidden", hide: "Hide", unhide: "Show again", nowHidden: "Hidden from the wall of people.", shownAgain: "Shown again.",
     confirm: "All right", confirmed: "Confirmed: these faces stay together.",
     merge: "Merge…", mergeWith: "Who is the same person?", merged: "Merged into one person.", mergedAll: (number) => `${count(number)} people merged into one.`,
@@ -119,7 +119,7 @@ const ENGLISH = {
     order: "Order", orders: { newest: "Newest first", odd: "Least sure first" },
     selection: "Selected faces", selected: (number) => `${count(number)} selected`,
     move: "Move to…", moveTo: (number) => `Whose ${number === 1 ? "face is this" : "faces are these"}?`,
-    newPerson: "New person", not: "Not this person", cover: "Make cover", photo: "Photo", find: "Find this person", clear: "Clear the selection",
+    newPerson: "New person", not: "Not this person", cover: "Make cover", photo: "Its photo", find: "Find this person", clear: "Clear the selection",
     moved: (number) => `${faces(number)} moved.`,
     notThis: (number) => `${faces(number)} taken out; who it is becomes a question.`,
     of: (label) => (label ? `Face of ${label}` : "Face"),

@@ -65,9 +65,9 @@ export function FacesOfPerson({ person }) {
         <button class="button primary" onClick=${move}><${Icon} name="move" />${words.face.move}</button>
         <button class="button" onClick=${() => makeNew(null)}><${Icon} name="plus" />${words.face.newPerson}</button>
         <button class="button" onClick=${takeOut}><${Icon} name="no" />${words.face.not}</button>
-        ${chosen.length === 1 && html`<button class="button" onClick=${cover}><${Icon} name="star" />${words.face.cover}</button>`}
-        ${chosen.length === 1 && html`<button class="button" onClick=${() => go("search", { face: chosen[0].id })}><${Icon} name="search" />${words.face.find}</button>`}
-        ${chosen.length === 1 && html`<button class="button" onClick=${() => go("photo", { id: chosen[0].image_id, face: chosen[0].id })}><${Icon} name="photos" />${words.face.photo}</button>`}
+        ${chosen.length === 1 && html`<button class="button square" title=${words.face.cover} aria-label=${words.face.cover} onClick=${cover}><${Icon} name="star" /></button>`}
+        ${chosen.length === 1 && html`<button class="button square" title=${words.face.find} aria-label=${words.face.find} onClick=${() => go("search", { face: chosen[0].id })}><${Icon} name="search" /></button>`}
+        ${chosen.length === 1 && html`<button class="button square" title=${words.face.photo} aria-label=${words.face.photo} onClick=${() => go("photo", { id: chosen[0].image_id, face: chosen[0].id })}><${Icon} name="photos" /></button>`}
         <button class="button quiet square" aria-label=${words.face.clear} onClick=${() => selection.clear()}><${Icon} name="close" /></button>
       </div>`}`;
 }
