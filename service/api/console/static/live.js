@@ -103,7 +103,7 @@ class Live {
       const page = await call("GET", ofTenant("/reviews"), { query: { limit: MOST_COUNTED + 1 } });
       if (id === this._followed) openQuestions.value = page.items.length;
     } catch (problem) {
-      if (problem.status === undefined) throw problem;
+      if (problem.status === undefined && problem.name !== "AbortError") throw problem;
     } finally {
       this._counting = null;
     }

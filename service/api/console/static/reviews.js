@@ -68,6 +68,7 @@ class Reviews {
         this.isLoaded.value = true;
       });
     } catch (problem) {
+      if (problem.name === "AbortError") return;
       if (problem.status === undefined) throw problem;
       this.problem.value = problem;
     }

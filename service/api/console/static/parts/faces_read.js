@@ -30,7 +30,7 @@ class FacesOf {
       const sorted = page.items.sort((one, other) => (other.distance ?? -1) - (one.distance ?? -1));
       this.faces.value = [...(this.faces.value ?? []), ...sorted];
     } catch (problem) {
-      if (problem.status === undefined) throw problem;
+      if (problem.status === undefined && problem.name !== "AbortError") throw problem;
       // Without them the cover stands for the person; the next time they are asked for again.
       for (const [key, each] of read) if (each === this) read.delete(key);
       this.faces.value ??= this._cover ? [{ id: this._cover }] : [];
