@@ -42,18 +42,13 @@ class Live {
     this._last = null;
     openQuestions.value = null;
     // The page that is opened comes first.
-    setTimeout(() => {
-      this._open();
-      this._count();
-    }, SOON_MS);
+    setTimeout(() => this._open(), SOON_MS);
   }
 
   _resume() {
     if (document.hidden) {
       this._close();
-    } else if (!this._source) {
-      // What was missed before the first event has no number to go on from.
-      if (this._last === null) this._tellSoon();
+    } else {
       this._open();
     }
   }
@@ -68,6 +63,8 @@ class Live {
       this._tellSoon();
     };
     for (const kind of Object.keys(words.history.kinds)) source.addEventListener(kind, happened);
+    // What happened before the first event has no number to go on from: pages read it once more.
+    source.onopen = () => this._last === null && this._tellSoon();
     // The browser connects again by itself, from the last event on, unless it was refused.
     source.onerror = () => {
       if (source.readyState !== EventSource.CLOSED || source !== this._source) return;

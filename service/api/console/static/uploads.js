@@ -124,6 +124,8 @@ class Uploads {
   }
 
   async _send(upload) {
+    // At once, so that no other worker takes it as well.
+    upload.state.value = "sending";
     for (;;) {
       await this._hold(upload);
       upload.state.value = "sending";
