@@ -38,7 +38,7 @@ async def run(effort: Effort) -> Result:
             shifts = await opening.shifts(place, context, reviewing.TENANT)
             print(f"  review of {len(labelled.faces)} faces", flush=True)
             asked = await reviewing.review(place, labelled, context)
-    one_by_one = reviewing.face_by_face(begun, labelled.people)
+    one_by_one = reviewing.face_by_face(begun, labelled.people, asked.last)
     return _result(place, paints, labelled, shifts, asked, one_by_one)
 
 
@@ -124,13 +124,14 @@ def _result(
             (
                 f"Review: {len(labelled.faces)} labelled faces of {len(labelled.names)} people, "
                 "answered through the page by keyboard by a program that knows everybody, until "
-                "pairs have recall 0.99 and precision 0.999. It does not think, so decisions a "
-                "minute are what page and service allow. A face that it marks as somebody else's "
-                "counts as a decision, too."
+                "pairs have recall 0.99 and precision 0.999, or nothing is asked any more. It does "
+                "not think, so decisions a minute are what page and service allow. A face that it "
+                "marks as somebody else's counts as a decision, too."
             ),
             (
                 "Face by face: each face in the order of the photos is one decision, on whatever "
-                "page, so it is counted from the same clusters and not pressed."
+                "page, until pairs are as good; so it is counted from the same clusters and not "
+                "pressed."
             ),
         ],
     )
@@ -154,7 +155,7 @@ def _review_table(
     faces = len(labelled.faces)
 
     def row(name: str, found: Reviewed, rate: str) -> list[str]:
-        last = found.curve[-1][1]
+        last = found.last
         return [
             name,
             f"{found.decisions:,}",

@@ -89,14 +89,13 @@ class Reviewed:
     named_ms: list[float] = field(default_factory=list)
 
     @property
-    def is_enough(self) -> bool:
-        """Whether pairs are as good as wanted."""
-        return is_enough(self.curve[-1][1])
+    def last(self) -> Clustering:
+        """The outcome."""
+        return self.curve[-1][1]
 
-
-def is_enough(found: Clustering) -> bool:
-    """Whether pairs of faces are as good as wanted."""
-    return found.recall >= _RECALL and found.precision >= _PRECISION
+    def is_enough(self, recall: float = _RECALL, precision: float = _PRECISION) -> bool:
+        """Whether pairs of faces are as good as wanted."""
+        return self.last.recall >= recall and self.last.precision >= precision
 
 
 async def insert(place: Place) -> Labelled:
@@ -178,8 +177,10 @@ async def clusters(place: Place, labelled: Labelled) -> Labels:
     return np.array([numbers[of_face[face]] for face in labelled.faces], np.int64)
 
 
-def face_by_face(begun: Labels, people: Labels) -> Reviewed:
+def face_by_face(begun: Labels, people: Labels, wanted: Clustering) -> Reviewed:
     """Decisions of who says of every face in order whose it is, from the same clusters.
+
+    Until pairs are as good as wanted, or as good as they came to be otherwise.
 
     Counted and not pressed: each face is one decision, whatever page it is made on. The first face
     of a person names its cluster; faces of others leave it; the faces of a cluster that nobody
@@ -202,7 +203,7 @@ def face_by_face(begun: Labels, people: Labels) -> Reviewed:
         if (number + 1) % step == 0 or number + 1 == len(people):
             found.decisions = number + 1
             found.curve.append((number + 1, judge(now, people)))
-            if found.is_enough:
+            if found.is_enough(min(_RECALL, wanted.recall), min(_PRECISION, wanted.precision)):
                 break
     return found
 
@@ -223,7 +224,7 @@ class Reviewer:
         await self._page.goto(f"{self._place.service.url}/console/review")
         before, looked = "", 0
         while (
-            not found.is_enough or found.decisions < _FEWEST_DECISIONS
+            not found.is_enough() or found.decisions < _FEWEST_DECISIONS
         ) and found.decisions < _MOST_DECISIONS:
             began = time.perf_counter()
             question = await self._next(before, found)
