@@ -153,10 +153,12 @@ class Reviews {
     this.refreshSoon();
   }
 
+  // Once the answers are saved, unless the questions at hand run out before.
   refreshSoon() {
-    clearTimeout(this._timer);
+    if (this._timer !== null) return;
     this._timer = setTimeout(() => {
-      if (outbox.waiting.value.length) this.refreshSoon();
+      this._timer = null;
+      if (outbox.waiting.value.length && this.questions.value.length >= LOW) this.refreshSoon();
       else if (this._tenant === tenant.value && session.value) this.load();
     }, REFRESH_MS);
   }
