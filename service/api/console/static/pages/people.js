@@ -48,8 +48,8 @@ export function Page({ q = "", show = "all", order = "faces" }) {
               .map(([each, text]) => html`<option key=${each} value=${each}>${text}</option>`)}
           </select></label>
         ${mayWrite.value && html`
-          <button class="button" aria-pressed=${isSelecting} title=${words.people.selectHint} onClick=${() => (isSelecting ? end() : setSelecting(true))}>
-            <${Icon} name="check" />${isSelecting ? words.people.endSelecting : words.people.select}</button>`}
+          <button class="button select-people" aria-pressed=${isSelecting} title=${words.people.selectHint} onClick=${() => (isSelecting ? end() : setSelecting(true))}>
+            <${Icon} name="check" /><span>${isSelecting ? words.people.endSelecting : words.people.select}</span></button>`}
       </div>
     </header>
     <${Listed} list=${list} skeleton=${{ count: 24, className: "person-tile" }}
