@@ -23,7 +23,7 @@ _BENCHES = ("embed", "detect", "analyze", "scaling")
 # They take minutes and their results change seldom, so `all` leaves them out.
 _BY_NAME = (
     *("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "product"),
-    *("review", "setup", "ingest"),
+    *("review", "setup", "ingest", "console"),
 )
 _MODULES = {
     "embed": "bench.inprocess.embed",
@@ -40,6 +40,7 @@ _MODULES = {
     "review": "bench.product.reviewing",
     "setup": "bench.inprocess.setup_size",
     "ingest": "bench.http.ingest",
+    "console": "bench.console.console",
     **http.MODULES,
 }
 _ROUNDS = 7
@@ -109,7 +110,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         default=1.0,
         help="with search, product and review: the size of their tenants, 1.0 for up to 500,000 "
-        "faces (default); with ingest: of its folder, 1.0 for 2,000 photos",
+        "faces (default); with ingest: of its folder, 1.0 for 2,000 photos; with console: of the "
+        "photos to review, 1.0 for 1,000",
     )
     parser.add_argument(
         "--record",

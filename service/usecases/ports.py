@@ -148,6 +148,7 @@ class ReviewReads(Protocol):
         limit: int,
         *,
         put_off: bool = False,
+        person_id: ClusterId | None = None,
     ) -> list[Question]: ...
 
     async def question(self, review_id: ReviewId) -> Question:

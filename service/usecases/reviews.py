@@ -39,11 +39,17 @@ class Reviews:
         limit: int,
         *,
         put_off: bool = False,
+        person_id: ClusterId | None = None,
     ) -> list[Question]:
-        """A page of the open questions, from the one of most worth on; of one kind where asked."""
+        """A page of the open questions, from the one of most worth on.
+
+        Of one kind, or about one person, where asked.
+        """
         async with self._store.reading(tenant_id) as tenant:
             await tenant.facts()
-            return await tenant.reviews_of_worth.page(kind, behind, limit, put_off=put_off)
+            return await tenant.reviews_of_worth.page(
+                kind, behind, limit, put_off=put_off, person_id=person_id
+            )
 
     async def next(
         self, tenant_id: TenantId, reviewer: str, limit: int, lease_s: int

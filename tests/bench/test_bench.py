@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bench.accuracy.people import people_folder
+from bench.common.browser import launch_options
 from bench.report import history, plots
 from bench.report import page as report
 from tests.support.folders import ROOT
@@ -135,6 +137,26 @@ def test_the_bench_of_ingests_kills_one_and_finds_every_photo_once(tmp_path: Pat
     assert int(killed[1]) + int(resumed[1]) == line["configuration"]["photos"]
     assert again[1] == "0"
     assert resumed[3] == again[3] == "2"
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("bench")
+@pytest.mark.skipif(launch_options() is None, reason="no Chromium")
+@pytest.mark.skipif(not people_folder().is_dir(), reason="no photos of many people: set LFW_DIR")
+def test_the_bench_of_the_console_opens_pages_and_reviews_by_keyboard(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("console", tmp_path)
+    assert document["ratios"].keys() == {
+        "console_paint_names_100_over_1000",
+        "console_paint_covers_100_over_1000",
+        "shell_room_below_120_kb",
+        "key_press_room_below_50_ms",
+        "decisions_face_by_face_over_queue",
+    }
+    assert line["ratios"]["shell_room_below_120_kb"] > 1
+    assert max(line["console"]["shifts"].values()) == 0
+    grouped, asked, one_by_one = line["tables"]["review"]["rows"]
+    assert float(asked[4]) >= float(grouped[4])
+    assert float(one_by_one[4]) >= 0.99
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,13 +9,13 @@ import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from bench.common.browser import launch_options
 from tests.browser.console import Console
 from tests.support.calls import Photos
 from tests.support.service import ServiceProcess
 
 # No test fails because a machine is slow: these are for what never comes.
 _TIMEOUT_MS = 60_000
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +25,11 @@ def browser() -> Iterator[Browser]:
     While it is open, an event loop runs in this thread: no longer than a module, and its tests run
     none of their own.
     """
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
+    options = launch_options()
+    if options is None:
         pytest.skip("no Chromium: install the distribution's package, such as chromium")
     with sync_playwright() as playwright:
-        # As root, which containers are, Chromium starts without its sandbox only.
-        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        found = playwright.chromium.launch(**options)
         expect.set_options(timeout=_TIMEOUT_MS)
         yield found
         found.close()

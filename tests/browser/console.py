@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import httpx2 as httpx
 from playwright.sync_api import Locator, Page, expect
 
 _DROP = """([content, name]) => {
@@ -34,6 +35,10 @@ class Console:
         self.page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
         expect(self.page.get_by_role("heading", level=1, name=name)).to_be_visible()
 
+    def go(self, path: str) -> None:
+        """Load a page by its address below that of the console."""
+        self.page.goto(f"{self._url}/console/{path}")
+
     def people(self) -> Locator:
         """The people on the wall."""
         return self.page.get_by_role("list", name="People").get_by_role("listitem")
@@ -48,6 +53,11 @@ class Console:
         transfer = self.page.evaluate_handle(_DROP, [content, name])
         for event in ("dragover", "drop"):
             self.page.dispatch_event("body", event, {"dataTransfer": transfer})
+
+    def labels(self, client: httpx.Client, tenant: str) -> list[str | None]:
+        """The names of the people on the wall, those without a name last."""
+        people = client.get(f"/v1/tenants/{tenant}/people").json()["items"]
+        return sorted((each["label"] for each in people), key=lambda each: (each is None, each))
 
     def expect_message(self, text: str) -> Locator:
         """The message with this text, once it is there."""

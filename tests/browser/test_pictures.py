@@ -14,13 +14,14 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
+from PIL import Image, ImageEnhance
 from playwright.sync_api import Page, expect
 
 from tests.browser.console import Console
-from tests.support.calls import Photos
+from tests.support.calls import Photos, encode
 from tests.support.folders import ROOT
 
+JPEG = {"Content-Type": "image/jpeg"}
 PICTURES = ROOT / "docs" / "console"
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
@@ -55,7 +56,8 @@ def test_every_page_fits_its_window_and_is_accessible(
     tenant: str,
     key: str,
 ) -> None:
-    client.patch(f"/v1/tenants/{tenant}/people/{two_people['astronaut']}", json={"label": "Eileen"})
+    path = f"/v1/tenants/{tenant}"
+    client.patch(f"{path}/people/{two_people['astronaut']}", json={"label": "Eileen"})
     console = open_console(**LOOKS[look])
     page = console.page
     _keep(page, f"sign-in-{look}")
@@ -68,10 +70,13 @@ def test_every_page_fits_its_window_and_is_accessible(
             expect(page.locator(".chart-now b").last).to_have_text(re.compile(r"\d"))
         _keep(page, f"{name}-{look}")
 
-    if client.get(f"/v1/tenants/{tenant}/reviews").status_code == 200:
-        page.locator(".nav a[href*='/review']").click()
-        expect(page.locator(".side-face .picture.there").first).to_be_visible()
-        _keep(page, f"review-{look}")
+    page.locator(".nav a[href*='/review']").click()
+    expect(page.locator(".side-face .picture.there").first).to_be_visible()
+    _keep(page, f"review-{look}")
+    page.keyboard.press("n")
+    expect(page.get_by_role("dialog").locator(".option .picture.there").first).to_be_visible()
+    _keep(page, f"name-{look}")
+    page.keyboard.press("Escape")
 
     page.locator(".nav a[href*='/people']").click()
     page.get_by_role("link", name="Eileen").click()
@@ -88,6 +93,43 @@ def test_every_page_fits_its_window_and_is_accessible(
     console.drop(photos.both, "both.jpg")
     expect(page.locator(".face-line.is-match .picture.there")).to_be_visible()
     _keep(page, f"found-{look}")
+    face = client.get(f"{path}/people/{two_people['astronaut']}").json()["cover_face_id"]
+    console.go(f"search?face={face}")
+    expect(page.locator(".face-line.is-match .picture.there")).to_be_visible()
+    _keep(page, f"face-{look}")
+
+    copy = client.post(f"{path}/images", content=_smaller(photos.astronaut), headers=JPEG)
+    console.go(f"copies?id={copy.json()['image_id']}")
+    expect(page.locator(".copy .picture.there")).to_have_count(2)
+    _keep(page, f"copies-{look}")
+    for each in _variants(photos.hopper):
+        client.post(f"{path}/images", content=each, headers=JPEG)
+    console.go("review")
+    expect(page.get_by_role("listbox").locator(".picture.there")).to_have_count(2 + MANY)
+    page.get_by_role("option").nth(1).press("Space")
+    _keep(page, f"batch-{look}")
+    console.go("people")
+    page.get_by_role("button", name="Select", exact=True).click()
+    page.get_by_role("listbox", name="People").get_by_role("option").first.press("Control+a")
+    expect(page.get_by_role("toolbar")).to_contain_text("2 selected")
+    _keep(page, f"selected-{look}")
+    page.get_by_role("button", name="Merge…").click()
+    _keep(page, f"merge-{look}")
+
+
+MANY = 12
+
+
+def _smaller(photo: bytes) -> bytes:
+    """A near copy."""
+    image = Image.open(io.BytesIO(photo))
+    return encode(image.resize((image.width * 2 // 3, image.height * 2 // 3)))
+
+
+def _variants(photo: bytes) -> list[bytes]:
+    """Photos of one face, brighter and darker."""
+    image = ImageEnhance.Brightness(Image.open(io.BytesIO(photo)).convert("RGB"))
+    return [encode(image.enhance(0.7 + 0.05 * number)) for number in range(MANY)]
 
 
 def _keep(page: Page, name: str) -> None:

@@ -42,7 +42,7 @@ def test_photos_become_people_that_are_named_merged_found_and_put_right(
     assert _labels(client, tenant) == {"Eileen", None}
 
     page.get_by_role("tab", name="Looks alike").click()
-    page.get_by_role("button", name="Same person").click()
+    page.get_by_role("button", name="Same", exact=True).click()
     console.expect_message("Merged into one person.")
     assert _labels(client, tenant) == {"Eileen"}
     console.take_back("Merged into one person.")
@@ -62,6 +62,8 @@ def test_photos_become_people_that_are_named_merged_found_and_put_right(
     expect(console.faces()).to_have_count(1)
     assert _person(client, tenant, "Eileen")["face_count"] == 1
 
+    # A picture that is still on its way would be refused.
+    expect(page.locator(".picture.loading")).to_have_count(0)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in to Facette")).to_be_visible()
     assert page.context.cookies() == []

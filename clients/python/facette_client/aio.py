@@ -499,14 +499,19 @@ class AsyncTenant:
         """
         return await self._client.run(self._calls.undo(change_id))
 
-    def reviews(self, *, kind: str | None = None, put_off: bool = False) -> AsyncIterator[Review]:
+    def reviews(
+        self, *, kind: str | None = None, put_off: bool = False, person_id: str | None = None
+    ) -> AsyncIterator[Review]:
         """The open questions that only a person can answer, those of most worth first.
 
         Args:
             kind: "new_person", "same_person", "weak_match" or "odd_face".
             put_off: those that somebody was not sure about, in the place of the others.
+            person_id: only those about this person.
         """
-        return self._client.pages(lambda cursor: self._calls.reviews(cursor, kind, put_off))
+        return self._client.pages(
+            lambda cursor: self._calls.reviews(cursor, kind, put_off, person_id)
+        )
 
     async def next_reviews(
         self, *, limit: int = 100, lease_s: int = 600, reviewer: str | None = None

@@ -331,8 +331,10 @@ class TenantCalls:
         path = f"{self.path}/history/{_segment(change_id)}/undo"
         return _storing("POST", path, _one(Change), None)
 
-    def reviews(self, cursor: str | None, kind: str | None, put_off: bool) -> Call[Page[Review]]:
-        query = _page_query(cursor, kind=kind, put_off=put_off or None)
+    def reviews(
+        self, cursor: str | None, kind: str | None, put_off: bool, person_id: str | None
+    ) -> Call[Page[Review]]:
+        query = _page_query(cursor, kind=kind, put_off=put_off or None, person_id=person_id)
         return Call("GET", f"{self.path}/reviews", _page(Review), query)
 
     def next_reviews(

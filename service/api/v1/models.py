@@ -170,6 +170,7 @@ class ReviewsPage(Page):
     """A page of the open questions."""
 
     kind: Kind | None = Field(None, description="only questions of this kind")
+    person_id: Id | None = Field(None, description="only questions about this person")
     put_off: bool = Field(
         False, description="only those that somebody was not sure about, in the place of the others"
     )

@@ -27,7 +27,7 @@ _NOBODY_ELSE: Final = "configured"
 async def list_reviews(api: ApiServices, call: V1Call) -> Response:
     """GET /reviews: a page of the open questions, from the one of most worth on."""
     query = call.queried(ReviewsPage)
-    of_list = f"reviews {call.tenant_id} {query.kind} {query.put_off}"
+    of_list = f"reviews {call.tenant_id} {query.kind} {query.put_off} {query.person_id}"
     behind = None
     if query.cursor is not None:
         worth, number = cast("tuple[str, int]", decode_cursor(query.cursor, of_list, [str, int]))
@@ -37,8 +37,9 @@ async def list_reviews(api: ApiServices, call: V1Call) -> Response:
             raise CursorError from None
         behind = QuestionPosition(value, ReviewId(number))
     kind = None if query.kind is None else ReviewKind(query.kind)
+    person_id = None if query.person_id is None else ClusterId(query.person_id)
     found = await api.reviews.page(
-        call.tenant_id, kind, behind, query.limit + 1, put_off=query.put_off
+        call.tenant_id, kind, behind, query.limit + 1, put_off=query.put_off, person_id=person_id
     )
     page = found[: query.limit]
     following = None

@@ -17,6 +17,7 @@ from service.domain.reviews import (
 )
 from service.domain.types import ClusterId, FaceId, ImageId, ReviewId, TenantId
 from service.store.database.statements import SQL, with_statement
+from service.store.face.lookups import known_uuid
 
 _MAX_INT64 = 2**63 - 1
 _MOST_WORTH = float("inf")
@@ -36,20 +37,24 @@ class ReviewReader:
         limit: int,
         *,
         put_off: bool = False,
+        person_id: ClusterId | None = None,
     ) -> list[Question]:
         """A page of the open questions, from the one of most worth on.
 
         Args:
             put_off: those that somebody was not sure about, in the place of all others.
+            person_id: only those about this person.
         """
+        of_one = () if person_id is None else (known_uuid(person_id, "person"),)
         rows = await self._connection.fetch(
-            with_statement("questions", "question_facts"),
+            with_statement("questions_of_person" if of_one else "questions", "question_facts"),
             self._tenant_id,
             put_off,
             list(ReviewKind) if kind is None else [kind],
             behind.worth if behind else _MOST_WORTH,
             behind.review_id if behind else _MAX_INT64,
             limit,
+            *of_one,
         )
         return [_question(row) for row in rows]
 

@@ -15,6 +15,20 @@ WITH page AS MATERIALIZED (
 )
 {question_facts}
 
+-- name: questions_of_person
+-- The same of those about the person $7, which are few.
+WITH page AS MATERIALIZED (
+    SELECT review_id FROM (
+        SELECT review_id, worth, put_off, kind FROM review WHERE tenant_id = $1 AND cluster_id = $7
+        UNION ALL
+        SELECT review_id, worth, put_off, kind FROM review
+        WHERE tenant_id = $1 AND other_cluster_id = $7
+    ) AS about
+    WHERE put_off = $2 AND kind = ANY ($3::text[]) AND (worth, review_id) < ($4::real, $5::bigint)
+    ORDER BY worth DESC, review_id DESC LIMIT $6
+)
+{question_facts}
+
 -- name: questions_of_ids
 -- The questions $2 that are open, with what is asked about.
 WITH page AS MATERIALIZED (SELECT unnest($2::bigint[]) AS review_id)

@@ -163,6 +163,16 @@ def test_the_pages_come_without_a_key_and_allow_nothing_from_elsewhere(
             assert page.headers[name] == value
     again = browser.get("/console", headers={"If-None-Match": page.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    plain = browser.get("/console/static/words.js", headers={"Accept-Encoding": "identity"})
+    packed = browser.get("/console/static/words.js", headers={"Accept-Encoding": "gzip"})
+    assert packed.content == plain.content
+    assert int(packed.headers["content-length"]) < len(plain.content) / 2
+    assert (packed.headers["content-encoding"], packed.headers["vary"]) == (
+        "gzip",
+        "Accept-Encoding",
+    )
+    assert packed.headers["etag"] != plain.headers["etag"]
+    assert "content-encoding" not in plain.headers
     for path in ("missing.js", "..%2f__init__.py", "%2e%2e/pages.py", ""):
         assert browser.get(f"/console/static/{path}").status_code == 404
     assert "unsafe" not in HEADERS["Content-Security-Policy"]

@@ -17,6 +17,8 @@ def test_questions_are_handed_out_and_answered(house: Tenant, photos: Photos) ->
     assert [first["id"], second["id"]] == [each["id"] for each in listed]
     assert house.ask("GET", "/reviews/next", params={"reviewer": "you"})["items"] == []
     (person,) = first["people"]
+    assert house.listed("/reviews", person_id=person["id"], limit=1) == [listed[0]]
+    assert house.listed("/reviews", person_id=person["id"], put_off=True) == []
     assert person["face_count"] == 1
     assert first["why"] == "1 face is of somebody without a name"
     reply = {"answer": "label", "label": "Ada"}

@@ -28,6 +28,16 @@ export function onSessionEnd(listener) {
   LISTENERS.add(listener);
 }
 
+let reads = new AbortController();
+
+// Gives up what is being read, and reads nothing until `resumeReads`: whoever signs out waits for
+// no answers, and none of them is refused meanwhile.
+export const stopReads = () => reads.abort();
+
+export function resumeReads() {
+  reads = new AbortController();
+}
+
 export function withQuery(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
   return given.length ? `${path}?${new URLSearchParams(given)}` : path;
@@ -37,10 +47,11 @@ export function withQuery(path, query = {}) {
 export async function call(method, path, { query, json, body, headers = {}, signal } = {}) {
   const sent = { ...headers };
   if (json !== undefined) sent["Content-Type"] = "application/json";
+  const stop = method === "GET" ? AbortSignal.any([reads.signal, ...(signal ? [signal] : [])]) : signal;
   let answer;
   try {
     answer = await fetch(withQuery(path, query), {
-      method, signal, headers: sent, credentials: "same-origin",
+      method, signal: stop, headers: sent, credentials: "same-origin",
       body: json === undefined ? body : JSON.stringify(json),
     });
   } catch (error) {

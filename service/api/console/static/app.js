@@ -19,6 +19,7 @@ const PAGES = {
   review: () => import("./pages/review.js"),
   photos: () => import("./pages/photos.js"),
   photo: () => import("./pages/photo.js"),
+  copies: () => import("./pages/copies.js"),
   search: () => import("./pages/search.js"),
   upload: () => import("./pages/upload.js"),
   history: () => import("./pages/history.js"),

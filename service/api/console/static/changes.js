@@ -1,7 +1,7 @@
 // What a person does to people and faces, and the way back of each.
 
 import { call, newKey } from "./api.js";
-import { signal } from "./html.js";
+import { changed } from "./live.js";
 import { forget, learn, lose } from "./people.js";
 import { ofTenant, session } from "./session.js";
 import { tell } from "./toasts.js";
@@ -9,9 +9,10 @@ import { words } from "./words.js";
 import { ask } from "./parts/dialog.js";
 
 const AT_ONCE = 4;
+// Of the entries of the history in one answer.
+const MOST_LISTED = 500;
 
-// Counts changes, so that a page that shows people can read them again.
-export const changed = signal(0);
+export { changed };
 
 // Runs a change; where a person decided otherwise before, asks and lets this be the last word.
 async function withLastWord(run) {
@@ -43,10 +44,17 @@ export async function undo(ids) {
 
 // Tells of a change, with undo where the history has it.
 // people: to be read again; back: those to be read again once it is taken back.
-async function announce(text, kind, isIts, people, { back: returning = people, limit = 1 } = {}) {
+const announce = (text, kind, isIts, people, { back = people, limit = 1 } = {}) =>
+  announceAll(text, [{ kind, isIts, limit }], people, back);
+
+// The same for changes of several kinds: {kind, isIts, limit} each, the last ones first.
+async function announceAll(text, changes, people, returning) {
   forget(...people);
   changed.value += 1;
-  const ids = await newest(kind, isIts, limit);
+  const ids = [];
+  for (const { kind, isIts, limit = 1 } of changes) {
+    ids.push(...await newest(kind, isIts, Math.min(MOST_LISTED, limit)));
+  }
   const back = async () => {
     await attempt(async () => {
       await undo(ids);
@@ -81,6 +89,58 @@ export async function mergePeople(from, into, text = words.person.merged) {
   lose(from);
   await announce(text, "person.merged",
     (subject) => subject.merged_person_id === from, [into], { back: [from, into] });
+}
+
+// Several people into one, which gets the name that is given.
+export async function mergeAll(people, kept, label = kept.label) {
+  const others = people.filter((each) => each.id !== kept.id);
+  const gone = new Set();
+  let now = kept;
+  let isNamed = false;
+  try {
+    for (const each of others) {
+      now = await withLastWord((override) => call("POST", ofTenant(`/people/${each.id}/merge`), {
+        json: { into: kept.id, override }, headers: { "Idempotency-Key": newKey() },
+      }));
+      gone.add(each.id);
+      learn(now);
+      lose(each.id);
+    }
+    if (label !== now.label) {
+      learn(await call("PATCH", ofTenant(`/people/${kept.id}`), {
+        json: { label }, headers: { "If-Match": `"${now.version}"` },
+      }));
+      isNamed = true;
+    }
+  } finally {
+    if (gone.size || isNamed) {
+      const text = gone.size ? words.person.mergedAll(gone.size + 1) : words.person.renamed;
+      const changes = [
+        ...(isNamed ? [{ kind: "person.changed", isIts: (subject) => subject.person_id === kept.id }] : []),
+        ...(gone.size ? [{ kind: "person.merged", isIts: (subject) => gone.has(subject.merged_person_id), limit: 4 * gone.size }] : []),
+      ];
+      await announceAll(text, changes, [kept.id], [kept.id, ...gone]);
+    }
+  }
+}
+
+// Hides people from the wall, or shows them again.
+export async function hideAll(people, hidden) {
+  const done = new Set();
+  try {
+    for (const each of people) {
+      learn(await call("PATCH", ofTenant(`/people/${each.id}`), {
+        json: { hidden }, headers: { "If-Match": `"${each.version}"` },
+      }));
+      done.add(each.id);
+    }
+  } finally {
+    if (done.size) {
+      const text = hidden ? words.people.nowHidden(done.size) : words.people.shownAgain(done.size);
+      const changes = [{ kind: "person.changed", isIts: (subject) => done.has(subject.person_id), limit: 4 * done.size }];
+      await announceAll(text, changes, [...done], [...done]);
+    }
+  }
 }
 
 // A person whose faces these are not, and they of somebody new.
@@ -124,7 +184,7 @@ export async function moveFaces(faces, to) {
     if (moved.size) {
       const text = to === null ? words.face.notThis(moved.size) : words.face.moved(moved.size);
       await announce(text, "face.moved", (subject) => moved.has(subject.face_id), [...touched],
-        { limit: Math.min(500, 2 * moved.size) });
+        { limit: 2 * moved.size });
     }
   }
 }
@@ -146,6 +206,15 @@ export async function confirmFaces(id, faceIds = []) {
   learn(now);
   await announce(words.person.confirmed, "person.confirmed",
     (subject) => subject.person_id === id, [id]);
+}
+
+// Answers a question outside of the queue.
+export async function answerQuestion(id, reply, text, people) {
+  const change = await withLastWord((override) => call("POST", ofTenant(`/reviews/${id}`), {
+    json: { ...reply, override }, headers: { "Idempotency-Key": newKey() },
+  }));
+  await announce(text, "review.answered", (subject) => subject.review_id === change.subject.review_id, people,
+    { limit: 10 });
 }
 
 export async function removeImage(id) {

@@ -11,7 +11,8 @@ import { Dialogs } from "./parts/dialog.js";
 import { DropTarget } from "./parts/drop.js";
 import { Icon } from "./parts/icons.js";
 import { Toasts } from "./parts/toast_list.js";
-import { outbox } from "./outbox.js";
+import { count } from "./format.js";
+import { isBeyondCount, openQuestions } from "./live.js";
 import { uploads } from "./uploads.js";
 
 const PAGES = [
@@ -19,7 +20,7 @@ const PAGES = [
   ["search", () => true], ["upload", () => mayWrite.value], ["history", () => true],
   ["status", () => true], ["keys", () => mayAdminister.value],
 ];
-const ABOVE = { person: "people", photo: "photos" };
+const ABOVE = { person: "people", photo: "photos", copies: "photos" };
 const PAGE = 500;
 // Of a service with more, the address names the tenant: ?tenant=.
 const MOST_TENANTS = 5000;
@@ -85,8 +86,10 @@ export function Frame({ children }) {
 function Badge({ name }) {
   const { waiting, sending, held, failed } = uploads.counts.value;
   const number = name === "upload" ? waiting + sending + held || failed
-    : name === "review" ? outbox.waiting.value.length : 0;
-  return number > 0 && html`<span class="badge">${number}</span>`;
+    : name === "review" ? openQuestions.value ?? 0 : 0;
+  if (!number) return null;
+  const text = name === "review" && isBeyondCount(number) ? words.review.many(number - 1) : count(number);
+  return html`<span class="badge" title=${name === "review" ? words.review.open(text) : words.upload.badge}>${text}</span>`;
 }
 
 function TenantChoice() {

@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { batch, computed, signal } from "./html.js";
 import { outbox } from "./outbox.js";
 import { forget } from "./people.js";
-import { ofTenant, tenant } from "./session.js";
+import { ofTenant, session, tenant } from "./session.js";
 import { tell } from "./toasts.js";
 import { words } from "./words.js";
 
@@ -68,6 +68,7 @@ class Reviews {
         this.isLoaded.value = true;
       });
     } catch (problem) {
+      if (problem.name === "AbortError") return;
       if (problem.status === undefined) throw problem;
       this.problem.value = problem;
     }
@@ -77,14 +78,14 @@ class Reviews {
     return this._answered.has(id) || outbox.waiting.value.some((each) => each.reviewId === id);
   }
 
-  // Answers the question on the screen; the next one is there at once. without: faces that do not
-  // belong to its person, each split off first.
+  // Answers the question on the screen; the next one is there at once. without: {person, faces} each,
+  // the faces that do not belong to the person, each split off first.
   answer(reply, text, without = []) {
     const question = this.current.value;
     const facts = { tenant: this._tenant };
     this._answered.add(question.id);
-    for (const face of without) {
-      outbox.add(ofTenant(`/people/${question.people[0].id}/split`), { face_ids: [face] }, facts);
+    for (const { person, faces } of without) {
+      for (const face of faces) outbox.add(ofTenant(`/people/${person.id}/split`), { face_ids: [face] }, facts);
     }
     const id = outbox.add(ofTenant(`/reviews/${question.id}`), reply, {
       ...facts, reviewId: question.id,
@@ -95,7 +96,7 @@ class Reviews {
       this._keep([{ id, question, answer: reply.answer, text, state: "saving", changeId: null, undoAt },
         ...this.past.value].slice(0, MOST_PAST));
     });
-    if (this.questions.value.length < LOW) this._refreshSoon();
+    if (this.questions.value.length < LOW) this.refreshSoon();
   }
 
   // Puts the question on the screen behind the others, without an answer.
@@ -149,14 +150,16 @@ class Reviews {
     if (!isShown) return;
     if (past) forget(...past.question.people.map((each) => each.id));
     // An answer may settle other questions, and change those that stay.
-    this._refreshSoon();
+    this.refreshSoon();
   }
 
-  _refreshSoon() {
-    clearTimeout(this._timer);
+  // Once the answers are saved, unless the questions at hand run out before.
+  refreshSoon() {
+    if (this._timer !== null) return;
     this._timer = setTimeout(() => {
-      if (outbox.waiting.value.length) this._refreshSoon();
-      else if (this._tenant === tenant.value) this.load();
+      this._timer = null;
+      if (outbox.waiting.value.length && this.questions.value.length >= LOW) this.refreshSoon();
+      else if (this._tenant === tenant.value && session.value) this.load();
     }, REFRESH_MS);
   }
 

@@ -1,6 +1,6 @@
 // Who is signed in, what the key may do, and the tenant that is looked at.
 
-import { call, onSessionEnd } from "./api.js";
+import { call, onSessionEnd, resumeReads, stopReads } from "./api.js";
 import { computed, signal } from "./html.js";
 
 const LAST_TENANT = "facette.tenant";
@@ -45,7 +45,12 @@ export async function signIn(key) {
 }
 
 export async function signOut() {
-  await call("DELETE", "/console/session");
+  stopReads();
+  try {
+    await call("DELETE", "/console/session");
+  } finally {
+    resumeReads();
+  }
   localStorage.removeItem(IS_SIGNED_IN);
   session.value = null;
   hasEnded.value = false;

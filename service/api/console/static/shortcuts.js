@@ -5,6 +5,7 @@ import { signal } from "./html.js";
 const KEY = "facette.keys";
 const DEFAULTS = {
   yes: "a", no: "x", unsure: "s", name: "n", merge: "m", photo: "p", undo: "u", help: "?",
+  facesBefore: ",", facesNext: ".",
 };
 
 export const ACTIONS = Object.keys(DEFAULTS);

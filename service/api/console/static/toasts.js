@@ -3,6 +3,8 @@
 import { signal } from "./html.js";
 
 const STAY_MS = 8000;
+// With a way back: nobody has to hurry.
+const STAY_WITH_ACTION_MS = 30_000;
 const MOST = 3;
 
 let last = 0;
@@ -27,5 +29,6 @@ export function dismiss(id) {
 // A message under the pointer or the focus does not go.
 export function hold(id, isHeld) {
   clearTimeout(timers.get(id));
-  if (!isHeld) timers.set(id, setTimeout(() => dismiss(id), STAY_MS));
+  const told = toasts.value.find((each) => each.id === id);
+  if (!isHeld) timers.set(id, setTimeout(() => dismiss(id), told?.action ? STAY_WITH_ACTION_MS : STAY_MS));
 }

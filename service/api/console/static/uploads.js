@@ -4,9 +4,11 @@ import { call, newKey } from "./api.js";
 import { computed, signal } from "./html.js";
 import { ofTenant, tenant } from "./session.js";
 
-const AT_ONCE = 4;
+// A browser opens six connections to a service, of which one follows its events.
+const AT_ONCE = 3;
 const OFFLINE_WAIT_MS = 3000;
 const DONE = "facette.uploaded";
+const LEFT = "facette.uploading";
 const MOST_REMEMBERED = 20_000;
 const PHOTO = /\.(jpe?g|png|webp|hei[cf]|avif|tiff?|gif|bmp|dng|nef|cr2|arw|pef|rw2|raf)$/i;
 // Answers that say "later", and not "never".
@@ -65,6 +67,8 @@ class Uploads {
       const { waiting, sending, held } = this.counts.value;
       return waiting + sending + held > 0;
     });
+    // Of an earlier visit, which ended before all photos were stored: {tenant, left}.
+    this.interrupted = signal(JSON.parse(localStorage.getItem(LEFT) ?? "null"));
     this._remembered = new Remembered();
     this._workers = 0;
   }
@@ -77,6 +81,8 @@ class Uploads {
       if (!isPhoto) each.state.value = "skipped";
     }
     this.all.value = [...this.all.value, ...added];
+    this.interrupted.value = null;
+    this._noteLeft();
     this._start();
   }
 
@@ -101,15 +107,25 @@ class Uploads {
     }
   }
 
+  // What a page that is closed now leaves undone.
+  _noteLeft() {
+    const left = this.all.value.filter((each) => ["waiting", "sending", "held"].includes(each.state.value));
+    if (left.length) localStorage.setItem(LEFT, JSON.stringify({ tenant: left[0].tenant, left: left.length }));
+    else localStorage.removeItem(LEFT);
+  }
+
   async _work() {
     for (;;) {
       const next = this.all.value.find((each) => each.state.value === "waiting");
       if (!next) return;
       await this._send(next);
+      this._noteLeft();
     }
   }
 
   async _send(upload) {
+    // At once, so that no other worker takes it as well.
+    upload.state.value = "sending";
     for (;;) {
       await this._hold(upload);
       upload.state.value = "sending";

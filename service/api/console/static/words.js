@@ -4,6 +4,8 @@ import { count, distance, plural } from "./format.js";
 
 const faces = (number) => plural(number, "face", "faces");
 const photos = (number) => plural(number, "photo", "photos");
+// From here on the faces of a person are looked through rather than looked at.
+const MANY = 4;
 const nameOf = (person) => person?.label ?? null;
 
 const ENGLISH = {
@@ -83,6 +85,12 @@ const ENGLISH = {
     shown: { all: "All people", named: "With a name", unnamed: "Without a name", hidden: "Hidden" },
     orders: { faces: "Most faces first", recency: "Newest photo first", label: "By name" },
     count: (number) => `${plural(number, "person", "people")} listed`,
+    select: "Select", endSelecting: "Done", selection: "Selected people",
+    selectHint: "Select several people: click, Shift, a rectangle, Space or Ctrl+A; Enter opens one.",
+    merge: "Merge…", mergeNow: "Merge", name: "Name…", nameNow: "Save the name", whichName: "Which name stays",
+    together: (number) => `Are these ${count(number)} one person?`, nameLater: "Without a name",
+    nowHidden: (number) => `${plural(number, "person", "people")} hidden from the wall.`,
+    shownAgain: (number) => `${plural(number, "person", "people")} shown again.`,
     none: "Nobody here yet",
     noneText: "Store photos: the faces on them are found and grouped into people by themselves.",
     noneFound: "Nobody found", noneFoundText: "No person of this tenant is like that. Try a shorter beginning of the name, or show all people.",
@@ -90,10 +98,10 @@ const ENGLISH = {
   person: {
     back: "Back to people", parts: "Of this person", name: "Name", giveName: "Give a name", rename: "Change the name", renamed: "Renamed.",
     tabs: { faces: "Faces", photos: "Photos", alike: "Looks alike", history: "History" },
-    lastSeen: (day) => `newest photo ${day}`,
+    lastSeen: (day) => `newest ${day}`,
     hidden: "hidden", hide: "Hide", unhide: "Show again", nowHidden: "Hidden from the wall of people.", shownAgain: "Shown again.",
     confirm: "All right", confirmed: "Confirmed: these faces stay together.",
-    merge: "Merge…", mergeWith: "Who is the same person?", merged: "Merged into one person.",
+    merge: "Merge…", mergeWith: "Who is the same person?", merged: "Merged into one person.", mergedAll: (number) => `${count(number)} people merged into one.`,
     split: (number) => `${faces(number)} now a person of their own.`,
     coverChosen: "This face is the cover now.",
     erase: "Erase", eraseTitle: "Erase this person?", erased: "The person was erased.",
@@ -103,14 +111,15 @@ const ENGLISH = {
   },
   alike: {
     none: "Nobody looks alike", noneText: "There is no other person near enough to compare with.",
-    same: "Same person",
+    same: "Same", different: "Different", areDifferent: "Different people",
+    toldApart: "Told apart: they are not put together any more.",
   },
   face: {
     selectHint: "Select by click, Shift, a rectangle or Space; Enter opens the photo.",
     order: "Order", orders: { newest: "Newest first", odd: "Least sure first" },
     selection: "Selected faces", selected: (number) => `${count(number)} selected`,
     move: "Move to…", moveTo: (number) => `Whose ${number === 1 ? "face is this" : "faces are these"}?`,
-    newPerson: "New person", not: "Not this person", cover: "Make cover", photo: "Photo", clear: "Clear the selection",
+    newPerson: "New person", not: "Not this person", cover: "Make cover", photo: "Its photo", find: "Find this person", clear: "Clear the selection",
     moved: (number) => `${faces(number)} moved.`,
     notThis: (number) => `${faces(number)} taken out; who it is becomes a question.`,
     of: (label) => (label ? `Face of ${label}` : "Face"),
@@ -123,6 +132,7 @@ const ENGLISH = {
   },
   photo: {
     order: "Order", orders: { created: "Newest upload first", taken: "By the time they were taken" },
+    ofMonth: (month) => `Photos of ${month}`, noneTaken: "None of the photos says when it was taken.",
     none: "No photos", noneText: "Drop photos anywhere on this page, or choose them.",
     from: (when, number) => `Photo of ${when}, ${faces(number)}`,
     back: "Back to photos", download: "Download", gone: "This photo is gone", noFaces: "No face was found on it.",
@@ -132,16 +142,24 @@ const ENGLISH = {
     eraseText: (number) => (number ? `Its file and ${faces(number)} on it go with it.` : "Its file goes with it."),
     eraseAlone: (number, names) => (number === 1 ? `${names} is on no other photo, and goes as well.` : `${names} are on no other photo, and go as well.`),
   },
+  copies: {
+    back: "Back to the photo", none: "There is no near copy", this: "This photo", copy: "Near copy", unknown: "unknown", more: "more",
+    at: (at, of) => `${count(at)} of ${count(of)}`, before: "The copy before", next: "The next copy",
+    facts: { dimensions: "Pixels", bytes: "File", format: "Format", taken: "Taken", stored: "Stored", faces: "On it" },
+  },
   search: {
     title: "Who is on a photo?", text: "Drop a photo anywhere, paste one, or choose it. It is compared with everybody in this tenant, and not stored.",
     choose: "Choose a photo", another: "Another photo", unknown: "Nobody known",
     noFaces: "No face found", noFacesText: "Faces are found from the front and from three quarters, from about 20 pixels on.",
     nearest: (at, of) => (of > 1 ? `Nearest to face ${at} of ${of}` : "Nearest people"),
+    nearestPeople: "Nearest people", thisFace: "The face that is looked for", itsPhoto: "The photo it is on",
+    draw: "Is a face not marked? Draw a box around it.", looking: "Looking there…", noFaceThere: "No face was found there. Draw the box a little larger than the face.",
     nobody: "This tenant has nobody to compare with.",
     limit: (value) => `A match is at most ${distance(value)} apart in this tenant.`,
   },
   upload: {
     title: "Drop photos or folders here", text: "Photos that are stored already are told apart, and not stored twice.",
+    interrupted: (number) => `${photos(number)} were on their way when this page was closed. Choose the same files or folder again: what is stored already is passed over.`,
     files: "Choose photos", folder: "Choose a folder", filter: "Show", progress: "Progress",
     left: (left, all) => `${count(left)} of ${photos(all)} to go`, over: (all) => `Done with ${photos(all)}`,
     held: "the service is busy; going on by itself",
@@ -150,12 +168,12 @@ const ENGLISH = {
       all: "All", waiting: "Waiting", sending: "Sending", held: "Waiting for the service", stored: "Stored",
       known: "Was there already", failed: "Failed", skipped: "No photo",
     },
-    retry: (number) => `Try ${count(number)} again`, clear: "Clear the list", open: "Open",
+    badge: "Photos on their way", retry: (number) => `Try ${count(number)} again`, clear: "Clear the list", open: "Open",
     further: (number) => `and ${count(number)} more`,
   },
   review: {
     asks: {
-      new_person: (person, other) => (other ? `Is this ${nameOf(other) ?? "the same as this person"}?` : nameOf(person) ? `Are these all ${nameOf(person)}?` : "Who is this?"),
+      new_person: (person, other) => (other ? `Is this ${nameOf(other) ?? "the same as this person"}?` : nameOf(person) ? `Are these all ${nameOf(person)}?` : person.face_count > MANY ? `These ${faces(person.face_count)} are one person. Who is it?` : "Who is this?"),
       same_person: (one, other) => (nameOf(one) && nameOf(other) ? `Are ${nameOf(one)} and ${nameOf(other)} one person?` : "Are these two one person?"),
       weak_match: (person) => (nameOf(person) ? `Is this ${nameOf(person)}?` : "Does this face belong here?"),
       odd_face: (person) => (nameOf(person) ? `Is this still ${nameOf(person)}?` : "Does this face still belong here?"),
@@ -167,7 +185,9 @@ const ENGLISH = {
     },
     settles: (number) => (number > 0 ? `The answer settles ${faces(number)}.` : ""),
     thisFace: "This face", whoIsThis: "Who is this?", otherPerson: "Who is it instead?", answers: "Answers",
-    tap: "Tap a face that is somebody else's",
+    tap: "Tap faces that are somebody else's",
+    facesAt: (first, last, all) => `${count(first)} to ${count(last)} of ${faces(all)}`,
+    facesBefore: "The faces before", facesNext: "The next faces",
     exceptions: (number) => `${faces(number)} marked as somebody else: taken out before the answer.`,
     labels: {
       any: { yes: "Yes", no: "No", unsure: "Later", name: "Name…", merge: "Somebody else…", photo: "Photo" },
@@ -185,12 +205,14 @@ const ENGLISH = {
     allSaved: "All answers saved", saving: (number) => `Saving ${plural(number, "answer", "answers")}`,
     held: (number) => `${plural(number, "answer", "answers")} kept here until the service answers`,
     notSaved: (problem) => (problem.code === "review_answered" ? "Somebody else answered this question first; their answer stands." : `${problem.message} This answer was not saved.`),
+    open: (text) => `${text} open questions`, many: (number) => `${count(number)}+`,
     around: "The photos around", none: "No open questions", noneText: "New ones come with new photos, and when what is known changes. Another reviewer may have some open.",
     missing: "Reviews are not on this service yet", missingText: "A later release of the service has them. People can be named, merged and put right on the page of people.",
     keys: "Keys", keysText: "Choose an action, then press the key for it. Backspace always takes the last answer back.",
     actions: {
       yes: "Yes, the same", no: "No, different, ignore", unsure: "Not sure, later", name: "Name", merge: "Somebody else, same as",
       photo: "The photo around", undo: "Take the last answer back", help: "These keys",
+      facesBefore: "The hundred faces before", facesNext: "The next hundred faces",
     },
     changeKey: (action, key) => `${action}: ${key}. Change the key`, pressKey: "Press a key", restoreKeys: "As at first",
   },
@@ -201,8 +223,9 @@ const ENGLISH = {
       "image.inserted": "Photo stored", "image.deleted": "Photo deleted", "face.moved": "Face moved",
       "face.confirmed": "Face confirmed", "face.deleted": "Face deleted", "person.created": "Person made",
       "person.changed": "Person changed", "person.split": "Person split", "person.merged": "People merged",
-      "person.confirmed": "Person confirmed", "person.deleted": "Person erased", "decision.retracted": "Decision retracted",
+      "person.confirmed": "Person confirmed", "person.rejoined": "People merged", "person.deleted": "Person erased", "decision.retracted": "Decision retracted",
       "review.answered": "Question answered", "review.deleted": "Question closed", "change.undone": "Change taken back",
+      "change.redone": "Change done again",
       "tenant.created": "Tenant made", "tenant.changed": "Limits changed", "tenant.calibrated": "Limit of a match learned",
     },
   },

@@ -1,13 +1,15 @@
-// The wall of people: a cover, a name and a count each.
+// The wall of people: a cover, a name and a count each; several can be put together, named or hidden.
 
-import { changed } from "../changes.js";
-import { html, useCallback, useEffect, useState } from "../html.js";
+import { html, useCallback, useEffect, useMemo, useState } from "../html.js";
 import { learn } from "../people.js";
 import { address, go } from "../router.js";
 import { cropUrl, mayWrite, ofTenant } from "../session.js";
 import { words } from "../words.js";
+import { Icon } from "../parts/icons.js";
 import { Listed, useList } from "../parts/list.js";
+import { PeopleBar } from "../parts/people_bar.js";
 import { Picture } from "../parts/picture.js";
+import { Selection } from "../parts/selection.js";
 import { Empty } from "../parts/states.js";
 import { Wall } from "../parts/wall.js";
 
@@ -19,11 +21,18 @@ const SHOWN = {
 export function Page({ q = "", show = "all", order = "faces" }) {
   const shown = SHOWN[show] ?? SHOWN.all;
   const query = { ...shown, order: q ? undefined : order, prefix: q || undefined };
-  const list = useList(ofTenant("/people"), query, [q, show, order, changed.value]);
+  const list = useList(ofTenant("/people"), query, [q, show, order]);
   const more = useCallback(() => list.more(), [list]);
   const items = list.items.value;
+  const [isSelecting, setSelecting] = useState(false);
+  const selection = useMemo(() => new Selection(), []);
   useEffect(() => learn(...items), [items]);
   const set = (fields) => go("people", { q, show, order, ...fields }, { replace: true });
+  const chosen = isSelecting ? items.filter((each) => selection.has(each.id)) : [];
+  const end = () => {
+    selection.clear();
+    setSelecting(false);
+  };
   return html`
     <header class="page-head">
       <h1>${words.pages.people}</h1>
@@ -38,6 +47,9 @@ export function Page({ q = "", show = "all", order = "faces" }) {
             ${Object.entries(words.people.orders).filter(([each]) => each !== "label" || show !== "unnamed")
               .map(([each, text]) => html`<option key=${each} value=${each}>${text}</option>`)}
           </select></label>
+        ${mayWrite.value && html`
+          <button class="button select-people" aria-pressed=${isSelecting} title=${words.people.selectHint} onClick=${() => (isSelecting ? end() : setSelecting(true))}>
+            <${Icon} name="check" /><span>${isSelecting ? words.people.endSelecting : words.people.select}</span></button>`}
       </div>
     </header>
     <${Listed} list=${list} skeleton=${{ count: 24, className: "person-tile" }}
@@ -45,16 +57,24 @@ export function Page({ q = "", show = "all", order = "faces" }) {
       ${(people) => html`
         <p class="unseen" role="status">${list.isComplete.value ? words.people.count(people.length) : ""}</p>
         <${Wall} items=${people} label=${words.pages.people} more=${more} min=${150} gap=${16} extra=${46}
-          render=${(each, attributes) => html`<${Cover} person=${each} attributes=${attributes} />`} />`}
-    <//>`;
+          selection=${isSelecting ? selection : null} open=${isSelecting ? (each) => go("person", { id: each.id }) : null}
+          render=${(each, attributes) => html`<${Cover} person=${each} attributes=${attributes} isSelected=${isSelecting && selection.has(each.id)} />`} />`}
+    <//>
+    ${chosen.length > 0 && html`<${PeopleBar} people=${chosen} done=${end} clear=${() => selection.clear()} />`}`;
 }
 
-const Cover = ({ person, attributes }) => html`
-  <a class=${`person-card ${person.hidden ? "is-hidden" : ""}`} href=${address("person", { id: person.id })} ...${attributes}>
-    <${Picture} src=${person.cover_face_id && cropUrl(person.cover_face_id)} />
-    <span class=${`person-name ${person.label ? "" : "unnamed"}`}>${person.label ?? words.noName}</span>
-    <span class="person-count">${words.faces(person.face_count)}</span>
-  </a>`;
+// A link, or, while people are selected, what stands in an option of the list.
+function Cover({ person, attributes = null, isSelected }) {
+  const Tag = attributes ? "a" : "span";
+  const link = attributes && { href: address("person", { id: person.id }), ...attributes };
+  return html`
+    <${Tag} class=${`person-card ${person.hidden ? "is-hidden" : ""} ${isSelected ? "selected" : ""}`} ...${link}>
+      <${Picture} src=${person.cover_face_id && cropUrl(person.cover_face_id)} />
+      ${isSelected && html`<span class="tick"><${Icon} name="check" size=${16} /></span>`}
+      <span class=${`person-name ${person.label ? "" : "unnamed"}`}>${person.label ?? words.noName}</span>
+      <span class="person-count">${words.faces(person.face_count)}</span>
+    <//>`;
+}
 
 function NameSearch({ value, change }) {
   const [text, setText] = useState(value);

@@ -16,12 +16,12 @@ import { Icon } from "../parts/icons.js";
 import { useLoad } from "../parts/load.js";
 import { choosePerson } from "../parts/picker.js";
 import { Picture } from "../parts/picture.js";
-import { PhotoWall } from "../parts/photo_wall.js";
+import { PhotoOrder, PhotoWall } from "../parts/photo_wall.js";
 import { LooksAlike } from "../parts/looks_alike.js";
 import { Empty, Failure, Loading } from "../parts/states.js";
 import { Tabs } from "../parts/tabs.js";
 
-export function Page({ id, tab = "faces" }) {
+export function Page({ id, tab = "faces", order = "created" }) {
   const { data: person, problem, reload } = useLoad(
     (signal) => call("GET", ofTenant(`/people/${id}`), { signal }), [id, changed.value]);
   useEffect(() => {
@@ -42,7 +42,10 @@ export function Page({ id, tab = "faces" }) {
     <${Tabs} label=${words.person.parts} chosen=${tab} choose=${choose}
       tabs=${["faces", "photos", "alike", "history"].map((name) => [name, words.person.tabs[name]])}>
       ${tab === "faces" && html`<${FacesOfPerson} person=${person} />`}
-      ${tab === "photos" && html`<${PhotoWall} path=${ofTenant("/images")} query=${{ person_id: id }} />`}
+      ${tab === "photos" && html`
+        <div class="tools-row"><span class="muted">${words.photos(person.image_count)}</span>
+          <${PhotoOrder} value=${order} change=${(value) => go("person", { id, tab, order: value }, { replace: true })} /></div>
+        <${PhotoWall} path=${ofTenant("/images")} query=${{ person_id: id, order }} />`}
       ${tab === "alike" && html`<${LooksAlike} person=${person} />`}
       ${tab === "history" && html`<${HistoryList} query=${{ person_id: id }} />`}
     <//>`;

@@ -66,7 +66,7 @@ export function Page({ id, face: first = null }) {
           <h2>${words.photo.copies}</h2>
           <ul class="copies">
             ${copies.map(({ image: copy, hash_distance: bits }) => html`
-              <li key=${copy.id}><a href=${address("photo", { id: copy.id })}>
+              <li key=${copy.id}><a href=${address("copies", { id, other: copy.id })}>
                 <${Picture} fallback="photos" src=${thumbnailUrl(copy.id, 256)} />
                 <span>${copy.width} × ${copy.height}, ${bytes(copy.size_bytes)}</span><span class="muted">${words.photo.bits(bits)}</span></a></li>`)}
           </ul>`}
@@ -98,6 +98,7 @@ function FaceLine({ face, isChosen, choose }) {
         <span class="muted">${words.face.evidence(face)}</span></span></a>
       ${mayWrite.value && html`
         <span class="row tight">
+          <a class="button quiet square" title=${words.face.find} aria-label=${words.face.find} href=${address("search", { face: face.id })}><${Icon} name="search" /></a>
           <button class="button quiet square" title=${words.face.move} aria-label=${words.face.move} onClick=${move}><${Icon} name="move" /></button>
           <button class="button quiet square" title=${words.face.not} aria-label=${words.face.not} onClick=${() => attempt(() => moveFaces([face], null))}><${Icon} name="no" /></button>
         </span>`}

@@ -1,8 +1,10 @@
 // One question at a time, answered by a key; the next one is there before the answer is sent.
 
 import { call } from "../api.js";
+import { attempt, moveFaces, splitPerson } from "../changes.js";
 import { distance } from "../format.js";
 import { html, useEffect, useLayoutEffect, useMemo } from "../html.js";
+import { changed, openQuestions } from "../live.js";
 import { outbox } from "../outbox.js";
 import { reviews } from "../reviews.js";
 import { address } from "../router.js";
@@ -14,7 +16,7 @@ import { Icon } from "../parts/icons.js";
 import { showKeys } from "../parts/keys_help.js";
 import { Past } from "../parts/past.js";
 import { choosePerson } from "../parts/picker.js";
-import { prefetch, Side } from "../parts/question_side.js";
+import { FaceSide, PersonSide, prefetch } from "../parts/question_side.js";
 import { Selection } from "../parts/selection.js";
 import { Empty, Failure, Skeletons } from "../parts/states.js";
 
@@ -24,6 +26,11 @@ export function Page() {
   useEffect(() => {
     if (mayWrite.value) reviews.open();
   }, []);
+  // What happens in the tenant may settle questions, and lead to others.
+  const now = changed.value;
+  useEffect(() => {
+    if (mayWrite.value && reviews.isLoaded.value) reviews.refreshSoon();
+  }, [now, openQuestions.value]);
   const [first, ...next] = reviews.questions.value;
   useEffect(() => {
     for (const each of next.slice(0, AHEAD)) prefetch(each);
@@ -65,10 +72,15 @@ function Question({ question }) {
   const { kind, people, face } = question;
   const [person, other] = people;
   const isNew = kind === "new_person";
-  // Faces that a tap marked as somebody else's.
-  const exceptions = useMemo(() => new Selection(), [question.id]);
-  const send = (reply, text) => reviews.answer(reply, text, [...exceptions.ids.value]);
-  const near = () => call("GET", ofTenant(`/people/${person.id}/similar`), { query: { limit: 12 } }).then((found) => found.items);
+  // Of each person the faces that are somebody else's.
+  const canMark = isNew || kind === "same_person";
+  const marks = useMemo(() => people.map(() => new Selection()), [question.id]);
+  const marked = marks.reduce((sum, each) => sum + each.size, 0);
+  const without = () => people.map((each, at) => ({ person: each, faces: [...marks[at].ids.value] }));
+  const send = (reply, text) => reviews.answer(reply, text, without());
+  const near = () => (face
+    ? call("POST", ofTenant("/search"), { json: { face_id: face.id, limit: 12 } }).then((found) => found.matches)
+    : call("GET", ofTenant(`/people/${person.id}/similar`), { query: { limit: 12 } }).then((found) => found.items));
 
   const name = async () => {
     if (!isNew) return;
@@ -96,6 +108,8 @@ function Question({ question }) {
     photo: () => showPhoto(question),
     undo: () => reviews.takeBack(),
     help: showKeys,
+    facesBefore: () => document.querySelector('.question [data-page="before"]')?.click(),
+    facesNext: () => document.querySelector('.question [data-page="next"]')?.click(),
   };
   // With the question on the screen its keys work: an effect that runs later loses a quick press.
   useLayoutEffect(() => {
@@ -109,20 +123,36 @@ function Question({ question }) {
     return () => removeEventListener("keydown", press);
   });
 
+  // Where the marked faces go at once, in the place of people of their own with the answer.
+  const place = async () => {
+    for (const { person: whose, faces } of without()) {
+      if (!faces.length) continue;
+      const nearest = () => call("POST", ofTenant("/search"), { json: { face_id: faces[0], limit: 12 } }).then((found) => found.matches);
+      const to = await choosePerson({ title: words.face.moveTo(faces.length), near: nearest, without: [whose.id] });
+      if (!to) return;
+      const act = to.id ? () => moveFaces(faces.map((id) => ({ id, person_id: whose.id })), to.id)
+        : () => splitPerson(whose.id, faces, to.label ? { label: to.label } : {});
+      if (!await attempt(act)) return;
+    }
+    for (const each of marks) each.clear();
+    await reviews.load();
+  };
   const says = words.review.asks[kind](person, other);
   return html`
-    <section class="question" aria-labelledby="question">
+    <section class="question" aria-labelledby="question" data-id=${question.id} data-kind=${kind}>
       <div class="question-text">
         <h2 id="question" aria-live="polite">${says}</h2>
         <p class="muted">${words.review.evidence(question, distance)} ${words.review.settles(question.settles)}
-          ${isNew && person.face_count > 1 && ` ${words.review.tap}.`}</p>
+          ${canMark && people.some((each) => each.face_count > 1) && ` ${words.review.tap}.`}</p>
       </div>
       <div class=${`sides ${kind}`}>
-        ${face && html`<${Side} title=${words.review.thisFace} faces=${[face]} isLarge />`}
-        <${Side} person=${person} exceptions=${isNew ? exceptions : null} />
-        ${other && html`<${Side} person=${other} />`}
+        ${face && html`<${FaceSide} face=${face} />`}
+        ${people.map((each, at) => html`<${PersonSide} key=${`${each.id} ${each.face_count}`} person=${each} marks=${canMark ? marks[at] : null} isWhole=${isNew} />`)}
       </div>
-      ${exceptions.size > 0 && html`<p class="exceptions" role="status">${words.review.exceptions(exceptions.size)}</p>`}
+      ${marked > 0 && html`
+        <div class="exceptions"><p role="status">${words.review.exceptions(marked)}</p>
+          <button class="button small" onClick=${place}><${Icon} name="move" size=${16} />${words.face.move}</button>
+          <button class="button small quiet" onClick=${() => marks.forEach((each) => each.clear())}>${words.face.clear}</button></div>`}
       <div class="answers" role="group" aria-label=${words.review.answers}>
         <${Answer} action="yes" kind=${isNew && !other ? "name" : kind} run=${act.yes} tone="primary" icon=${isNew && !other ? "edit" : "check"} />
         <${Answer} action="no" kind=${kind} run=${act.no} icon=${isNew ? "hide" : "no"} />

@@ -1,8 +1,8 @@
 // Storing photos: drop files or folders, see a result for each.
 
-import { html, useEffect, useRef, useState } from "../html.js";
+import { html, useLayoutEffect, useRef, useState } from "../html.js";
 import { address } from "../router.js";
-import { mayWrite } from "../session.js";
+import { mayWrite, tenant } from "../session.js";
 import { bytes } from "../format.js";
 import { uploads } from "../uploads.js";
 import { words } from "../words.js";
@@ -29,6 +29,8 @@ export function Page() {
         <button class="button" disabled=${left === all.length} onClick=${() => uploads.clear()}>${words.upload.clear}</button>
       </div>`}
     </header>
+    ${uploads.interrupted.value?.tenant === tenant.value && html`
+      <p class="banner" role="status"><${Icon} name="history" />${words.upload.interrupted(uploads.interrupted.value.left)}</p>`}
     <${DropZone} isSmall=${all.length > 0} />
     ${all.length > 0 && html`
       <section class="upload-sum" aria-live="polite">
@@ -49,7 +51,7 @@ export function Page() {
 
 function DropZone({ isSmall }) {
   const folder = useRef();
-  useEffect(() => {
+  useLayoutEffect(() => {
     folder.current.webkitdirectory = true;
   }, []);
   const take = (event) => {

@@ -1,8 +1,8 @@
 // The faces of a person, to be selected and put where they belong.
 
 import { call } from "../api.js";
-import { attempt, changed, editPerson, moveFaces, splitPerson } from "../changes.js";
-import { html, useCallback, useEffect, useMemo, useState } from "../html.js";
+import { attempt, editPerson, moveFaces, splitPerson } from "../changes.js";
+import { html, useCallback, useMemo, useState } from "../html.js";
 import { go } from "../router.js";
 import { cropUrl, mayWrite, ofTenant } from "../session.js";
 import { words } from "../words.js";
@@ -17,7 +17,7 @@ import { Wall } from "./wall.js";
 const ORDERS = ["newest", "odd"];
 
 export function FacesOfPerson({ person }) {
-  const list = useList(ofTenant(`/people/${person.id}/faces`), {}, [person.id, changed.value], 500);
+  const list = useList(ofTenant(`/people/${person.id}/faces`), {}, [person.id], 500);
   const selection = useMemo(() => new Selection(), [person.id]);
   const [order, setOrder] = useState("newest");
   const more = useCallback(() => list.more(), [list]);
@@ -27,22 +27,21 @@ export function FacesOfPerson({ person }) {
     : [...items].sort((one, other) => (other.distance ?? -1) - (one.distance ?? -1)), [items, order]);
   const chosen = items.filter((each) => selection.has(each.id));
 
-  useEffect(() => {
-    selection.clear();
-  }, [changed.value]);
-
   const canWrite = mayWrite.value;
   const near = () => call("POST", ofTenant("/search"), { json: { face_id: chosen[0].id, limit: 12 } })
     .then((found) => found.matches);
   const move = async () => {
     const to = await choosePerson({ title: words.face.moveTo(chosen.length), near, without: [person.id] });
     if (!to) return;
-    if (to.id) await attempt(() => moveFaces(chosen, to.id));
-    else await makeNew(to.label);
+    if (!to.id) await makeNew(to.label);
+    else if (await attempt(() => moveFaces(chosen, to.id))) selection.clear();
   };
   const makeNew = async (label) => {
     const ids = chosen.map((each) => each.id);
-    await attempt(() => splitPerson(person.id, ids, label ? { label } : {}));
+    if (await attempt(() => splitPerson(person.id, ids, label ? { label } : {}))) selection.clear();
+  };
+  const takeOut = async () => {
+    if (await attempt(() => moveFaces(chosen, null))) selection.clear();
   };
   const cover = () => attempt(() =>
     editPerson(person, { cover_face_id: chosen[0].id }, words.person.coverChosen));
@@ -65,9 +64,10 @@ export function FacesOfPerson({ person }) {
         <strong aria-live="polite">${words.face.selected(chosen.length)}</strong>
         <button class="button primary" onClick=${move}><${Icon} name="move" />${words.face.move}</button>
         <button class="button" onClick=${() => makeNew(null)}><${Icon} name="plus" />${words.face.newPerson}</button>
-        <button class="button" onClick=${() => attempt(() => moveFaces(chosen, null))}><${Icon} name="no" />${words.face.not}</button>
-        ${chosen.length === 1 && html`<button class="button" onClick=${cover}><${Icon} name="star" />${words.face.cover}</button>`}
-        ${chosen.length === 1 && html`<button class="button" onClick=${() => go("photo", { id: chosen[0].image_id, face: chosen[0].id })}><${Icon} name="photos" />${words.face.photo}</button>`}
+        <button class="button" onClick=${takeOut}><${Icon} name="no" />${words.face.not}</button>
+        ${chosen.length === 1 && html`<button class="button square" title=${words.face.cover} aria-label=${words.face.cover} onClick=${cover}><${Icon} name="star" /></button>`}
+        ${chosen.length === 1 && html`<button class="button square" title=${words.face.find} aria-label=${words.face.find} onClick=${() => go("search", { face: chosen[0].id })}><${Icon} name="search" /></button>`}
+        ${chosen.length === 1 && html`<button class="button square" title=${words.face.photo} aria-label=${words.face.photo} onClick=${() => go("photo", { id: chosen[0].image_id, face: chosen[0].id })}><${Icon} name="photos" /></button>`}
         <button class="button quiet square" aria-label=${words.face.clear} onClick=${() => selection.clear()}><${Icon} name="close" /></button>
       </div>`}`;
 }

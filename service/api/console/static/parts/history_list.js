@@ -16,7 +16,7 @@ import { Picture } from "./picture.js";
 import { Empty } from "./states.js";
 
 export function HistoryList({ query }) {
-  const list = useList(ofTenant("/history"), query, [JSON.stringify(query), changed.value]);
+  const list = useList(ofTenant("/history"), query, [JSON.stringify(query)]);
   const { data: keys } = useLoad(
     async (signal) => (mayAdminister.value ? call("GET", "/v1/keys", { query: { limit: 500 }, signal }) : null), []);
   const names = new Map((keys?.items ?? []).map((each) => [each.id, each.name]));

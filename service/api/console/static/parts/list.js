@@ -1,17 +1,25 @@
 // A page-by-page list with its states: loading, empty, failed, more to come.
 
-import { html, useEffect, useMemo } from "../html.js";
+import { html, useEffect, useMemo, useRef } from "../html.js";
+import { changed } from "../live.js";
 import { PageList } from "../pagelist.js";
 import { words } from "../words.js";
 import { Failure, Loading } from "./states.js";
 
-// The list of a route, read anew when a dependency changes.
+// The list of a route: another one when a dependency changes, the same one read again when
+// something happened in the tenant.
 export function useList(path, query, dependencies, limit = 100) {
   const list = useMemo(() => new PageList(path, query, limit), dependencies);
   useEffect(() => {
     list.more();
     return () => list.close();
   }, [list]);
+  const now = changed.value;
+  const seen = useRef(now);
+  useEffect(() => {
+    if (seen.current !== now) list.refresh();
+    seen.current = now;
+  }, [list, now]);
   return list;
 }
 

@@ -11,7 +11,7 @@ export function useLoad(read, dependencies) {
     read(stop.signal).then(
       (data) => !stop.signal.aborted && setState({ data, problem: null }),
       (problem) => {
-        if (stop.signal.aborted) return;
+        if (stop.signal.aborted || problem.name === "AbortError") return;
         if (problem.status === undefined) throw problem;
         setState((before) => ({ data: before.data, problem }));
       },

@@ -1,7 +1,7 @@
 // Choosing a person: who looks alike first, then by name as it is typed.
 
 import { call } from "../api.js";
-import { html, useEffect, useId, useRef, useState } from "../html.js";
+import { html, useEffect, useId, useLayoutEffect, useRef, useState } from "../html.js";
 import { learn, person } from "../people.js";
 import { cropUrl, ofTenant } from "../session.js";
 import { words } from "../words.js";
@@ -20,7 +20,9 @@ export const choosePerson = ({ title, near = null, without = [], allowsNew = tru
 function Picker({ title, near, without, allowsNew, close }) {
   const [text, setText] = useState("");
   const [matches, setMatches] = useState(null);
-  const [found, setFound] = useState([]);
+  const [found, setFound] = useState({ text: null, items: [] });
+  // Enter was pressed before the people with the typed name were known.
+  const [isWaiting, setWaiting] = useState(false);
   const [at, setAt] = useState(null);
   const [problem, setProblem] = useState(null);
   const id = useId();
@@ -44,10 +46,14 @@ function Picker({ title, near, without, allowsNew, close }) {
       call("GET", ofTenant("/people"), { query, signal: stop.signal }).then(
         (page) => {
           learn(...page.items);
-          setFound(page.items);
+          setFound({ text, items: page.items });
           setProblem(null);
         },
-        (failed) => failed.name !== "AbortError" && setProblem(failed),
+        (failed) => {
+          if (failed.name === "AbortError") return;
+          setProblem(failed);
+          setWaiting(false);
+        },
       );
     }, text ? WAIT_MS : 0);
     return () => {
@@ -62,17 +68,27 @@ function Picker({ title, near, without, allowsNew, close }) {
     return !without.includes(each.person_id)
       && (!wanted || label.toLocaleLowerCase().includes(wanted));
   });
-  const others = found.filter((each) =>
-    !without.includes(each.id) && !ranked.some((match) => match.person_id === each.id));
+  const isKnown = found.text === text;
+  const others = found.items.filter((each) =>
+    !without.includes(each.id) && !ranked.some((match) => match.person_id === each.id)
+    && (!wanted || each.label?.toLocaleLowerCase().startsWith(wanted)));
+  // Whoever has exactly this name comes first.
+  const isNamed = (id) => Number(person(id).value?.label?.toLocaleLowerCase() === wanted);
   const options = [
-    ...ranked.map((match) => ({ key: match.person_id, id: match.person_id, match })),
-    ...others.map((each) => ({ key: each.id, id: each.id })),
+    ...[...ranked.map((match) => ({ key: match.person_id, id: match.person_id, match })),
+      ...others.map((each) => ({ key: each.id, id: each.id }))].sort((one, other) => isNamed(other.id) - isNamed(one.id)),
     ...(allowsNew && text.trim() ? [{ key: "new", label: text.trim() }] : []),
     ...(allowsNew && !text.trim() ? [{ key: "new", label: null }] : []),
   ].slice(0, 60);
   // Enter takes what was typed, or a sure match; never a stranger who is merely the nearest.
   const isSure = Boolean(wanted) || ranked[0]?.is_match;
   const chosen = Math.min(at ?? (isSure ? 0 : -1), options.length - 1);
+
+  useLayoutEffect(() => {
+    if (!isWaiting || !isKnown) return;
+    setWaiting(false);
+    if (options[chosen]) take(options[chosen]);
+  }, [isWaiting, isKnown]);
 
   useEffect(() => {
     list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
@@ -83,6 +99,7 @@ function Picker({ title, near, without, allowsNew, close }) {
   const key = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) setAt(Math.max(0, Math.min(options.length - 1, chosen + step)));
+    else if (event.key === "Enter" && wanted && at === null && !isKnown) setWaiting(true);
     else if (event.key === "Enter" && options[chosen]) take(options[chosen]);
     else return;
     event.preventDefault();

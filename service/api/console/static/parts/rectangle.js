@@ -22,12 +22,23 @@ export function touched({ left, top, right, bottom }, { columns, side, height, g
   return found;
 }
 
-// [style of the band or null, handlers of the grid]. Fingers scroll; they do not draw.
-export function useRectangle(ref, { grid, pitch, items, selection }) {
+// The ids of the cells in the document that a rectangle touches; for grids that are there as a whole.
+export function touchedCells(element, { left, top, right, bottom }) {
+  const frame = element.getBoundingClientRect();
+  return [...element.querySelectorAll("[data-id]")].filter((cell) => {
+    const place = cell.getBoundingClientRect();
+    return place.left - frame.left <= right && place.right - frame.left >= left
+      && place.top - frame.top <= bottom && place.bottom - frame.top >= top;
+  }).map((cell) => cell.dataset.id);
+}
+
+// [style of the band or null, handlers of the grid]. hits(box): the ids that a box touches. Fingers
+// scroll; they do not draw.
+export function useRectangle(ref, { hits, selection }) {
   const [band, setBand] = useState(null);
   const drag = useRef(null);
   const now = useRef();
-  now.current = { grid, pitch, items };
+  now.current = hits;
 
   const place = (event) => {
     const frame = ref.current.getBoundingClientRect();
@@ -56,9 +67,7 @@ export function useRectangle(ref, { grid, pitch, items, selection }) {
         left: `${box.left}px`, top: `${box.top}px`,
         width: `${box.right - box.left}px`, height: `${box.bottom - box.top}px`,
       });
-      const { grid: cells, pitch: step, items: all } = now.current;
-      const ids = touched(box, cells, step, all.length).map((at) => all[at].id);
-      selection.set([...started.before, ...ids]);
+      selection.set([...started.before, ...now.current(box)]);
       if (event.clientY < EDGE_PX) scrollBy(0, -SCROLL_PX);
       if (event.clientY > innerHeight - EDGE_PX) scrollBy(0, SCROLL_PX);
     };

@@ -1,7 +1,7 @@
 // A grid of any length: only the rows in sight are in the document, and their nodes are used again.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
-import { useRectangle } from "./rectangle.js";
+import { touched, useRectangle } from "./rectangle.js";
 
 const ROWS_BEYOND = 3;
 // On a very wide screen, which is looked at from farther away, cells are larger.
@@ -69,6 +69,35 @@ export function Wall({
     if (more && rows[1] * grid.columns > items.length - 2 * grid.columns) more();
   }, [rows, items.length, grid.columns, more]);
 
+  // What comes and goes above what is looked at does not move it, and the focus stays on its item.
+  const shown = useRef(items);
+  useLayoutEffect(() => {
+    const former = shown.current;
+    shown.current = items;
+    if (former === items || !former.length) return;
+    const placeOf = (at) => {
+      for (let from = at; from < Math.min(former.length, at + 3 * grid.columns); from += 1) {
+        const to = items[from]?.id === former[from].id ? from
+          : items.findIndex((each) => each.id === former[from].id);
+        if (to >= 0) return [from, to];
+      }
+      return null;
+    };
+    const focused = Number(ref.current.querySelector(":focus")?.closest("[data-at]")?.dataset.at ?? -1);
+    const kept = focused >= 0 && focused < former.length ? placeOf(focused) : null;
+    if (kept && kept[0] !== kept[1]) {
+      [, goal.current] = kept;
+      setActive(kept[1]);
+    }
+    const { top } = ref.current.getBoundingClientRect();
+    if (top >= 0) return;
+    const first = Math.min(former.length - 1, Math.ceil(-top / pitch) * grid.columns);
+    const place = placeOf(first);
+    if (!place) return;
+    const [from, to] = place.map((at) => Math.floor(at / grid.columns));
+    if (from !== to) scrollBy(0, (to - from) * pitch);
+  }, [items]);
+
   useLayoutEffect(() => {
     if (goal.current === null) return;
     const cell = ref.current.querySelector(`[data-at="${goal.current}"]`);
@@ -111,7 +140,8 @@ export function Wall({
     event.preventDefault();
   };
 
-  const [band, pointer] = useRectangle(ref, { grid, pitch, items, selection });
+  const hits = (box) => touched(box, grid, pitch, items.length).map((at) => items[at].id);
+  const [band, pointer] = useRectangle(ref, { hits, selection });
   const click = (event) => {
     const at = Number(event.target.closest("[data-at]")?.dataset.at ?? -1);
     if (at < 0) return;

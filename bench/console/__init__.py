@@ -1,0 +1,1 @@
+"""`python -m bench console`: the pages of the console, in a real browser."""
