@@ -10,6 +10,34 @@ from numpy.typing import NDArray
 from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, Embedding, FaceId, ReviewId
 
+_MOST_PAIRS = 2**31 - 1
+
+
+def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> float:
+    """The chance that two clusters are one person.
+
+    Its odds were fitted by a logistic regression to clusters of labelled photos and those nearest
+    to them (docs/reviews.md). Clusters of more faces are nearer if they are one person, so that
+    the same similarity says less of them.
+    """
+    fewer, more = sorted((max(1, faces), max(1, other_faces)))
+    odds_against = max(0.0, 1 - similarity) * fewer**1.5 * more**0.2
+    return float(3 * similarity / (3 * similarity + odds_against))
+
+
+def chance_of_a_stranger(similarity: float) -> float:
+    """The chance that a face is not of the person that it was put into.
+
+    Args:
+        similarity: of the face to the other faces of the person.
+    """
+    return (1 - similarity) / (1 + 9 * similarity)
+
+
+def pairs_settled(faces: int, other_faces: int) -> int:
+    """The pairs of faces of which it is known by an answer whether they are of one person."""
+    return min(faces * other_faces, _MOST_PAIRS)
+
 
 @dataclass(frozen=True, slots=True)
 class AskingPosition:
@@ -35,8 +63,9 @@ class Unasked:
 class DoubtfulPerson:
     """A person by the sum of the vectors.
 
-    total: float64 [dimension], the sum of the unit vectors of `count` matchable faces.
-    faces: the number of all faces. is_spoken_of: a person named it, or put faces there.
+    total: float64 [dimension], the sum of the unit vectors of `count` matchable faces; of one face
+    that is not, where there are no others (`is_poor`). faces: the number of all faces.
+    is_named: it has a label or an external id. is_placed: a person put faces there.
     """
 
     person_id: ClusterId
@@ -45,7 +74,14 @@ class DoubtfulPerson:
     faces: int
     label_key: str | None
     hidden: bool
-    is_spoken_of: bool
+    is_named: bool
+    is_placed: bool
+    is_poor: bool
+
+    @property
+    def is_spoken_of(self) -> bool:
+        """Whether a person named it, or put faces there."""
+        return self.is_named or self.is_placed
 
     @property
     def direction(self) -> Embedding:
@@ -90,6 +126,11 @@ class Evidence:
     settles: int
     chance: float
 
+    @property
+    def worth(self) -> float:
+        """By what questions are ordered."""
+        return self.settles * self.chance
+
 
 @dataclass(frozen=True, slots=True)
 class AskedPair:
@@ -106,7 +147,7 @@ class AskedOddFace:
 
     face_id: FaceId
     person_id: ClusterId
-    other_id: ClusterId
+    other_id: ClusterId | None
     evidence: Evidence
 
 

@@ -120,7 +120,7 @@ async def test_two_halves_of_a_person_and_a_stray_face_are_asked_about_once(look
     asked = await look.open()
     pair = asked[ReviewKind.SAME_PERSON]
     assert {each.person_id for each in pair.people} == {ADA, ADA_TOO}
-    assert pair.settles == 3
+    assert pair.settles == 12
     assert pair.similarity is not None
     assert pair.similarity > 0.5
     odd = asked[ReviewKind.ODD_FACE]

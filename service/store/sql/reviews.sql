@@ -106,10 +106,11 @@ SELECT change AS position, cluster_id FROM change_cluster
 WHERE tenant_id = $1 AND change > $2 ORDER BY change FETCH FIRST $3 ROWS WITH TIES
 
 -- name: doubtful_people
--- The clusters $2 with matchable faces: what people said of them, and the sum of their vectors in the space $3,
--- as `sums_of_people` gives it. `is_placed`: a person put faces there.
+-- The clusters $2: what people said of them, and the sum of their vectors in the space $3, as `sums_of_people`
+-- gives it. Where no face is matchable (`is_poor`), it is the vector of the newest one. `is_placed`: a person
+-- put faces there.
 SELECT cluster.cluster_id, label_key, external_id IS NOT NULL AS has_external_id, hidden, faces,
-       vector_send(sum.total) AS total,
+       vector_send(coalesce(sum.total, poor.total)) AS total, sum.total IS NULL AS is_poor,
        EXISTS (
            SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
            WHERE tenant_id = $1 AND placed.cluster_id = cluster.cluster_id AND is_claim AND left_by IS NULL
@@ -119,11 +120,24 @@ FROM unnest($2::uuid[]) AS asked (cluster_id)
 CROSS JOIN LATERAL (
     SELECT * FROM cluster WHERE tenant_id = $1 AND cluster.cluster_id = asked.cluster_id LIMIT 1
 ) AS cluster
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT total::vector AS total FROM cluster_sum
     WHERE tenant_id = $1 AND cluster_sum.cluster_id = asked.cluster_id AND model_space || '' = $3
     LIMIT 1
-) AS sum
+) AS sum ON true
+LEFT JOIN LATERAL (
+    SELECT '[1]'::vector || vector.embedding::vector AS total
+    FROM (
+        SELECT face_id FROM face
+        WHERE tenant_id = $1 AND face.cluster_id = asked.cluster_id AND sum.total IS NULL
+        ORDER BY seq DESC LIMIT 1
+    ) AS newest
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM face_vector
+        WHERE tenant_id = $1 AND face_vector.face_id = newest.face_id AND model_space || '' = $3 LIMIT 1
+    ) AS vector
+) AS poor ON true
+WHERE sum.total IS NOT NULL OR poor.total IS NOT NULL
 
 -- name: faces_in_doubt
 -- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3, which no person put
@@ -200,14 +214,14 @@ ON CONFLICT DO NOTHING
 -- name: ask_about_faces
 -- Whether faces still belong to their clusters; of those that are still there, and that no person put there.
 INSERT INTO review (
-    tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, chance
+    tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, faces, chance
 )
-SELECT $1, 'odd_face', owner, face_id, other, odd.distance, other_distance, similarity, chance
-FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::real[], $6::real[], $7::real[], $8::real[])
-    AS odd (owner, face_id, other, distance, other_distance, similarity, chance)
+SELECT $1, 'odd_face', owner, face_id, other, odd.distance, other_distance, similarity, settled, chance
+FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::real[], $6::real[], $7::real[], $8::integer[], $9::real[])
+    AS odd (owner, face_id, other, distance, other_distance, similarity, settled, chance)
 JOIN face USING (face_id)
 WHERE face.tenant_id = $1 AND face.cluster_id = owner
-  AND EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = other)
+  AND (other IS NULL OR EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = other))
   AND NOT EXISTS (SELECT FROM review AS open WHERE open.tenant_id = $1 AND open.face_id = odd.face_id)
   AND NOT EXISTS (
       SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)

@@ -4,6 +4,7 @@ import { count, distance, plural } from "./format.js";
 
 const faces = (number) => plural(number, "face", "faces");
 const photos = (number) => plural(number, "photo", "photos");
+const pairs = (number) => plural(number, "pair of faces", "pairs of faces");
 const nameOf = (person) => person?.label ?? null;
 
 const ENGLISH = {
@@ -165,7 +166,7 @@ const ENGLISH = {
       const apart = `${distance(question.distance)} apart`;
       return question.other_distance === null ? `${apart}.` : `${apart}; the next person is ${distance(question.other_distance)} away.`;
     },
-    settles: (number) => (number > 0 ? `The answer settles ${faces(number)}.` : ""),
+    settles: (number, kind) => (number > 0 ? `The answer settles ${kind === "new_person" ? faces(number) : pairs(number)}.` : ""),
     thisFace: "This face", whoIsThis: "Who is this?", otherPerson: "Who is it instead?", answers: "Answers",
     tap: "Tap a face that is somebody else's",
     exceptions: (number) => `${faces(number)} marked as somebody else: taken out before the answer.`,

@@ -114,7 +114,7 @@ function Question({ question }) {
     <section class="question" aria-labelledby="question">
       <div class="question-text">
         <h2 id="question" aria-live="polite">${says}</h2>
-        <p class="muted">${words.review.evidence(question, distance)} ${words.review.settles(question.settles)}
+        <p class="muted">${words.review.evidence(question, distance)} ${words.review.settles(question.settles, question.kind)}
           ${isNew && person.face_count > 1 && ` ${words.review.tap}.`}</p>
       </div>
       <div class=${`sides ${kind}`}>
