@@ -11,6 +11,7 @@ from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, Embedding, FaceId, ReviewId
 
 _MOST_PAIRS = 2**31 - 1
+_ROUNDS = 10
 
 
 def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> float:
@@ -32,6 +33,43 @@ def chance_of_a_stranger(similarity: float) -> float:
         similarity: of the face to the other faces of the person.
     """
     return (1 - similarity) / (1 + 9 * similarity)
+
+
+def chance_of_two_people(similarity: float, faces: int) -> float:
+    """The chance that the two halves of a cluster are two people.
+
+    The halves of one person, as `halves` divides the faces, are the nearer the more faces there
+    are; the odds are by how much farther these are.
+
+    Args:
+        similarity: of the halves to each other. faces: in both.
+    """
+    odds_of_one = (100 * similarity / faces**3.5) ** 1.5
+    return float((1 - similarity) ** 1.5 / ((1 - similarity) ** 1.5 + odds_of_one))
+
+
+def halves(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Divide vectors into two groups by 2-means on the sphere, from the main direction on.
+
+    Args:
+        vectors: [n, dimension], two or more unit vectors.
+
+    Returns:
+        bool [n]; the smaller group, which may be empty where all are alike.
+    """
+    wide = vectors.astype(np.float64)
+    centred = wide - wide.mean(axis=0)
+    _, directions = np.linalg.eigh(centred @ centred.T)
+    group: NDArray[np.bool_] = directions[:, -1] > 0
+    for _ in range(_ROUNDS):
+        if group.all() or not group.any():
+            break
+        sums = np.stack([wide[group].sum(axis=0), wide[~group].sum(axis=0)])
+        nearness = wide @ (sums / np.linalg.norm(sums, axis=1, keepdims=True)).T
+        before, group = group, nearness[:, 0] > nearness[:, 1]
+        if np.array_equal(before, group):
+            break
+    return group if 2 * group.sum() <= len(group) else ~group
 
 
 def pairs_settled(faces: int, other_faces: int) -> int:
@@ -92,18 +130,23 @@ class DoubtfulPerson:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DoubtfulFace:
-    """A face of a person, with its vector as the database keeps it."""
+    """A face of a person, with its vector as the database keeps it.
+
+    is_placed: a person put it there. is_asked: there is an open question about it.
+    """
 
     face_id: FaceId
     person_id: ClusterId
     embedding: Embedding
+    is_placed: bool
+    is_asked: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AskedQuestion:
     """An open question, as its evidence was when it was measured.
 
-    embedding: of the face that it is about; None without one.
+    face_id, embedding: of the face that it is about; None without one, or a matchable one.
     """
 
     review_id: ReviewId
@@ -113,6 +156,7 @@ class AskedQuestion:
     distance: float | None
     settles: int
     is_put_off: bool
+    face_id: FaceId | None
     embedding: Embedding | None
 
 

@@ -24,12 +24,14 @@ from service.domain.asking import (
     Findings,
     chance_of_a_stranger,
     chance_of_one_person,
+    chance_of_two_people,
+    halves,
     pairs_settled,
 )
 from service.domain.errors import FacetteError, NotFoundError
 from service.domain.matching import MatchRule
 from service.domain.reviews import ReviewKind
-from service.domain.types import ClusterId, ModelSpace, ReviewId, TenantId
+from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
 from service.usecases.ports import AskingStore, AskingTurns, DoubtReads
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ _PROBES_AT_ONCE = 32
 _MOST_ODD_FACES = 8
 # A question of less worth is not asked: fifty answers would put one pair of faces right.
 _LEAST_WORTH = 0.02
+# A person of so many faces may be two, and is asked about face by face where that is so likely.
+_FEWEST_FACES_OF_TWO = 4
+_LIKELY = 0.25
 # Nor whether a face belongs to its person, where it is one of a hundred that do not.
 _LEAST_CHANCE = 0.01
 # The machine itself joins people only where a thousandth as many strangers are as near as at the
@@ -142,10 +147,11 @@ class AskQuestions:
             for each in shown
             if each.count > 2 or (each.count > 1 and each.person_id not in told)
         ]
+        odd, of_asked = await self._odd(reader, several, number)
         return Findings(
             tuple(each for each in pairs if each not in joined),
-            tuple(await self._odd(reader, several, number)),
-            tuple(self._fresh(asked, people, number)),
+            tuple(odd),
+            tuple(self._fresh(asked, people, of_asked, number)),
             joined,
         )
 
@@ -224,15 +230,29 @@ class AskQuestions:
 
     async def _odd(
         self, reader: DoubtReads, several: Sequence[DoubtfulPerson], number: int
-    ) -> list[AskedOddFace]:
-        """The faces of people with several that are the farthest from the others."""
+    ) -> tuple[list[AskedOddFace], dict[FaceId, Evidence]]:
+        """The faces of people with several that belong there the least, as far as they are known.
+
+        Returns:
+            New questions, and the evidence of the faces that are asked about already.
+        """
         far: list[tuple[Evidence, DoubtfulFace]] = []
+        of_asked: dict[FaceId, Evidence] = {}
         for person in several:  # one by one: requests are served in between
-            odd = []
-            for face in await reader.faces([person.person_id]):
-                evidence = self._evidence_of_face(face.embedding, person, None, number)
-                if evidence.chance >= _LEAST_CHANCE and evidence.worth >= _LEAST_WORTH:
-                    odd.append((evidence, face))
+            faces = await reader.faces([person.person_id])
+            evidence = self._evidence_of_faces(person, faces, number)
+            of_asked |= {
+                face.face_id: each
+                for face, each in zip(faces, evidence, strict=True)
+                if face.is_asked
+            }
+            odd = [
+                (each, face)
+                for face, each in zip(faces, evidence, strict=True)
+                if not (face.is_placed or face.is_asked)
+                and each.chance >= _LEAST_CHANCE
+                and each.worth >= _LEAST_WORTH
+            ]
             most = _MOST_ODD_FACES if person.count > 2 else 1
             far += sorted(odd, key=lambda each: -each[0].worth)[:most]
         asked = []
@@ -242,7 +262,36 @@ class AskQuestions:
             for (evidence, face), (other_id, distance) in zip(some, nearest, strict=True):
                 evidence = replace(evidence, other_distance=distance)
                 asked.append(AskedOddFace(face.face_id, face.person_id, other_id, evidence))
-        return asked
+        return asked, of_asked
+
+    def _evidence_of_faces(
+        self, person: DoubtfulPerson, faces: Sequence[DoubtfulFace], number: int
+    ) -> list[Evidence]:
+        """The evidence of each face: that it is a stranger, or one of a whole half of strangers."""
+        found = [self._evidence_of_face(face.embedding, person, None, number) for face in faces]
+        if len(faces) < _FEWEST_FACES_OF_TWO:
+            return found
+        vectors = np.stack([face.embedding for face in faces]).astype(np.float64)
+        half = halves(vectors)
+        members: list[int] = np.flatnonzero(half).tolist()
+        if not members or any(faces[nth].is_placed for nth in members):
+            return found
+        some, others = vectors[half].sum(axis=0), vectors[~half].sum(axis=0)
+        few, many = len(members), len(faces) - len(members)
+        (distance,) = self._rule.distances_between(
+            some, few, others[np.newaxis], np.array([float(many)])
+        ).tolist()
+        similarity = self._rule.limit.similarity(distance, self._rule.limit.at(number))
+        chance = chance_of_two_people(similarity, few + many)
+        # One face stands for its half; the others come after it, where the half is likely another
+        # person.
+        typical = int(np.argmax(np.where(half, vectors @ some, -np.inf)))
+        for nth in members:
+            settles = pairs_settled(few, many) if nth == typical else found[nth].settles
+            one = replace(found[nth], settles=settles, chance=chance)
+            if one.worth > found[nth].worth and (nth == typical or chance >= _LIKELY):
+                found[nth] = one
+        return found
 
     def _evidence_of_face(
         self,
@@ -266,11 +315,17 @@ class AskQuestions:
         return float(distance)
 
     def _fresh(
-        self, asked: Sequence[AskedQuestion], people: dict[ClusterId, DoubtfulPerson], number: int
+        self,
+        asked: Sequence[AskedQuestion],
+        people: dict[ClusterId, DoubtfulPerson],
+        of_faces: dict[FaceId, Evidence],
+        number: int,
     ) -> Iterable[tuple[ReviewId, Evidence]]:
         """The evidence of open questions; of one that was put off where it changed."""
         for each in asked:
             evidence = self._evidence(each, people, number)
+            if evidence is not None and each.face_id in of_faces:
+                evidence = replace(of_faces[each.face_id], other_distance=evidence.other_distance)
             if evidence is not None and not (each.is_put_off and not _differs(each, evidence)):
                 yield each.review_id, evidence
 

@@ -133,7 +133,7 @@ class DoubtReader:
         ]
 
     async def faces(self, person_ids: Collection[ClusterId]) -> list[DoubtfulFace]:
-        """The newest faces of people that nobody put there, and that are not asked about."""
+        """The newest faces of people that others are matched against."""
         rows = await self._connection.fetch(
             SQL["faces_in_doubt"],
             self._tenant_id,
@@ -146,6 +146,8 @@ class DoubtReader:
                 FaceId(str(row["face_id"])),
                 ClusterId(str(row["cluster_id"])),
                 row["embedding"].to_numpy().astype(np.float32),
+                row["is_placed"],
+                row["is_asked"],
             )
             for row in rows
         ]
@@ -240,6 +242,7 @@ def _asked(row: asyncpg.Record) -> AskedQuestion:
         row["distance"],
         row["faces"],
         row["put_off"],
+        None if row["face_id"] is None else FaceId(str(row["face_id"])),
         None if vector is None else vector.to_numpy().astype(np.float32),
     )
 

@@ -140,9 +140,15 @@ LEFT JOIN LATERAL (
 WHERE sum.total IS NOT NULL OR poor.total IS NOT NULL
 
 -- name: faces_in_doubt
--- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3, which no person put
--- there and which are not asked about.
-SELECT face.face_id, asked.cluster_id, vector.embedding
+-- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3. `is_placed`: a person
+-- put it there; `is_asked`: there is a question about it.
+SELECT face.face_id, asked.cluster_id, vector.embedding,
+       EXISTS (SELECT FROM review WHERE tenant_id = $1 AND review.face_id = face.face_id) AS is_asked,
+       EXISTS (
+           SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
+           WHERE tenant_id = $1 AND placed.face_id = face.face_id AND is_claim AND left_by IS NULL
+             AND is_active AND kind = 'same'
+       ) AS is_placed
 FROM unnest($2::uuid[]) AS asked (cluster_id)
 CROSS JOIN LATERAL (
     SELECT face_id FROM face
@@ -153,19 +159,14 @@ CROSS JOIN LATERAL (
     SELECT embedding FROM face_vector
     WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $3 LIMIT 1
 ) AS vector
-WHERE NOT EXISTS (SELECT FROM review WHERE tenant_id = $1 AND review.face_id = face.face_id)
-  AND NOT EXISTS (
-      SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
-      WHERE tenant_id = $1 AND placed.face_id = face.face_id AND is_claim AND left_by IS NULL
-        AND is_active AND kind = 'same'
-  )
 
 -- name: asked_about
 -- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
-SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.embedding
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.face_id,
+       vector.embedding
 FROM review
 LEFT JOIN LATERAL (
-    SELECT embedding FROM face_vector
+    SELECT face_vector.face_id, embedding FROM face_vector
     WHERE tenant_id = $1 AND face_vector.face_id = review.face_id AND model_space || '' = $3
       AND is_matchable LIMIT 1
 ) AS vector ON true
