@@ -7,13 +7,14 @@ from typing import Any
 
 from bench.common.harness import default_settings, describe, sessions
 from bench.common.result import Effort, Result
-from bench.product import listing, searching, serving
+from bench.product import deciding, listing, searching, serving
 from bench.product.place import SERVER, Part, Place, open_place
 
 PARTS: Mapping[str, Callable[[Place], Awaitable[Part]]] = {
     "serving": serving.measure,
     "listing": listing.measure,
     "searching": searching.measure,
+    "deciding": deciding.measure,
 }
 """What is measured, in this order, in one database."""
 

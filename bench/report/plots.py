@@ -187,7 +187,7 @@ def _latency_by_load(records: Sequence[Record]) -> Figure | None:
 
 
 def _review_queue(records: Sequence[Record]) -> Figure | None:
-    """Recall by the number of answered questions, a panel for each tenant."""
+    """Wrong pairs by the number of answered questions, a panel for each tenant."""
     newest = latest(records).get("review")
     if newest is None:
         return None
@@ -195,9 +195,10 @@ def _review_queue(records: Sequence[Record]) -> Figure | None:
     panels = figure.subplots(1, len(newest["curves"]), squeeze=False, sharey=True)[0]
     for axes, (name, curve) in zip(panels, newest["curves"].items(), strict=True):
         for (line, points), color in zip(curve["lines"].items(), SERIES, strict=False):
-            recall = [point["median"] for point in points]
-            axes.plot([point["x"] for point in points], recall, label=line, color=color)
-        axes.axhline(newest["configuration"]["recall"], color=_FAINT, linewidth=1)
+            errors = [point["median"] for point in points]
+            axes.plot([point["x"] for point in points], errors, label=line, color=color)
+        axes.axhline(1 - newest["configuration"]["recall"], color=_FAINT, linewidth=1)
+        axes.set_yscale("log")
         axes.set_title(
             f"{name.replace('_', ' ')}, {newest['review'][name]['faces']:,} faces", loc="left"
         )

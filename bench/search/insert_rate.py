@@ -52,13 +52,14 @@ class InsertRates:
     notes: list[str]
 
 
-class _Given:
-    """Answers each photo with the face laid down for it."""
+class Given:
+    """An analyzer that answers each photo with the face laid down for it."""
 
     def __init__(self) -> None:
         self._photos: dict[bytes, AnalyzedPhoto] = {}
 
     def add(self, embedding: Embedding) -> bytes:
+        """The bytes of a photo that shows this face alone."""
         data = uuid4().bytes
         detection = Detection(
             Box(10.0, 20.0, 50.0, 70.0), tuple((15.0 + k, 30.0 + k) for k in range(5)), 0.99
@@ -97,7 +98,7 @@ async def measure(
     taken: list[int] = []
     took_s = 0.0
     indexer = Indexer(database, settings, on_taken=taken.append)
-    given = _Given()
+    given = Given()
     ingest = IngestPhoto(
         given,
         Repository(database, SearchSettings(), codes=codes),

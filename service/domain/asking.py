@@ -10,6 +10,72 @@ from numpy.typing import NDArray
 from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, Embedding, FaceId, ReviewId
 
+_MOST_PAIRS = 2**31 - 1
+_ROUNDS = 10
+
+
+def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> float:
+    """The chance that two clusters are one person.
+
+    Its odds were fitted by a logistic regression to clusters of labelled photos and those nearest
+    to them (docs/reviews.md). Clusters of more faces are nearer if they are one person, so that
+    the same similarity says less of them.
+    """
+    fewer, more = sorted((max(1, faces), max(1, other_faces)))
+    odds_against = max(0.0, 1 - similarity) * fewer**1.5 * more**0.2
+    return float(3 * similarity / (3 * similarity + odds_against))
+
+
+def chance_of_a_stranger(similarity: float) -> float:
+    """The chance that a face is not of the person that it was put into.
+
+    Args:
+        similarity: of the face to the other faces of the person.
+    """
+    return (1 - similarity) / (1 + 9 * similarity)
+
+
+def chance_of_two_people(similarity: float, faces: int) -> float:
+    """The chance that the two halves of a cluster are two people.
+
+    The halves of one person, as `halves` divides the faces, are the nearer the more faces there
+    are; the odds are by how much farther these are.
+
+    Args:
+        similarity: of the halves to each other. faces: in both.
+    """
+    odds_of_one = (100 * similarity / faces**3.5) ** 1.5
+    return float((1 - similarity) ** 1.5 / ((1 - similarity) ** 1.5 + odds_of_one))
+
+
+def halves(vectors: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Divide vectors into two groups by 2-means on the sphere, from the main direction on.
+
+    Args:
+        vectors: [n, dimension], two or more unit vectors.
+
+    Returns:
+        bool [n]; the smaller group, which may be empty where all are alike.
+    """
+    wide = vectors.astype(np.float64)
+    centred = wide - wide.mean(axis=0)
+    _, directions = np.linalg.eigh(centred @ centred.T)
+    group: NDArray[np.bool_] = directions[:, -1] > 0
+    for _ in range(_ROUNDS):
+        if group.all() or not group.any():
+            break
+        sums = np.stack([wide[group].sum(axis=0), wide[~group].sum(axis=0)])
+        nearness = wide @ (sums / np.linalg.norm(sums, axis=1, keepdims=True)).T
+        before, group = group, nearness[:, 0] > nearness[:, 1]
+        if np.array_equal(before, group):
+            break
+    return group if 2 * group.sum() <= len(group) else ~group
+
+
+def pairs_settled(faces: int, other_faces: int) -> int:
+    """The pairs of faces of which it is known by an answer whether they are of one person."""
+    return min(faces * other_faces, _MOST_PAIRS)
+
 
 @dataclass(frozen=True, slots=True)
 class AskingPosition:
@@ -35,8 +101,9 @@ class Unasked:
 class DoubtfulPerson:
     """A person by the sum of the vectors.
 
-    total: float64 [dimension], the sum of the unit vectors of `count` matchable faces.
-    faces: the number of all faces. is_spoken_of: a person named it, or put faces there.
+    total: float64 [dimension], the sum of the unit vectors of `count` matchable faces; of one face
+    that is not, where there are no others (`is_poor`). faces: the number of all faces.
+    is_named: it has a label or an external id. is_placed: a person put faces there.
     """
 
     person_id: ClusterId
@@ -45,7 +112,14 @@ class DoubtfulPerson:
     faces: int
     label_key: str | None
     hidden: bool
-    is_spoken_of: bool
+    is_named: bool
+    is_placed: bool
+    is_poor: bool
+
+    @property
+    def is_spoken_of(self) -> bool:
+        """Whether a person named it, or put faces there."""
+        return self.is_named or self.is_placed
 
     @property
     def direction(self) -> Embedding:
@@ -56,18 +130,23 @@ class DoubtfulPerson:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DoubtfulFace:
-    """A face of a person, with its vector as the database keeps it."""
+    """A face of a person, with its vector as the database keeps it.
+
+    is_placed: a person put it there. is_asked: there is an open question about it.
+    """
 
     face_id: FaceId
     person_id: ClusterId
     embedding: Embedding
+    is_placed: bool
+    is_asked: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AskedQuestion:
     """An open question, as its evidence was when it was measured.
 
-    embedding: of the face that it is about; None without one.
+    face_id, embedding: of the face that it is about; None without one, or a matchable one.
     """
 
     review_id: ReviewId
@@ -77,6 +156,7 @@ class AskedQuestion:
     distance: float | None
     settles: int
     is_put_off: bool
+    face_id: FaceId | None
     embedding: Embedding | None
 
 
@@ -89,6 +169,11 @@ class Evidence:
     similarity: float | None
     settles: int
     chance: float
+
+    @property
+    def worth(self) -> float:
+        """By what questions are ordered."""
+        return self.settles * self.chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +191,7 @@ class AskedOddFace:
 
     face_id: FaceId
     person_id: ClusterId
-    other_id: ClusterId
+    other_id: ClusterId | None
     evidence: Evidence
 
 

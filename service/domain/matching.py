@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from service.domain.asking import chance_of_a_stranger, chance_of_one_person
 from service.domain.types import ClusterDistance, ClusterId, Doubt, Embedding, ModelSpace
 
 F = TypeVar("F", np.float32, np.float64)
@@ -316,7 +317,8 @@ class MatchRule:
             if similarity < _LEAST_SIMILARITY:
                 return None
             miss = near[0]
-            return Doubt(miss.cluster_id, miss.distance, None, similarity, similarity)
+            chance = chance_of_one_person(similarity, 1, miss.faces)
+            return Doubt(miss.cluster_id, miss.distance, None, similarity, miss.faces, chance)
         similarity = self.limit.similarity(match.distance, limit)
         if similarity >= _WEAK_SIMILARITY:
             return None
@@ -326,7 +328,8 @@ class MatchRule:
             match.distance,
             None if other is None else other.distance,
             similarity,
-            1 - similarity,
+            match.faces,
+            chance_of_a_stranger(similarity),
         )
 
 

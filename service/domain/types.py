@@ -232,13 +232,15 @@ class Doubt:
 
     other: the cluster that it may belong to instead or as well; None where none is near.
     distance, similarity: to its own cluster where it matched one, else to the other one.
-    other_distance: to the other one where it matched. chance: that the answer changes something.
+    other_distance: to the other one where it matched. settles: pairs of faces, by the answer.
+    chance: that the answer changes something.
     """
 
     other: ClusterId | None
     distance: float
     other_distance: float | None
     similarity: float
+    settles: int
     chance: float
 
 

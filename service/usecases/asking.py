@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,30 +22,39 @@ from service.domain.asking import (
     DoubtfulPerson,
     Evidence,
     Findings,
+    chance_of_a_stranger,
+    chance_of_one_person,
+    chance_of_two_people,
+    halves,
+    pairs_settled,
 )
 from service.domain.errors import FacetteError, NotFoundError
-from service.domain.matching import MatchRule
+from service.domain.matching import DistanceLimit, MatchRule
 from service.domain.reviews import ReviewKind
-from service.domain.types import ClusterId, ModelSpace, ReviewId, TenantId
+from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
 from service.usecases.ports import AskingStore, AskingTurns, DoubtReads
 
 _logger = logging.getLogger(__name__)
 
-# Of each person who changed so many others are measured, and asked about at most.
-_NEAR = 3
+# Of each person who changed so many others are measured, and so many asked about in one look.
+_NEAR = 8
+_MOST_PAIRS = 3
 _PROBES_AT_ONCE = 32
-# A person needs so many faces before one of them can be odd, and that many are asked about at once.
-_FEWEST_FACES = 3
+# So many faces of a person are asked about in one look.
 _MOST_ODD_FACES = 8
+# A question of less worth is not asked: fifty answers would put one pair of faces right.
+_LEAST_WORTH = 0.02
+# A person of so many faces may be two, and is asked about face by face where that is so likely.
+_FEWEST_FACES_OF_TWO = 4
+_LIKELY = 0.25
+# Nor whether a face belongs to its person, where it is one of a hundred that do not.
+_LEAST_CHANCE = 0.01
 # The machine itself joins people only where a thousandth as many strangers are as near as at the
 # limit of a match.
 SURE_SIMILARITY = 0.999
 # As the statements of inserts have it. A name moves no face, and is best asked for once the faces
 # of a person are joined: each joining saves a name.
 _CHANCE_OF_A_NAME = 0.001
-# Of two clusters of the labelled photos at this similarity about one pair in seven is one person;
-# of those below, one in forty.
-_LEAST_SIMILARITY = 0.01
 # Two people who have different names are seldom one.
 _CHANCE_OF_TWO_NAMES = 0.25
 # The evidence of a question that was put off has changed by more than this.
@@ -52,6 +62,19 @@ _CHANGED_DISTANCE = 0.02
 _CHANGED_FACES = 0.5
 # Looks at one tenant in a round, each at some hundred people: others wait for their turn.
 _LOOKS_PER_TENANT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class _TenantLimit:
+    """The limit of a match in a tenant with this number of people, and with a factor of its own."""
+
+    limit: DistanceLimit
+    people: int
+    factor: float
+
+    def at(self, doubt: float = 0.0) -> float:
+        """The limit of faces that are in doubt so far."""
+        return self.limit.at(self.people, doubt, self.factor)
 
 
 class AskQuestions:
@@ -126,13 +149,22 @@ class AskQuestions:
         people = await reader.people(about.union(person_ids))
         changed = [people[each] for each in person_ids if each in people]
         shown = [each for each in changed if not each.hidden]
-        limit = self._rule.limit.at(reader.number_of_people, factor=reader.match_factor)
+        limit = _TenantLimit(self._rule.limit, reader.number_of_people, reader.match_factor)
         pairs = await self._pairs(reader, shown, limit)
         joined = tuple(each for each in pairs if self._is_sure(each, people))
+        # Of a person of two faces, whether one belongs there is whether the other one does.
+        told = {each.person_id for each in asked if each.embedding is not None}
+        told |= {each.person_id for each in shown if each.is_placed}
+        several = [
+            each
+            for each in shown
+            if each.count > 2 or (each.count > 1 and each.person_id not in told)
+        ]
+        odd, of_asked = await self._odd(reader, several, limit)
         return Findings(
             tuple(each for each in pairs if each not in joined),
-            tuple(await self._odd(reader, shown, limit)),
-            tuple(self._fresh(asked, people, limit)),
+            tuple(odd),
+            tuple(self._fresh(asked, people, of_asked, limit)),
             joined,
         )
 
@@ -140,10 +172,10 @@ class AskQuestions:
         if not self._joins or (pair.evidence.similarity or 0) < SURE_SIMILARITY:
             return False
         person = people.get(pair.person_id)
-        return person is not None and not person.is_spoken_of
+        return person is not None and not person.is_spoken_of and not person.is_poor
 
     async def _pairs(
-        self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: float
+        self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: _TenantLimit
     ) -> list[AskedPair]:
         """The pairs of people who may be one, each once."""
         found: dict[frozenset[ClusterId], AskedPair] = {}
@@ -162,26 +194,42 @@ class AskQuestions:
         return [each for each in found.values() if (each.person_id, each.other_id) not in together]
 
     def _near_pairs(
-        self, person: DoubtfulPerson, options: Sequence[DoubtfulPerson], limit: float
-    ) -> Iterable[AskedPair]:
+        self, person: DoubtfulPerson, options: Sequence[DoubtfulPerson], limit: _TenantLimit
+    ) -> list[AskedPair]:
+        """The pairs of most worth of a person and those near it."""
         if not options:
-            return
+            return []
         distances = self._between(person, options)
         order = np.argsort(distances)
+        pairs = []
         for place, nth in enumerate(order.tolist()):
             other, distance = options[nth], float(distances[nth])
-            similarity = self._rule.limit.similarity(distance, limit)
-            if similarity < _LEAST_SIMILARITY or other.hidden:
+            if other.hidden:
                 continue
             # The one that the other joins, if it comes to that, stands second.
             one, two = sorted((person, other), key=_standing)
             beyond = order[place + 1] if place + 1 < len(order) else None
             following = None if beyond is None else float(distances[beyond])
-            yield AskedPair(
-                one.person_id,
-                two.person_id,
-                _evidence_of_pair(one, two, distance, following, similarity),
-            )
+            evidence = self._evidence_of_pair(one, two, distance, following, limit)
+            if evidence.worth >= _LEAST_WORTH:
+                pairs.append(AskedPair(one.person_id, two.person_id, evidence))
+        return sorted(pairs, key=lambda each: -each.evidence.worth)[:_MOST_PAIRS]
+
+    def _evidence_of_pair(
+        self,
+        one: DoubtfulPerson,
+        other: DoubtfulPerson,
+        distance: float,
+        following: float | None,
+        limit: _TenantLimit,
+    ) -> Evidence:
+        doubt = float(one.is_poor or other.is_poor)
+        similarity = self._rule.limit.similarity(distance, limit.at(doubt))
+        chance = chance_of_one_person(similarity, one.faces, other.faces)
+        if len({one.label_key, other.label_key} - {None}) == 2:
+            chance *= _CHANCE_OF_TWO_NAMES
+        settles = pairs_settled(one.faces, other.faces)
+        return Evidence(distance, following, similarity, settles, chance)
 
     def _between(
         self, person: DoubtfulPerson, others: Sequence[DoubtfulPerson]
@@ -194,32 +242,81 @@ class AskQuestions:
         )
 
     async def _odd(
-        self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: float
-    ) -> list[AskedOddFace]:
-        """Faces beyond the limit to the others of their person, and nearer to another person."""
-        several = {each.person_id: each for each in changed if each.count >= _FEWEST_FACES}
-        by_person: dict[ClusterId, list[tuple[float, DoubtfulFace]]] = {}
-        for person_id, person in several.items():  # one by one: requests are served in between
-            for face in await reader.faces([person_id]):
-                distance = self._to_rest(face.embedding, person)
-                if distance > limit:
-                    by_person.setdefault(person_id, []).append((distance, face))
-        far = [
-            each
-            for faces in by_person.values()
-            for each in sorted(faces, key=lambda item: -item[0])[:_MOST_ODD_FACES]
-        ]
-        odd = []
+        self, reader: DoubtReads, several: Sequence[DoubtfulPerson], limit: _TenantLimit
+    ) -> tuple[list[AskedOddFace], dict[FaceId, Evidence]]:
+        """The faces of people with several that belong there the least, as far as they are known.
+
+        Returns:
+            New questions, and the evidence of the faces that are asked about already.
+        """
+        far: list[tuple[Evidence, DoubtfulFace]] = []
+        of_asked: dict[FaceId, Evidence] = {}
+        for person in several:  # one by one: requests are served in between
+            faces = await reader.faces([person.person_id])
+            evidence = self._evidence_of_faces(person, faces, limit)
+            of_asked |= {
+                face.face_id: each
+                for face, each in zip(faces, evidence, strict=True)
+                if face.is_asked
+            }
+            odd = [
+                (each, face)
+                for face, each in zip(faces, evidence, strict=True)
+                if not (face.is_placed or face.is_asked)
+                and each.chance >= _LEAST_CHANCE
+                and each.worth >= _LEAST_WORTH
+            ]
+            most = _MOST_ODD_FACES if person.count > 2 else 1
+            far += sorted(odd, key=lambda each: -each[0].worth)[:most]
+        asked = []
         for start in range(0, len(far), _PROBES_AT_ONCE):
             some = far[start : start + _PROBES_AT_ONCE]
             nearest = await reader.near_faces([face for _, face in some], self._rule)
-            for (distance, face), other in zip(some, nearest, strict=True):
-                if other is None or other[1] >= distance:
-                    continue
-                similarity = self._rule.limit.similarity(distance, limit)
-                evidence = Evidence(distance, other[1], similarity, 1, 1 - similarity)
-                odd.append(AskedOddFace(face.face_id, face.person_id, other[0], evidence))
-        return odd
+            for (known, face), (other_id, distance) in zip(some, nearest, strict=True):
+                told = replace(known, other_distance=distance)
+                asked.append(AskedOddFace(face.face_id, face.person_id, other_id, told))
+        return asked, of_asked
+
+    def _evidence_of_faces(
+        self, person: DoubtfulPerson, faces: Sequence[DoubtfulFace], limit: _TenantLimit
+    ) -> list[Evidence]:
+        """The evidence of each face: that it is a stranger, or one of a whole half of strangers."""
+        found = [self._evidence_of_face(face.embedding, person, None, limit) for face in faces]
+        if len(faces) < _FEWEST_FACES_OF_TWO:
+            return found
+        vectors = np.stack([face.embedding for face in faces]).astype(np.float64)
+        half = halves(vectors)
+        members: list[int] = np.flatnonzero(half).tolist()
+        if not members or any(faces[nth].is_placed for nth in members):
+            return found
+        some, others = vectors[half].sum(axis=0), vectors[~half].sum(axis=0)
+        few, many = len(members), len(faces) - len(members)
+        (distance,) = self._rule.distances_between(
+            some, few, others[np.newaxis], np.array([float(many)])
+        ).tolist()
+        similarity = self._rule.limit.similarity(distance, limit.at())
+        chance = chance_of_two_people(similarity, few + many)
+        # One face stands for its half; the others come after it, where the half is likely another
+        # person.
+        typical = int(np.argmax(np.where(half, vectors @ some, -np.inf)))
+        for nth in members:
+            settles = pairs_settled(few, many) if nth == typical else found[nth].settles
+            one = replace(found[nth], settles=settles, chance=chance)
+            if one.worth > found[nth].worth and (nth == typical or chance >= _LIKELY):
+                found[nth] = one
+        return found
+
+    def _evidence_of_face(
+        self,
+        embedding: NDArray[np.float32],
+        person: DoubtfulPerson,
+        to_other: float | None,
+        limit: _TenantLimit,
+    ) -> Evidence:
+        distance = self._to_rest(embedding, person)
+        similarity = self._rule.limit.similarity(distance, limit.at())
+        settles, chance = pairs_settled(1, person.faces - 1), chance_of_a_stranger(similarity)
+        return Evidence(distance, to_other, similarity, settles, chance)
 
     def _to_rest(self, embedding: NDArray[np.float32], person: DoubtfulPerson) -> float:
         """The distance of a face to the other faces of its person."""
@@ -230,16 +327,22 @@ class AskQuestions:
         return float(distance)
 
     def _fresh(
-        self, asked: Sequence[AskedQuestion], people: dict[ClusterId, DoubtfulPerson], limit: float
+        self,
+        asked: Sequence[AskedQuestion],
+        people: dict[ClusterId, DoubtfulPerson],
+        of_faces: dict[FaceId, Evidence],
+        limit: _TenantLimit,
     ) -> Iterable[tuple[ReviewId, Evidence]]:
         """The evidence of open questions; of one that was put off where it changed."""
         for each in asked:
             evidence = self._evidence(each, people, limit)
+            if evidence is not None and each.face_id in of_faces:
+                evidence = replace(of_faces[each.face_id], other_distance=evidence.other_distance)
             if evidence is not None and not (each.is_put_off and not _differs(each, evidence)):
                 yield each.review_id, evidence
 
     def _evidence(
-        self, asked: AskedQuestion, people: dict[ClusterId, DoubtfulPerson], limit: float
+        self, asked: AskedQuestion, people: dict[ClusterId, DoubtfulPerson], limit: _TenantLimit
     ) -> Evidence | None:
         person = people.get(asked.person_id)
         other = None if asked.other_id is None else people.get(asked.other_id)
@@ -251,18 +354,15 @@ class AskQuestions:
             if other is None:
                 return None
             (distance,) = self._between(person, [other]).tolist()
-            similarity = self._rule.limit.similarity(distance, limit)
-            return _evidence_of_pair(person, other, distance, None, similarity)
+            return self._evidence_of_pair(person, other, distance, None, limit)
         if asked.embedding is None or person.count < 2:
             return None
-        distance = self._to_rest(asked.embedding, person)
         to_other = None
         if other is not None:
             (to_other,) = self._rule.distances(
                 asked.embedding, other.total[np.newaxis], np.array([other.count])
             ).tolist()
-        similarity = self._rule.limit.similarity(distance, limit)
-        return Evidence(distance, to_other, similarity, 1, 1 - similarity)
+        return self._evidence_of_face(asked.embedding, person, to_other, limit)
 
 
 class AskingSchedule:
@@ -315,18 +415,6 @@ class AskingSchedule:
 
 def _standing(person: DoubtfulPerson) -> tuple[bool, bool, int]:
     return person.label_key is not None, person.is_spoken_of, person.faces
-
-
-def _evidence_of_pair(
-    one: DoubtfulPerson,
-    other: DoubtfulPerson,
-    distance: float,
-    following: float | None,
-    similarity: float,
-) -> Evidence:
-    names = {one.label_key, other.label_key} - {None}
-    chance = similarity * (_CHANCE_OF_TWO_NAMES if len(names) == 2 else 1)
-    return Evidence(distance, following, similarity, min(one.faces, other.faces), chance)
 
 
 def _differs(asked: AskedQuestion, evidence: Evidence) -> bool:

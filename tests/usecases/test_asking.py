@@ -30,6 +30,7 @@ from tests.support.databases import Databases
 TENANT = TenantId("asked")
 # Ada is two people for the machine; a face of Cora is with Bea.
 ADA, ADA_TOO, BEA, CORA, DORA = (ClusterId(str(id_of(n))) for n in range(5))
+OTHER = ClusterId(str(UUID(int=600)))
 _WHO = ((1, 0, 4), (1, 1, 3), (2, 2, 4), (3, 2, 1), (3, 3, 3), (4, 4, 3))
 STRAY = FaceId(str(id_of(11)))
 
@@ -67,16 +68,28 @@ class Look:
         assert counts is not None
         return counts
 
+    async def all(self) -> list[Question]:
+        """The open questions."""
+        return await self.reviews.page(TENANT, None, None, 100)
+
     async def open(self) -> dict[ReviewKind, Question]:
         """The open questions, which are one of each kind at most."""
-        found = await self.reviews.page(TENANT, None, None, 100)
+        found = await self.all()
         kinds = {each.kind: each for each in found}
         assert len(kinds) == len(found)
         return kinds
 
-    async def grow(self, cluster: ClusterId, name: int, count: int, first: int = 0) -> None:
-        """The machine adds faces to a person."""
+    async def grow(
+        self, cluster: ClusterId, name: int, count: int, first: int = 0, *, poor: bool = False
+    ) -> None:
+        """The machine adds faces to a person, or to a new one."""
         async with self.database.maintenance() as owner:
+            await owner.execute(
+                "INSERT INTO cluster (tenant_id, cluster_id) VALUES ($1, $2)"
+                " ON CONFLICT DO NOTHING",
+                TENANT,
+                UUID(cluster),
+            )
             for n in range(first, first + count):
                 face = UUID(int=500 + n)
                 await owner.execute(
@@ -88,19 +101,23 @@ class Look:
                 )
                 await owner.execute(
                     "INSERT INTO face (tenant_id, face_id, image_id, cluster_id, box, landmarks,"
-                    " area, confidence, is_auto_matched) VALUES ($1, $2, $2, $3, '{1,2,3,4}',"
-                    " '{1,1,1,1,1,1,1,1,1,1}', '{1,1,1,1}', 1, true)",
+                    " area, confidence, is_auto_matched, is_matchable)"
+                    " VALUES ($1, $2, $2, $3, '{1,2,3,4}',"
+                    " '{1,1,1,1,1,1,1,1,1,1}', '{1,1,1,1}', 1, true, $4)",
                     TENANT,
                     face,
                     UUID(cluster),
+                    not poor,
                 )
                 await owner.execute(
-                    "INSERT INTO face_vector (tenant_id, face_id, model_space, embedding)"
-                    " VALUES ($1, $2, $3, $4)",
+                    "INSERT INTO face_vector"
+                    " (tenant_id, face_id, model_space, embedding, is_matchable)"
+                    " VALUES ($1, $2, $3, $4, $5)",
                     TENANT,
                     face,
                     SPACE,
                     HalfVector(near(person(name), 0.12, 900 + n)),
+                    not poor,
                 )
             await owner.execute(
                 "UPDATE tenant SET changes = changes + 1 WHERE tenant_id = $1", TENANT
@@ -120,7 +137,7 @@ async def test_two_halves_of_a_person_and_a_stray_face_are_asked_about_once(look
     asked = await look.open()
     pair = asked[ReviewKind.SAME_PERSON]
     assert {each.person_id for each in pair.people} == {ADA, ADA_TOO}
-    assert pair.settles == 3
+    assert pair.settles == 12
     assert pair.similarity is not None
     assert pair.similarity > 0.5
     odd = asked[ReviewKind.ODD_FACE]
@@ -192,3 +209,32 @@ async def test_a_face_that_a_person_placed_is_never_odd(look: Look) -> None:
     await look.people.move_face(TENANT, STRAY, BEA)
     await look.once()
     assert ReviewKind.ODD_FACE not in await look.open()
+
+
+async def test_a_person_of_one_poor_face_is_asked_about_but_not_joined_by_the_machine(
+    look: Look,
+) -> None:
+    await look.grow(OTHER, 4, 1, poor=True)
+    assert (await look.once(joins=True)).joined == 1  # both halves of Ada
+    pair = (await look.open())[ReviewKind.SAME_PERSON]
+    assert {each.person_id for each in pair.people} == {DORA, OTHER}
+    assert pair.settles == 3
+    assert (await look.once(joins=True)).joined == 0
+
+
+async def test_of_a_person_of_two_faces_one_is_asked_about_until_it_is_answered(
+    look: Look,
+) -> None:
+    await look.grow(OTHER, 5, 1)
+    await look.grow(OTHER, 6, 1, first=1)
+    await look.once()
+    odd = [each for each in await look.all() if each.people[0].person_id == OTHER]
+    assert [each.kind for each in odd] == [ReviewKind.ODD_FACE]
+    assert odd[0].settles == 1
+    await look.once()
+    assert [each.review_id for each in odd] == [
+        each.review_id for each in await look.all() if each.people[0].person_id == OTHER
+    ]
+    await look.reviews.answer(TENANT, odd[0].review_id, Reply(Answer.YES))
+    await look.once()
+    assert not [each for each in await look.all() if each.people[0].person_id == OTHER]

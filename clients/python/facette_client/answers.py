@@ -313,8 +313,9 @@ class Review:
     """A question that only a person can answer; `why` says in words why it is asked.
 
     `people` has one or two: first the one that has the face, then the one that this may be as well,
-    or that the face may belong to instead. `settles` counts the faces that the answer gives their
-    person, `chance` is that of the answer that changes something, and `worth` both together.
+    or that the face may belong to instead. `settles` counts the pairs of faces of which the answer
+    says whether they are of one person (the faces, with `new_person`), `chance` is that of the
+    answer that changes something, and `worth` both together.
     """
 
     id: str

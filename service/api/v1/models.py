@@ -850,7 +850,10 @@ class ReviewAnswer(Answer):
     similarity: float | None = Field(ge=0, le=1, description="0.5 at the limit of a match")
     margin: float | None = Field(description="other_distance less distance")
     why: str = Field(description="why it is asked, in words")
-    settles: int = Field(ge=0, description="faces that the answer gives their person")
+    settles: int = Field(
+        ge=0,
+        description="pairs of faces that the answer calls one person or two; of new_person, faces",
+    )
     chance: float = Field(ge=0, le=1, description="of the answer that changes something")
     worth: float = Field(ge=0, description="settles times chance: the order of the queue")
     put_off: bool

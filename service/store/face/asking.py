@@ -84,7 +84,7 @@ class DoubtReader:
         return Unasked(frozenset(people), AskingPosition(seq, change), is_all)
 
     async def people(self, person_ids: Collection[ClusterId]) -> dict[ClusterId, DoubtfulPerson]:
-        """Those of some people who have faces to compare."""
+        """Those of some people who have a face with a vector."""
         rows = await self._connection.fetch(
             SQL["doubtful_people"],
             self._tenant_id,
@@ -95,7 +95,6 @@ class DoubtReader:
         found = {}
         for row, total in zip(rows, totals, strict=True):
             person_id = ClusterId(str(row["cluster_id"]))
-            is_named = row["label_key"] is not None or row["has_external_id"]
             found[person_id] = DoubtfulPerson(
                 person_id,
                 total[1:],
@@ -103,7 +102,9 @@ class DoubtReader:
                 row["faces"],
                 row["label_key"],
                 row["hidden"],
-                is_named or row["is_placed"],
+                row["label_key"] is not None or row["has_external_id"],
+                row["is_placed"],
+                row["is_poor"],
             )
         return found
 
@@ -120,8 +121,8 @@ class DoubtReader:
 
     async def near_faces(
         self, faces: Sequence[DoubtfulFace], rule: MatchRule
-    ) -> list[tuple[ClusterId, float] | None]:
-        """For each face the person nearest to it but its own, and the distance."""
+    ) -> list[tuple[ClusterId, float] | tuple[None, None]]:
+        """For each face the person nearest to it but its own, and the distance; None where none."""
         query = ClusterQuery(tuple(each.embedding for each in faces), self._space, rule)
         near = await self._search.near_people(PeopleQuery(query, 2))
         return [
@@ -131,13 +132,13 @@ class DoubtReader:
                     for each in found
                     if each.cluster_id != face.person_id
                 ),
-                None,
+                (None, None),
             )
             for face, found in zip(faces, near.of_faces, strict=True)
         ]
 
     async def faces(self, person_ids: Collection[ClusterId]) -> list[DoubtfulFace]:
-        """The newest faces of people that nobody put there, and that are not asked about."""
+        """The newest faces of people that others are matched against."""
         rows = await self._connection.fetch(
             SQL["faces_in_doubt"],
             self._tenant_id,
@@ -150,6 +151,8 @@ class DoubtReader:
                 FaceId(str(row["face_id"])),
                 ClusterId(str(row["cluster_id"])),
                 row["embedding"].to_numpy().astype(np.float32),
+                row["is_placed"],
+                row["is_asked"],
             )
             for row in rows
         ]
@@ -244,6 +247,7 @@ def _asked(row: asyncpg.Record) -> AskedQuestion:
         row["distance"],
         row["faces"],
         row["put_off"],
+        None if row["face_id"] is None else FaceId(str(row["face_id"])),
         None if vector is None else vector.to_numpy().astype(np.float32),
     )
 
@@ -264,8 +268,9 @@ def _odd_columns(odd: Sequence[AskedOddFace]) -> list[Sequence[object]]:
     return [
         [UUID(each.person_id) for each in odd],
         [UUID(each.face_id) for each in odd],
-        [UUID(each.other_id) for each in odd],
+        [None if each.other_id is None else UUID(each.other_id) for each in odd],
         *_distances(numbers),
+        [each.settles for each in numbers],
         [each.chance for each in numbers],
     ]
 

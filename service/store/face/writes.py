@@ -658,6 +658,7 @@ def _questions(faces: Sequence[NewFace]) -> tuple[list[Any], ...]:
         [doubt.distance for _, doubt in asked],
         [doubt.other_distance for _, doubt in asked],
         [doubt.similarity for _, doubt in asked],
+        [doubt.settles for _, doubt in asked],
         [doubt.chance for _, doubt in asked],
     )
 

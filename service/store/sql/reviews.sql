@@ -120,10 +120,11 @@ SELECT change AS position, cluster_id FROM change_cluster
 WHERE tenant_id = $1 AND change > $2 ORDER BY change FETCH FIRST $3 ROWS WITH TIES
 
 -- name: doubtful_people
--- The clusters $2 with matchable faces: what people said of them, and the sum of their vectors in the space $3,
--- as `sums_of_people` gives it. `is_placed`: a person put faces there.
+-- The clusters $2: what people said of them, and the sum of their vectors in the space $3, as `sums_of_people`
+-- gives it. Where no face is matchable (`is_poor`), it is the vector of the newest one. `is_placed`: a person
+-- put faces there.
 SELECT cluster.cluster_id, label_key, external_id IS NOT NULL AS has_external_id, hidden, faces,
-       vector_send(sum.total) AS total,
+       vector_send(coalesce(sum.total, poor.total)) AS total, sum.total IS NULL AS is_poor,
        EXISTS (
            SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
            WHERE tenant_id = $1 AND placed.cluster_id = cluster.cluster_id AND is_claim AND left_by IS NULL
@@ -133,16 +134,35 @@ FROM unnest($2::uuid[]) AS asked (cluster_id)
 CROSS JOIN LATERAL (
     SELECT * FROM cluster WHERE tenant_id = $1 AND cluster.cluster_id = asked.cluster_id LIMIT 1
 ) AS cluster
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT total::vector AS total FROM cluster_sum
     WHERE tenant_id = $1 AND cluster_sum.cluster_id = asked.cluster_id AND model_space || '' = $3
     LIMIT 1
-) AS sum
+) AS sum ON true
+LEFT JOIN LATERAL (
+    SELECT '[1]'::vector || vector.embedding::vector AS total
+    FROM (
+        SELECT face_id FROM face
+        WHERE tenant_id = $1 AND face.cluster_id = asked.cluster_id AND sum.total IS NULL
+        ORDER BY seq DESC LIMIT 1
+    ) AS newest
+    CROSS JOIN LATERAL (
+        SELECT embedding FROM face_vector
+        WHERE tenant_id = $1 AND face_vector.face_id = newest.face_id AND model_space || '' = $3 LIMIT 1
+    ) AS vector
+) AS poor ON true
+WHERE sum.total IS NOT NULL OR poor.total IS NOT NULL
 
 -- name: faces_in_doubt
--- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3, which no person put
--- there and which are not asked about.
-SELECT face.face_id, asked.cluster_id, vector.embedding
+-- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3. `is_placed`: a person
+-- put it there; `is_asked`: there is a question about it.
+SELECT face.face_id, asked.cluster_id, vector.embedding,
+       EXISTS (SELECT FROM review WHERE tenant_id = $1 AND review.face_id = face.face_id) AS is_asked,
+       EXISTS (
+           SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
+           WHERE tenant_id = $1 AND placed.face_id = face.face_id AND is_claim AND left_by IS NULL
+             AND is_active AND kind = 'same'
+       ) AS is_placed
 FROM unnest($2::uuid[]) AS asked (cluster_id)
 CROSS JOIN LATERAL (
     SELECT face_id FROM face
@@ -153,19 +173,14 @@ CROSS JOIN LATERAL (
     SELECT embedding FROM face_vector
     WHERE tenant_id = $1 AND face_vector.face_id = face.face_id AND model_space || '' = $3 LIMIT 1
 ) AS vector
-WHERE NOT EXISTS (SELECT FROM review WHERE tenant_id = $1 AND review.face_id = face.face_id)
-  AND NOT EXISTS (
-      SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
-      WHERE tenant_id = $1 AND placed.face_id = face.face_id AND is_claim AND left_by IS NULL
-        AND is_active AND kind = 'same'
-  )
 
 -- name: asked_about
 -- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
-SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.embedding
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.face_id,
+       vector.embedding
 FROM review
 LEFT JOIN LATERAL (
-    SELECT embedding FROM face_vector
+    SELECT face_vector.face_id, embedding FROM face_vector
     WHERE tenant_id = $1 AND face_vector.face_id = review.face_id AND model_space || '' = $3
       AND is_matchable LIMIT 1
 ) AS vector ON true
@@ -214,14 +229,14 @@ ON CONFLICT DO NOTHING
 -- name: ask_about_faces
 -- Whether faces still belong to their clusters; of those that are still there, and that no person put there.
 INSERT INTO review (
-    tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, chance
+    tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, faces, chance
 )
-SELECT $1, 'odd_face', owner, face_id, other, odd.distance, other_distance, similarity, chance
-FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::real[], $6::real[], $7::real[], $8::real[])
-    AS odd (owner, face_id, other, distance, other_distance, similarity, chance)
+SELECT $1, 'odd_face', owner, face_id, other, odd.distance, other_distance, similarity, settled, chance
+FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::real[], $6::real[], $7::real[], $8::integer[], $9::real[])
+    AS odd (owner, face_id, other, distance, other_distance, similarity, settled, chance)
 JOIN face USING (face_id)
 WHERE face.tenant_id = $1 AND face.cluster_id = owner
-  AND EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = other)
+  AND (other IS NULL OR EXISTS (SELECT FROM cluster WHERE tenant_id = $1 AND cluster_id = other))
   AND NOT EXISTS (SELECT FROM review AS open WHERE open.tenant_id = $1 AND open.face_id = odd.face_id)
   AND NOT EXISTS (
       SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)

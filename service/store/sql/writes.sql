@@ -23,7 +23,7 @@ INSERT INTO cluster (tenant_id, cluster_id) VALUES ($1, $2)
 
 -- name: insert_photo
 -- An image, its faces in their order with their vectors, which wait to be indexed, and the new clusters
--- for them ($11), each with a review; questions about them ($31 to $38); and the change ($25) that it is, by
+-- for them ($11), each with a review; questions about them ($31 to $39); and the change ($25) that it is, by
 -- the key $26. Boxes, landmarks and areas are flat arrays over all faces.
 WITH photo AS (
     INSERT INTO image (
@@ -41,16 +41,18 @@ opened AS (
 ),
 asked AS (
     INSERT INTO review (
-        tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, chance
+        tenant_id, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, faces,
+        chance
     )
-    SELECT $1, 'new_person', cluster_id, NULL, NULL, NULL, NULL, NULL, 0.001 FROM opened
+    SELECT $1, 'new_person', cluster_id, NULL, NULL, NULL, NULL, NULL, 1, 0.001 FROM opened
     UNION ALL
-    SELECT $1, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, chance
+    SELECT $1, kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, settled,
+           chance
     FROM unnest(
         $31::text[], $32::uuid[], $33::uuid[], $34::uuid[], $35::real[], $36::real[], $37::real[],
-        $38::real[]
+        $38::integer[], $39::real[]
     ) AS doubted (
-        kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, chance
+        kind, cluster_id, face_id, other_cluster_id, distance, other_distance, similarity, settled, chance
     )
 ),
 placed AS (

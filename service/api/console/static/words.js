@@ -4,6 +4,7 @@ import { count, distance, plural } from "./format.js";
 
 const faces = (number) => plural(number, "face", "faces");
 const photos = (number) => plural(number, "photo", "photos");
+const pairs = (number) => plural(number, "pair of faces", "pairs of faces");
 // From here on the faces of a person are looked through rather than looked at.
 const MANY = 4;
 const nameOf = (person) => person?.label ?? null;
@@ -183,7 +184,7 @@ const ENGLISH = {
       const apart = `${distance(question.distance)} apart`;
       return question.other_distance === null ? `${apart}.` : `${apart}; the next person is ${distance(question.other_distance)} away.`;
     },
-    settles: (number) => (number > 0 ? `The answer settles ${faces(number)}.` : ""),
+    settles: (number, kind) => (number > 0 ? `The answer settles ${kind === "new_person" ? faces(number) : pairs(number)}.` : ""),
     thisFace: "This face", whoIsThis: "Who is this?", otherPerson: "Who is it instead?", answers: "Answers",
     tap: "Tap faces that are somebody else's",
     facesAt: (first, last, all) => `${count(first)} to ${count(last)} of ${faces(all)}`,

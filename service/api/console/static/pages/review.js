@@ -142,7 +142,7 @@ function Question({ question }) {
     <section class="question" aria-labelledby="question" data-id=${question.id} data-kind=${kind}>
       <div class="question-text">
         <h2 id="question" aria-live="polite">${says}</h2>
-        <p class="muted">${words.review.evidence(question, distance)} ${words.review.settles(question.settles)}
+        <p class="muted">${words.review.evidence(question, distance)} ${words.review.settles(question.settles, kind)}
           ${canMark && people.some((each) => each.face_count > 1) && ` ${words.review.tap}.`}</p>
       </div>
       <div class=${`sides ${kind}`}>

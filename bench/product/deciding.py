@@ -1,0 +1,161 @@
+"""What decisions, history and open questions cost an insert: two tenants with the same faces."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from bench.common.crowd import RULE, SPACE, Crowd, crowd, load
+from bench.common.harness import default_settings, running_analyzer
+from bench.common.measure import Samples
+from bench.common.photos import LONG_SIDE, source
+from bench.common.photos import load as load_photos
+from bench.product.place import Part, Place
+from bench.search.insert_rate import Given
+from service.batching import free_ticket
+from service.domain.types import ClusterId, FaceId, TenantId
+from service.store.database.database import Database
+from service.store.face.asking import DatabaseAskingTurns
+from service.store.face.code_cache import CodeCache
+from service.store.face.repository import Repository
+from service.store.face.search import SearchSettings
+from service.telemetry import StageClock
+from service.usecases.asking import AskQuestions
+from service.usecases.ingest import IngestPhoto
+from service.usecases.people import NewHome, People
+
+_UNDECIDED, _DECIDED = TenantId("nobody decided"), TenantId("much was decided")
+_WITHOUT, _WITH = "inserts without decisions", "inserts with decisions, history and questions"
+_FACES, _LEAST_FACES = 20_000, 400
+# Of all people so many lost a face by a person's word, and so many are confirmed.
+_PARTED, _CONFIRMED = 0.5, 0.5
+_QUESTIONS_OF_A_PERSON = 4
+_AT_ONCE, _QUICK_AT_ONCE = 100, 5
+_PASSES, _QUICK_PASSES = 6, 1
+_PHOTOS, _QUICK_PHOTOS = 24, 2
+
+
+async def measure(place: Place) -> Part:
+    """Insert the same new faces into both tenants in turn."""
+    size = max(_LEAST_FACES, round(_FACES * place.scale))
+    people = crowd(size, 1)
+    for tenant in (_UNDECIDED, _DECIDED):
+        async with place.database.maintenance() as connection:
+            await load(connection, tenant, people)
+    decided = await _decide(place.database, people)
+    async with place.database.maintenance() as connection:
+        await connection.execute("VACUUM (ANALYZE)")
+    codes = CodeCache(place.database)
+    for tenant in (_UNDECIDED, _DECIDED):
+        await codes.refresh(tenant, SPACE)
+    ms = await _insert(place, codes, people)
+    analysis_ms = await _analysis_ms(place)
+    rates = {
+        line: Samples(tuple(1e3 / each for each in spent))
+        for line, spent in ((_WITHOUT, ms[_UNDECIDED]), (_WITH, ms[_DECIDED]))
+    }
+    # Of one pass the clock of PostgreSQL is coarse.
+    without, with_all = (sum(ms[each]) / len(ms[each]) for each in (_UNDECIDED, _DECIDED))
+    return Part(
+        rates,
+        {},
+        {
+            "insert_without_over_with_decisions": (analysis_ms + without)
+            / (analysis_ms + with_all),
+            "storing_without_over_with_decisions": without / with_all,
+        },
+        {
+            "decisions": {
+                **decided,
+                "analysis_ms": analysis_ms,
+                "storing_ms": {"without": without, "with": with_all},
+            }
+        },
+        [
+            (
+                f"Decisions: new faces go into two tenants of {size} faces in turn, with their "
+                "vectors given. Processor time of this process and of PostgreSQL. The ratio of "
+                "inserts adds the analysis of a photo to both."
+            )
+        ],
+    )
+
+
+async def _decide(database: Database, people: Crowd) -> dict[str, int]:
+    """Part faces from people, confirm others, and leave many questions open; returns numbers."""
+    repository = Repository(database, SearchSettings())
+    editor = People(repository)
+    async with database.maintenance() as connection:
+        rows = await connection.fetch(
+            "SELECT cluster_id, array_agg(face_id) AS faces FROM face WHERE tenant_id = $1"
+            " GROUP BY cluster_id ORDER BY cluster_id",
+            _DECIDED,
+        )
+    parted, confirmed = round(_PARTED * len(rows)), round(_CONFIRMED * len(rows))
+    for row in rows[:parted]:
+        await editor.move_face(_DECIDED, FaceId(str(row["faces"][0])), NewHome.UNKNOWN)
+    for row in rows[-confirmed:]:
+        await editor.confirm(_DECIDED, ClusterId(str(row["cluster_id"])), (), None)
+    ask = AskQuestions(
+        repository, DatabaseAskingTurns(database), space=SPACE, rule=RULE, joins=False
+    )
+    await ask.of_tenant(_DECIDED)
+    async with database.maintenance() as connection:
+        await connection.execute(
+            "WITH numbered AS ("
+            " SELECT cluster_id, row_number() OVER (ORDER BY cluster_id) AS n FROM cluster"
+            " WHERE tenant_id = $1"
+            ") INSERT INTO review (tenant_id, cluster_id, other_cluster_id, kind, chance)"
+            " SELECT $1, one.cluster_id, other.cluster_id, 'same_person', 0.1 FROM numbered AS one"
+            " JOIN numbered AS other ON other.n BETWEEN one.n + 1 AND one.n + $2"
+            " ON CONFLICT DO NOTHING",
+            _DECIDED,
+            _QUESTIONS_OF_A_PERSON,
+        )
+        counts = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM decision WHERE tenant_id = $1) AS decisions,"
+            " (SELECT count(*) FROM change WHERE tenant_id = $1) AS changes,"
+            " (SELECT count(*) FROM review WHERE tenant_id = $1) AS questions",
+            _DECIDED,
+        )
+    return dict(counts)
+
+
+async def _insert(place: Place, codes: CodeCache, people: Crowd) -> dict[TenantId, list[float]]:
+    """Milliseconds of processor time an insert into each tenant, a figure a pass."""
+    given = Given()
+    ingest = IngestPhoto(
+        given,
+        Repository(place.database, SearchSettings(), codes=codes),
+        None,
+        space=SPACE,
+        rule=RULE,
+        on_face=lambda matched: None,
+    )
+    count = _QUICK_AT_ONCE if place.effort.quick else _AT_ONCE
+    passes = _QUICK_PASSES if place.effort.quick else _PASSES * place.effort.rounds
+    ms: dict[TenantId, list[float]] = {_UNDECIDED: [], _DECIDED: []}
+    for number in range(passes + 1):
+        faces = people.more_faces(count, np.random.default_rng(number))
+        for tenant in sorted(ms, reverse=number % 2 == 0):
+            photos = [given.add(face) for face in faces]
+            before = place.processor_s()
+            for photo in photos:
+                await ingest(tenant, source(photo), StageClock(), free_ticket())
+            if number:  # the first pass warms up
+                ms[tenant].append((place.processor_s() - before) / count * 1e3)
+            await codes.refresh(tenant, SPACE)
+    return ms
+
+
+async def _analysis_ms(place: Place) -> float:
+    """Milliseconds of processor time that the analysis of a photo takes."""
+    photos = load_photos(LONG_SIDE, _QUICK_PHOTOS if place.effort.quick else _PHOTOS)
+    async with running_analyzer(default_settings()) as analyzer:
+        for _ in range(2):  # the first pass warms up
+            before = time.process_time()
+            for photo in photos:
+                await analyzer.analyze(source(photo.jpeg), StageClock(), free_ticket())
+            spent = time.process_time() - before
+    return spent / len(photos) * 1e3
