@@ -38,6 +38,7 @@ from service.vision.cascade import CascadeSettings
 from service.vision.crop import cut_face, resize_face
 from service.vision.decode import DecodedPhoto, blank_png, decode, read_header
 from service.vision.formats.base import DecodeLimits
+from service.vision.phash import perceptual_hash
 from service.vision.pictures import Picture, read_picture_header, render
 from service.vision.quality import face_quality
 from service.vision.resample import summed_area_table
@@ -460,6 +461,7 @@ class Analyzer:
     def _warm_up(self) -> None:
         # Kernels are compiled for the kind of array that decoding returns, so this decodes a file.
         (opened,) = self._open_photos([_EncodedPhoto(blank_png(64), hashed=True, searched=True)])
+        perceptual_hash(opened.decoded.pixels)  # of a JPEG file it is computed from its pixels
         self._detector.warm_up(View.of(opened.table))
         self._embedder.warm_up()
 
