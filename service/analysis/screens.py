@@ -70,7 +70,7 @@ def _open(
     missing = SCREEN_FLAGS - flags
     if spec is None:
         reason = "the manifest has no screen"
-    elif provider != "cpu":
+    elif provider == "cuda":
         reason = f"{title} runs on {provider}"
     elif missing:
         reason = f"the processor lacks {', '.join(sorted(missing))}"

@@ -38,6 +38,10 @@ from service.vision.vectors import (
 SIDE = 24
 """Of a crop, in pixels."""
 
+_Bytes = NDArray[np.uint8]
+_Whole = NDArray[np.int32]
+_Real = NDArray[np.float32]
+
 _CROP_BYTES = 3 * SIDE * SIDE
 # Sides of the activations: convolution, pool, convolution, pool, convolution.
 _CONV1, _POOL1, _CONV2, _POOL2, _CONV3 = 22, 11, 9, 4, 3
@@ -110,7 +114,7 @@ class RnetScreen:
         source = self._buffers.bytes("pixels", pixels.size + SPARE_BYTES)
         out = np.empty(len(pixels), dtype=np.float32)
         w = self._weights
-        _run(  # type: ignore[no-untyped-call]
+        _run(
             source, len(pixels),
             w.weights1, w.bias1, w.scale1, w.slope1, w.weights2, w.bias2, w.scale2, w.slope2,
             w.weights3, w.bias3, w.scale3, w.slope3, w.weights4, w.bias4, w.scale4, w.slope4,
@@ -129,12 +133,14 @@ class RnetScreen:
 
 
 @kernel
-def _run(  # type: ignore[no-untyped-def]
-    pixels, crops,
-    weights1, bias1, scale1, slope1, weights2, bias2, scale2, slope2,
-    weights3, bias3, scale3, slope3, weights4, bias4, scale4, slope4,
-    head, cells, pooled, out,
-):  # fmt: skip
+def _run(
+    pixels: _Bytes, crops: int,
+    weights1: _Whole, bias1: _Whole, scale1: _Real, slope1: _Real,
+    weights2: _Whole, bias2: _Whole, scale2: _Real, slope2: _Real,
+    weights3: _Whole, bias3: _Whole, scale3: _Real, slope3: _Real,
+    weights4: _Whole, bias4: _Whole, scale4: _Real, slope4: _Real,
+    head: _Real, cells: _Bytes, pooled: _Bytes, out: _Real,
+) -> None:  # fmt: skip
     for crop in range(crops):
         _first(pixels, crop * _CROP_BYTES, weights1, bias1, scale1, slope1, cells)
         _pool(cells, _CONV1, pooled, _POOL1, 32)
@@ -145,7 +151,7 @@ def _run(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _pool(source, side, out, out_side, channels):  # type: ignore[no-untyped-def]
+def _pool(source: _Bytes, side: int, out: _Bytes, out_side: int, channels: int) -> None:
     """The maxima of windows of 3 x 3 cells, two apart; the last ones may end at the edge."""
     for i in range(out_side):
         bottom = min(2 * i + 3, side)
@@ -161,7 +167,15 @@ def _pool(source, side, out, out_side, channels):  # type: ignore[no-untyped-def
 
 
 @kernel
-def _first(pixels, start, weights, bias, scale, slope, out):  # type: ignore[no-untyped-def]
+def _first(
+    pixels: _Bytes,
+    start: int,
+    weights: _Whole,
+    bias: _Whole,
+    scale: _Real,
+    slope: _Real,
+    out: _Bytes,
+) -> None:
     low_bias, high_bias = load_whole(bias, 0), load_whole(bias, 16)
     low_scale, high_scale = load_real(scale, 0), load_real(scale, 16)
     low_offset, high_offset = load_real(scale, 32), load_real(scale, 48)
@@ -186,7 +200,9 @@ def _first(pixels, start, weights, bias, scale, slope, out):  # type: ignore[no-
 
 
 @kernel
-def _second(source, weights, bias, scale, slope, out):  # type: ignore[no-untyped-def]
+def _second(
+    source: _Bytes, weights: _Whole, bias: _Whole, scale: _Real, slope: _Real, out: _Bytes
+) -> None:
     b0, b1, b2 = load_whole(bias, 0), load_whole(bias, 16), load_whole(bias, 32)
     for i in range(_CONV2):
         for j in range(0, _CONV2, 3):
@@ -223,7 +239,9 @@ def _second(source, weights, bias, scale, slope, out):  # type: ignore[no-untype
 
 
 @kernel
-def _third(source, weights, bias, scale, slope, out):  # type: ignore[no-untyped-def]
+def _third(
+    source: _Bytes, weights: _Whole, bias: _Whole, scale: _Real, slope: _Real, out: _Bytes
+) -> None:
     for i in range(_CONV3):
         for j in range(_CONV3):
             x0, x1 = load_whole(bias, 0), load_whole(bias, 16)
@@ -249,8 +267,10 @@ def _third(source, weights, bias, scale, slope, out):  # type: ignore[no-untyped
 
 
 @kernel
-def _last(source, weights, bias, scale, slope, head):  # type: ignore[no-untyped-def]
-    logit = head[128]
+def _last(
+    source: _Bytes, weights: _Whole, bias: _Whole, scale: _Real, slope: _Real, head: _Real
+) -> np.float32:
+    logit: np.float32 = head[128]
     # Four vectors at a time.
     for half in range(0, 128, 64):
         x0, x1 = load_whole(bias, half), load_whole(bias, half + 16)
