@@ -14,7 +14,7 @@ from export.embedders.facenet import FaceNet
 from export.embedders.sface import SFace
 from export.graphs import convert, fold_mtcnn, networks
 from export.graphs.signature import STAGES, Signature, StageName
-from export.precisions import calibration, screen, variants
+from export.precisions import calibration, eight_bits, rnet_screen, screen, variants
 from export.recipe import WeightsChoice, fingerprint, versions
 from export.verification import faces, photos, samples, verify
 from export.verification.faces import FaceSet
@@ -33,6 +33,8 @@ from service.runtime.manifest import (
 Progress = Callable[[str], None]
 
 _STAGES: tuple[StageName, ...] = ("pnet", "rnet", "onet")
+# Networks with a screen, and what it judges.
+_SCREENED: dict[StageName, str] = {"pnet": "cells", "rnet": "crops"}
 
 
 def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest:
@@ -59,8 +61,8 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
             original = verify.reference(signature, network)
             spec = _verified(signature, data, original, source, inputs, (), progress)
             files[spec.file], specs[name] = data, spec
-        screened = _screen(album, progress)
-        files |= {} if screened is None else {screened[1].file: screened[0]}
+        screens = {name: _screen(name, album, progress) for name in _SCREENED}
+        files |= {found[1].file: found[0] for found in screens.values() if found is not None}
         data = embedder.to_onnx()
         spec = _verified(
             embedder.signature,
@@ -81,7 +83,8 @@ def run(models_dir: Path, choice: WeightsChoice, progress: Progress) -> Manifest
             fingerprint=recipe,
             tools=_tool_versions(),
             models=specs,
-            screen=None if screened is None else screened[1],
+            screen=_spec(screens["pnet"]),
+            rnet_screen=_spec(screens["rnet"]),
         )
         publish.publish(stage, models_dir, files, manifest)
     progress(f"published {len(files)} model files and their manifest in {models_dir}")
@@ -125,23 +128,33 @@ def _spaces_text(embedder: Embedder) -> str:
     return " and ".join(f"space {space.space}" for space in embedder.embeddings)
 
 
-def _screen(album: Album, progress: Progress) -> tuple[bytes, ScreenSpec] | None:
-    """The file and manifest entry of P-Net's screen; None if it fails its check."""
-    network = networks.mtcnn_stage("pnet")
-    quantized = screen.quantize(network)
-    data = screen.to_bytes(quantized)
-    found = screen.measure(
-        network, quantized, album, "pnet-screen.npz", hashlib.sha256(data).hexdigest()
-    )
-    if objection := screen.objection(found):
-        progress(f"pnet screen: not offered: {objection}")
+def _screen(name: StageName, album: Album, progress: Progress) -> tuple[bytes, ScreenSpec] | None:
+    """The file and manifest entry of a network's screen; None if it fails its check."""
+    pnet, file = networks.mtcnn_stage("pnet"), f"{name}-screen.npz"
+    if name == "pnet":
+        cells = screen.quantize(pnet)
+        data = eight_bits.to_bytes(cells)
+        found = screen.measure(pnet, cells, album, file, hashlib.sha256(data).hexdigest())
+    else:
+        rnet = networks.mtcnn_stage("rnet")
+        crops = rnet_screen.quantize(rnet)
+        data = eight_bits.to_bytes(crops)
+        sha256 = hashlib.sha256(data).hexdigest()
+        found = rnet_screen.measure(pnet, rnet, crops, album, file, sha256)
+    if objection := eight_bits.objection(found):
+        progress(f"{name} screen: not offered: {objection}")
         return None
+    inputs = _SCREENED[name]
     progress(
-        f"pnet screen: passes {found.looked_at / found.cells:.1%} of {found.cells:,} cells; "
-        f"{found.passing_cells:,} are P-Net's, the lowest {found.worst_shortfall:.2f} logits under "
-        f"its threshold, margin {found.margin}"
+        f"{name} screen: passes {found.looked_at / found.cells:.1%} of {found.cells:,} {inputs}; "
+        f"{found.passing_cells:,} pass {name} itself, the lowest {found.worst_shortfall:.2f} "
+        f"logits under its threshold, margin {found.margin}"
     )
     return data, found
+
+
+def _spec(screened: tuple[bytes, ScreenSpec] | None) -> ScreenSpec | None:
+    return None if screened is None else screened[1]
 
 
 def _verified(

@@ -119,9 +119,10 @@ def fingerprint(choice: WeightsChoice) -> str:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     records = [path for pattern in RECORDS for path in sorted(folder.glob(pattern))]
-    # The kernel of the screen reads the layout that the export writes.
-    kernel = Path(contract.__file__).parents[1] / "vision" / "screen.py"
-    for path in [*sorted(folder.rglob("*.py")), Path(contract.__file__), kernel, *records]:
+    # The kernels of the screens read the layouts that the export writes.
+    vision = Path(contract.__file__).parents[1] / "vision"
+    kernels = [vision / "screen.py", vision / "rnet_screen.py"]
+    for path in [*sorted(folder.rglob("*.py")), Path(contract.__file__), *kernels, *records]:
         content = _statements(path) if path.suffix == ".py" else path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.analysis.detector import CascadeDetector
 from service.analysis.finder import FaceFinder
-from service.analysis.scan import open_screen
+from service.analysis.screens import Screens, open_screens
 from service.analysis.stages import StageFactory
 from service.app.settings import analysis_settings
 from service.batching import WorkerPool, free_ticket
@@ -100,8 +100,8 @@ async def running_detector(
         models["onet"],
         settings.cascade,
         stages=stages,
-        screen=(
-            open_screen(MODELS, load_manifest(MODELS), models["pnet"]) if settings.screen else None
+        screens=(
+            open_screens(MODELS, load_manifest(MODELS), models) if settings.screen else Screens()
         ),
     )
 

@@ -7,9 +7,6 @@ processor of the export.
 
 from __future__ import annotations
 
-import io
-from dataclasses import asdict
-
 import cv2
 import numpy as np
 import torch
@@ -18,11 +15,22 @@ from torch import nn
 from torch.nn.functional import conv2d, max_pool2d
 
 from export.graphs.fold import PIXEL_MEAN, PIXEL_SCALE, standardise
+from export.precisions.eight_bits import (
+    as_bytes,
+    column,
+    filled,
+    floats,
+    grids,
+    numbers,
+    rounded,
+    slopes,
+    unpacked,
+    whole_numbers,
+    words,
+)
 from export.verification.photos import Album
 from service.runtime.manifest import ScreenSpec
 from service.vision.screen import ScreenWeights
-
-Floats = NDArray[np.float64]
 
 # Smallest and largest value of each channel behind the first pool and behind the second PReLU, over
 # the pyramids of 60 photos; a little is cut off, since the extremes are rare and far from any face.
@@ -35,9 +43,7 @@ _SECOND = (
     (10.6, 6.7, 7.5, 13.1, 7.4, 12.8, 7.1, 5.8, 12.8, 12.5, 13.0, 10.9, 12.5, 12.5, 13.9, 8.1),
 )
 _KEPT = 0.9
-# In logits. A screen whose worst cell uses more than _LARGEST_SHARE of it is not offered.
-_MARGIN = 1.0
-_LARGEST_SHARE = 0.75
+_MARGIN = 1.0  # in logits
 _THRESHOLD = 0.6
 # Result of `measure` on the reference photographs for the file with this hash: an export without
 # photographs can offer that file. A file with other bytes has to be measured.
@@ -51,7 +57,6 @@ _RECORDED = ScreenSpec(
     worst_shortfall=0.4224,
     inputs="recorded: 24 photographs, longer side up to 720 px, two levels each",
 )
-_BYTE, _SIGNED = 255, 127
 _PHOTOS = 24
 _LONG_SIDE = 720
 _SCALES = (0.6, 0.3)
@@ -59,62 +64,55 @@ _SCALES = (0.6, 0.3)
 
 def quantize(network: nn.Module) -> ScreenWeights:
     """The screen of facenet-pytorch's P-Net."""
-    weight, bias = _numbers(network, "conv1")
+    weight, bias = numbers(network, "conv1")
     weight = weight / PIXEL_SCALE
-    slope = _slope(network, "prelu1")
+    slope = slopes(network, "prelu1")
     bent = np.flatnonzero(slope < 0)
     channels, wide = len(slope), 16
     assert channels + len(bent) <= wide
-    weight = _filled(np.concatenate([weight, weight[bent] * slope[bent, None, None, None]]), wide)
-    bias = _filled(np.concatenate([bias, bias[bent] * slope[bent]]), wide)
+    weight = filled(np.concatenate([weight, weight[bent] * slope[bent, None, None, None]]), wide)
+    bias = filled(np.concatenate([bias, bias[bent] * slope[bent]]), wide)
     order, slope1 = np.arange(wide), np.ones(wide)
     slope1[:channels] = np.where(slope < 0, 1, slope)
     order[bent] = channels + np.arange(len(bent))
-    (step1, zero1), (step2, zero2) = (_grids(*ends) for ends in (_FIRST, _SECOND))
-    whole1, scale1 = _whole(weight)
+    (step1, zero1), (step2, zero2) = (grids(*_KEPT * np.array(ends)) for ends in (_FIRST, _SECOND))
+    whole1, scale1 = whole_numbers(weight)
     # The mean of the standardisation times the rounded weights.
     bias = bias - PIXEL_MEAN * scale1 * whole1.sum((1, 2, 3))
     # A row of three RGB pixels is nine bytes; three zeros make it three words.
     rows = np.zeros((wide, 3, 12))
     rows[:, :, :9] = whole1.transpose(0, 2, 3, 1).reshape(wide, 3, 9)
     # The step of each channel is folded into the next weights: a grid a channel costs nothing.
-    weight2, bias2 = _numbers(network, "conv2")
-    whole2, scale2 = _whole(weight2 * step1[:, None, None])
+    weight2, bias2 = numbers(network, "conv2")
+    whole2, scale2 = whole_numbers(weight2 * step1[:, None, None])
     cells = np.zeros((wide, 3, 3, 12))
     cells[..., :channels] = whole2.transpose(0, 2, 3, 1)
-    weight3, bias3 = _numbers(network, "conv3")
-    whole3, scale3 = _whole(weight3 * step2[:, None, None])
-    classes, class_bias = _numbers(network, "conv4_1")
+    weight3, bias3 = numbers(network, "conv3")
+    whole3, scale3 = whole_numbers(weight3 * step2[:, None, None])
+    classes, class_bias = numbers(network, "conv4_1")
     head = np.append(classes[1, :, 0, 0] - classes[0, :, 0, 0], class_bias[1] - class_bias[0])
     return ScreenWeights(
-        weights1=_words(rows),
-        bias1=_rounded(bias / scale1),
+        weights1=words(rows),
+        bias1=rounded(bias / scale1),
         # The second channel of a PReLU is on the grid of the channel that it is compared with.
-        scale1=_floats(
+        scale1=floats(
             [
-                *(scale1 / _filled(np.concatenate([step1, step1[bent]]), wide, 1.0)),
-                *(_filled(zero1, wide) + 0.5),
+                *(scale1 / filled(np.concatenate([step1, step1[bent]]), wide, 1.0)),
+                *(filled(zero1, wide) + 0.5),
             ]
         ),
         order=order.astype(np.int32),
-        slope1=_floats(slope1),
-        weights2=_words(cells),
-        bias2=_rounded(bias2 / scale2 - (whole2 * zero1[:, None, None]).sum((1, 2, 3))),
-        scale2=_floats([*(scale2 / step2), *(zero2 + 0.5)]),
-        slope2=_floats(_slope(network, "prelu2")),
-        weights3=_words(whole3.transpose(0, 2, 3, 1)),
-        bias3=_rounded(bias3 / scale3 - (whole3 * zero2[:, None, None]).sum((1, 2, 3))),
-        scale3=_floats(scale3),
-        slope3=_floats(_slope(network, "prelu3")),
-        head=_floats(head),
+        slope1=floats(slope1),
+        weights2=words(cells),
+        bias2=rounded(bias2 / scale2 - (whole2 * zero1[:, None, None]).sum((1, 2, 3))),
+        scale2=floats([*(scale2 / step2), *(zero2 + 0.5)]),
+        slope2=floats(slopes(network, "prelu2")),
+        weights3=words(whole3.transpose(0, 2, 3, 1)),
+        bias3=rounded(bias3 / scale3 - (whole3 * zero2[:, None, None]).sum((1, 2, 3))),
+        scale3=floats(scale3),
+        slope3=floats(slopes(network, "prelu3")),
+        head=floats(head),
     )
-
-
-def to_bytes(weights: ScreenWeights) -> bytes:
-    """The file of a screen: a NumPy archive, the same bytes in every run."""
-    stream = io.BytesIO()
-    np.savez(stream, **asdict(weights))
-    return stream.getvalue()
 
 
 def emulate(weights: ScreenWeights, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -123,18 +121,18 @@ def emulate(weights: ScreenWeights, pixels: NDArray[np.uint8]) -> NDArray[np.flo
     pixels: uint8 [h, w, 3], sides of 12 or more -> float32 [rows, columns].
     """
     image = torch.from_numpy(pixels.astype(np.float64)).permute(2, 0, 1)[None]
-    rows = _unpacked(weights.weights1, 16).reshape(16, 3, 12)[:, :, :9].reshape(16, 3, 3, 3)
-    x = conv2d(image, torch.from_numpy(rows).permute(0, 3, 1, 2)) + _column(weights.bias1)
-    y = max_pool2d(x, 2, 2, ceil_mode=True) * _column(weights.scale1[:16])
-    y = torch.maximum(y, y[:, torch.from_numpy(weights.order).long()] * _column(weights.slope1))
-    x = _bytes(y + _column(weights.scale1[16:]))
-    kernel = torch.from_numpy(_unpacked(weights.weights2, 16).reshape(16, 3, 3, 12))
-    x = conv2d(x[:, :12], kernel.permute(0, 3, 1, 2)) + _column(weights.bias2)
-    y = x * _column(weights.scale2[:16])
-    x = _bytes(torch.maximum(y, y * _column(weights.slope2)) + _column(weights.scale2[16:]))
-    kernel = torch.from_numpy(_unpacked(weights.weights3, 32).reshape(32, 3, 3, 16))
-    y = (conv2d(x, kernel.permute(0, 3, 1, 2)) + _column(weights.bias3)) * _column(weights.scale3)
-    y = torch.maximum(y, y * _column(weights.slope3)) * _column(weights.head[:32])
+    rows = unpacked(weights.weights1, 16).reshape(16, 3, 12)[:, :, :9].reshape(16, 3, 3, 3)
+    x = conv2d(image, torch.from_numpy(rows).permute(0, 3, 1, 2)) + column(weights.bias1)
+    y = max_pool2d(x, 2, 2, ceil_mode=True) * column(weights.scale1[:16])
+    y = torch.maximum(y, y[:, torch.from_numpy(weights.order).long()] * column(weights.slope1))
+    x = as_bytes(y + column(weights.scale1[16:]))
+    kernel = torch.from_numpy(unpacked(weights.weights2, 16).reshape(16, 3, 3, 12))
+    x = conv2d(x[:, :12], kernel.permute(0, 3, 1, 2)) + column(weights.bias2)
+    y = x * column(weights.scale2[:16])
+    x = as_bytes(torch.maximum(y, y * column(weights.slope2)) + column(weights.scale2[16:]))
+    kernel = torch.from_numpy(unpacked(weights.weights3, 32).reshape(32, 3, 3, 16))
+    y = (conv2d(x, kernel.permute(0, 3, 1, 2)) + column(weights.bias3)) * column(weights.scale3)
+    y = torch.maximum(y, y * column(weights.slope3)) * column(weights.head[:32])
     logits: NDArray[np.float32] = (y.sum(1)[0] + float(weights.head[32])).float().numpy()
     return logits
 
@@ -178,83 +176,3 @@ def measure(
         worst_shortfall=round(shortfall, 4) if passed else None,
         inputs=f"{photos} photographs, longer side up to {_LONG_SIDE} px, two levels each",
     )
-
-
-def objection(spec: ScreenSpec) -> str | None:
-    """The reason for not offering a screen, or None."""
-    if spec.worst_shortfall is None:
-        return "no photograph was at hand to measure it on"
-    if spec.worst_shortfall > _LARGEST_SHARE * spec.margin:
-        return f"a cell of P-Net's is {spec.worst_shortfall:.2f} logits below its threshold"
-    return None
-
-
-def _numbers(network: nn.Module, name: str) -> tuple[Floats, Floats]:
-    layer = network.get_submodule(name)
-    assert isinstance(layer, nn.Conv2d)
-    assert layer.bias is not None
-    return layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
-
-
-def _slope(network: nn.Module, name: str) -> Floats:
-    layer = network.get_submodule(name)
-    assert isinstance(layer, nn.PReLU)
-    slope: Floats = layer.weight.detach().double().numpy()
-    return slope
-
-
-def _grids(lowest: tuple[float, ...], highest: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Step and zero point of the byte of each channel."""
-    low = _KEPT * np.asarray(lowest, dtype=np.float64)
-    step = (_KEPT * np.asarray(highest, dtype=np.float64) - low) / _BYTE
-    return step, np.rint(-low / step)
-
-
-def _whole(weight: Floats) -> tuple[Floats, Floats]:
-    """Weights [out, in, 3, 3] as whole numbers up to 127, and the step of each output channel.
-
-    Rounded so that the sum of each kernel's nine is kept as nearly as it can be: neighbouring
-    pixels are much alike, and then their rounding errors cancel.
-    """
-    largest = np.abs(weight).max((1, 2, 3))
-    scale = np.where(largest > 0, largest / _SIGNED, 1.0)
-    kernels = (weight / scale[:, None, None, None]).reshape(*weight.shape[:2], -1)
-    below = np.floor(kernels)
-    missing = np.rint(kernels.sum(2) - below.sum(2))[..., None]
-    # The largest fractions are rounded up, as many as are missing.
-    rank = np.argsort(np.argsort(below - kernels, axis=2, kind="stable"), axis=2)
-    return (below + (rank < missing)).reshape(weight.shape), scale
-
-
-def _words(whole: Floats) -> NDArray[np.int32]:
-    """[out, ...] as int32 [words * out]: four signed bytes a word, the output channels inmost."""
-    values = whole.reshape(len(whole), -1, 4).astype(np.int8)
-    words = np.ascontiguousarray(values.transpose(1, 0, 2)).view(np.int32)
-    return words.reshape(-1)
-
-
-def _unpacked(words: NDArray[np.int32], channels: int) -> Floats:
-    """The inverse of `_words`: [out, bytes]."""
-    values = words.view(np.int8).reshape(-1, channels, 4).transpose(1, 0, 2)
-    return np.ascontiguousarray(values).reshape(channels, -1).astype(np.float64)
-
-
-def _filled(values: Floats, rows: int, filling: float = 0.0) -> Floats:
-    shape = rows - len(values), *values.shape[1:]
-    return np.concatenate([values, np.full(shape, filling)])
-
-
-def _rounded(values: Floats) -> NDArray[np.int32]:
-    return np.rint(values).astype(np.int32)
-
-
-def _floats(values: object) -> NDArray[np.float32]:
-    return np.asarray(values, dtype=np.float32)
-
-
-def _column(values: NDArray[np.int32] | NDArray[np.float32]) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float64)).reshape(-1, 1, 1)
-
-
-def _bytes(values: torch.Tensor) -> torch.Tensor:
-    return values.floor().clamp(0, _BYTE)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.analysis.detector import CascadeDetector
 from service.analysis.embedder import EncodedCrop, FaceEmbedder, NotCheapError
 from service.analysis.finder import FaceFinder
-from service.analysis.scan import open_screen
+from service.analysis.screens import Screens, open_screens
 from service.analysis.stages import StageFactory
 from service.batching import Gate, InputMemory, Ticket, WorkerPool
 from service.domain.errors import StoppingError
@@ -38,6 +38,7 @@ from service.vision.cascade import CascadeSettings
 from service.vision.crop import cut_face, resize_face
 from service.vision.decode import DecodedPhoto, blank_png, decode, read_header
 from service.vision.formats.base import DecodeLimits
+from service.vision.phash import perceptual_hash
 from service.vision.pictures import Picture, read_picture_header, render
 from service.vision.quality import face_quality
 from service.vision.resample import summed_area_table
@@ -69,7 +70,8 @@ class AnalysisSettings:
         gets all places but one.
     max_decoded_bytes: the memory for the decoded photos in work, all together. One tenant gets
         three quarters of it. A photo that needs more than all of it is in work without others.
-    screen: whether P-Net's eight-bit screen chooses the cells, on machines that can run it.
+    screen: whether eight-bit screens choose what P-Net and R-Net judge, on machines that can run
+        them.
     workers: the number of threads that run the stages.
     keep_location: whether the facts of an analysed photo have the location that its file names.
     """
@@ -211,7 +213,7 @@ class Analyzer:
             sessions["onet"],
             settings.cascade,
             stages=stages,
-            screen=open_screen(models, manifest, sessions["pnet"]) if settings.screen else None,
+            screens=open_screens(models, manifest, sessions) if settings.screen else Screens(),
         )
         self._finder = FaceFinder(
             self._detector,
@@ -460,6 +462,7 @@ class Analyzer:
     def _warm_up(self) -> None:
         # Kernels are compiled for the kind of array that decoding returns, so this decodes a file.
         (opened,) = self._open_photos([_EncodedPhoto(blank_png(64), hashed=True, searched=True)])
+        perceptual_hash(opened.decoded.pixels)  # of a JPEG file it is computed from its pixels
         self._detector.warm_up(View.of(opened.table))
         self._embedder.warm_up()
 

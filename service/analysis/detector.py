@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.analysis.scan import FullScanner, Scanner, ScreenedScanner
+from service.analysis.screens import Screens
 from service.analysis.stages import StageFactory
 from service.batching import Ticket
 from service.runtime.sessions import ModelSession
@@ -34,8 +35,7 @@ from service.vision.pyramid import (
     propose,
     pyramid_levels,
 )
-from service.vision.resample import resample_windows, thinned
-from service.vision.screen import Screen
+from service.vision.resample import resample_windows, resample_windows_to_bytes, thinned
 from service.vision.views import View
 
 
@@ -66,6 +66,9 @@ _ROUGH_THRESHOLD = 0.8
 # whole levels. R-Net takes 39 us a crop in calls of 8 to 16, and 50 us in calls of 128. O-Net takes
 # 259 us in calls of 4, and 323 us in calls of 32.
 CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
+# The number of crops that R-Net's screen takes at once: 110 KB of pixels.
+_SCREEN_CROPS = 64
+
 # A GPU has no such cache, and each call costs a round trip to the device. Not measured.
 CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
 
@@ -138,9 +141,9 @@ class _Proposals:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def best(self, count: int) -> _Proposals:
-        """The first boxes, which are the most probable ones."""
-        return _Proposals(self.view, self.windows[:count], self.boxes[:count])
+    def take(self, rows: NDArray[np.bool_] | slice) -> _Proposals:
+        """A selection of the rows."""
+        return _Proposals(self.view, self.windows[rows], self.boxes[rows])
 
 
 class CascadeDetector:
@@ -148,7 +151,7 @@ class CascadeDetector:
 
     Args:
         pnet, rnet, onet: the networks; each takes float32 planes.
-        screen: chooses the cells that P-Net sees; None for all cells.
+        screens: choose the cells that P-Net judges and the crops that R-Net judges.
         calls: the input sizes of the calls; None for the sizes that suit P-Net's provider.
         stages: makes the batchers, in the order of the pipeline.
     """
@@ -161,18 +164,19 @@ class CascadeDetector:
         settings: CascadeSettings,
         *,
         stages: StageFactory,
-        screen: Screen | None,
+        screens: Screens,
         calls: CallSizes | None = None,
     ) -> None:
         self._sessions = {"rnet": rnet, "onet": onet}
         self._settings = settings
+        self._rnet_screen = screens.rnet
         on_cuda = pnet.placement.provider == "cuda"
         self._calls = calls = calls or (CUDA_CALLS if on_cuda else CPU_CALLS)
 
         def scanner(threshold: float) -> Scanner:
-            if screen is None:
+            if screens.pnet is None:
                 return FullScanner(pnet, threshold, calls.tile_side)
-            return ScreenedScanner(pnet, threshold, screen)
+            return ScreenedScanner(pnet, threshold, screens.pnet)
 
         self._scanner = scanner(settings.thresholds[0])
         self._rough_scanner = scanner(max(_ROUGH_THRESHOLD, settings.thresholds[0]))
@@ -279,8 +283,11 @@ class CascadeDetector:
                 if len(scan):
                     scans[number] = scan
         if scans:
+            # The first boxes are the most probable ones.
             judged = zip(scans, self._run_rnet(list(scans.values())), strict=True)
-            proposals = {number: each.best(most_judged) for number, each in judged if len(each)}
+            proposals = {
+                number: each.take(slice(most_judged)) for number, each in judged if len(each)
+            }
             if proposals:
                 faces = self._run_onet(list(proposals.values()))
                 for number, each in zip(proposals, faces, strict=True):
@@ -295,7 +302,7 @@ class CascadeDetector:
         return _Proposals.of(plan.view, propose(scan.cells, plan.levels, plan.max_candidates))
 
     def _run_rnet(self, scans: Sequence[_Scan]) -> list[_Proposals]:
-        batch = [self._proposals(scan) for scan in scans]
+        batch = [self._to_judge(self._proposals(scan)) for scan in scans]
         regression, probability = self._judge("rnet", batch, RNET_SIZE, self._calls.rnet_crops)
         threshold = self._settings.thresholds[1]
         return [
@@ -305,6 +312,19 @@ class CascadeDetector:
             )
             for item, rows in _rows(batch)
         ]
+
+    def _to_judge(self, proposals: _Proposals) -> _Proposals:
+        """The proposals that R-Net has to judge: all but those that its screen drops."""
+        screen = self._rnet_screen
+        if screen is None or not len(proposals):
+            return proposals
+        kept = []
+        for start in range(0, len(proposals), _SCREEN_CROPS):
+            windows = proposals.windows[start : start + _SCREEN_CROPS]
+            pixels = screen.pixels(len(windows))
+            resample_windows_to_bytes(proposals.view, windows, pixels)
+            kept.append(screen.may_pass(pixels, self._settings.thresholds[1]))
+        return proposals.take(np.concatenate(kept))
 
     def _run_onet(self, batch: Sequence[_Proposals]) -> list[Detections]:
         regression, landmarks, probability = self._judge(

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain.errors import ModelError
-from service.machine.cpu import cpu_flags
-from service.runtime.manifest import Manifest, check_file
 from service.runtime.sessions import ModelSession
 from service.vision.pyramid import CELL_SIZE, STRIDE, Cells, Level, Tile, find_cells
 from service.vision.resample import resample_bytes, resample_patches, resample_tile
-from service.vision.screen import Screen, ScreenWeights
+from service.vision.screen import Screen
 from service.vision.views import View
 
-_logger = logging.getLogger(__name__)
-_OF_NUMBA: Any = numba.config
-
-# The instruction sets of the screen's kernel: vectors of 512 bits, four products of bytes at once.
-SCREEN_FLAGS = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
 # Bytes take less memory than activations in float32. Larger tiles, which overlap less, therefore
 # still fit into the second-level cache.
 _SCREEN_SIDE = 256
@@ -132,42 +121,6 @@ class ScreenedScanner:
         scores = probability[:, 0, 0]
         passed = scores >= np.float32(self._threshold)
         return Cells(places[passed], scores[passed], regression[passed, :, 0, 0])
-
-
-def open_screen(
-    directory: Path, manifest: Manifest, pnet: ModelSession, flags: frozenset[str] | None = None
-) -> Screen | None:
-    """The screen of P-Net; None if the manifest has no screen, or this machine cannot run it.
-
-    Args:
-        flags: the instruction sets of the processor; None to detect them.
-
-    Raises:
-        ModelError: the file of the screen is not the one of the manifest.
-    """
-    missing = SCREEN_FLAGS - (cpu_flags() if flags is None else flags)
-    if manifest.screen is None:
-        reason = "the manifest has no screen"
-    elif pnet.placement.provider != "cpu":
-        reason = f"P-Net runs on {pnet.placement.provider}"
-    elif missing:
-        reason = f"the processor lacks {', '.join(sorted(missing))}"
-    elif _OF_NUMBA.CPU_NAME is not None or _OF_NUMBA.CPU_FEATURES is not None:
-        # Numba compiles for another processor then, which may lack these instructions.
-        reason = "NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set"
-    else:
-        path = check_file(directory, manifest.screen)
-        try:
-            weights = ScreenWeights.read(path)
-        except (KeyError, OSError, ValueError) as error:
-            raise ModelError(f"{path} is not a screen: run `facette export` again") from error
-        _logger.info(
-            "P-Net is screened",
-            extra={"fields": {"margin": manifest.screen.margin, "cells": manifest.screen.cells}},
-        )
-        return Screen(weights, manifest.screen.margin)
-    _logger.info("P-Net is not screened", extra={"fields": {"reason": reason}})
-    return None
 
 
 class _Scratch(threading.local):

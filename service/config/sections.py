@@ -553,8 +553,9 @@ class InferenceConfig(Section):
     )
     screen: Literal["auto", "off"] = Field(
         "auto",
-        description="auto lets an 8-bit P-Net choose the cells that P-Net itself looks at, where "
-        "the processor has AVX512-VNNI: the same faces in less time; off looks at all",
+        description="auto lets 8-bit copies of P-Net and R-Net choose what these networks "
+        "themselves judge, where the processor has AVX512-VNNI: the same faces in less time; off "
+        "lets them judge everything",
     )
     workers: int = Field(
         0, ge=0, le=1024, description="threads that decode and run models; 0 = the usable cores"

@@ -259,11 +259,14 @@ class ModelSpec(_Frozen):
 
 
 class ScreenSpec(_Frozen):
-    """The eight-bit P-Net that chooses cells for P-Net, and the measurement of its errors.
+    """An eight-bit copy of a network that chooses its inputs, and the measurement of its errors.
 
-    margin: in logits; cells further below P-Net's threshold are left out.
-    cells, passing_cells: the numbers of cells that were measured, and that P-Net accepts.
-    worst_shortfall: the largest distance of the screen's logit of a passing cell below P-Net's
+    The inputs are the cells of P-Net, and the crops of R-Net.
+
+    margin: in logits; inputs further below the network's threshold are left out.
+    cells, passing_cells: the numbers of inputs that were measured, and that the network accepts.
+    looked_at: the number of inputs that are not left out.
+    worst_shortfall: the largest distance of the screen's logit of a passing input below the
         threshold. It must be well within the margin. None if there was no photograph.
     """
 
@@ -278,7 +281,10 @@ class ScreenSpec(_Frozen):
 
 
 class Manifest(_Frozen):
-    """`models/manifest.json`: the four models and the recipe that made them."""
+    """`models/manifest.json`: the four models and the recipe that made them.
+
+    screen, rnet_screen: of P-Net and of R-Net.
+    """
 
     schema_version: Literal[2]
     # The request of the export, which a later export repeats: a name or the path of a file.
@@ -288,11 +294,12 @@ class Manifest(_Frozen):
     tools: dict[str, str]
     models: dict[ModelName, ModelSpec]
     screen: ScreenSpec | None = None
+    rnet_screen: ScreenSpec | None = None
 
     @property
     def files(self) -> list[ModelSpec | Variant | ScreenSpec]:
         """All entries with a file."""
-        screens = [] if self.screen is None else [self.screen]
+        screens = [each for each in (self.screen, self.rnet_screen) if each is not None]
         return [*(file for spec in self.models.values() for file in spec.files), *screens]
 
     @field_validator("models")

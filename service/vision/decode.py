@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Final
 
-import imagehash
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -28,6 +28,7 @@ from service.vision.formats.jpeg import JPEG
 from service.vision.formats.png import PNG
 from service.vision.formats.tiff import TIFF
 from service.vision.formats.webp import WEBP
+from service.vision.phash import perceptual_hash
 
 FORMATS: Final[tuple[PhotoFormat, ...]] = (CAMERA_RAW, JPEG, PNG, WEBP, HEIF, BMP, TIFF, GIF)
 """The formats; the first one that recognises a file reads and decodes it."""
@@ -47,7 +48,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 class DecodedPhoto:
     """An upright photo.
 
-    pixels: uint8 [height, width, 3], RGB, contiguous; of a large photo, at a reduced scale.
+    pixels: uint8 [height, width, 3], RGB, contiguous, read-only; of a large photo, at a reduced
+        scale.
     phash: 16 hex digits, equal to ImageHash's `phash` of the file as stored, or of its reduced
         pixels; empty where it was not requested.
     format: lower-case name of the file format.
@@ -74,7 +76,7 @@ def decode(
 
     Args:
         data: the file's bytes, of one of `FORMATS`.
-        hashed: whether to compute the perceptual hash, which takes longer than decoding.
+        hashed: whether to compute the perceptual hash.
         located: whether to read where the photo was taken.
 
     Raises:
@@ -145,17 +147,38 @@ def _size(raster: Raster) -> tuple[int, int]:
 def _finish(raster: Raster, orientation: int, *, hashed: bool) -> tuple[NDArray[np.uint8], str]:
     """Upright pixels, and the hash of the stored ones."""
     turn = TURNS.get(orientation)
-    if not isinstance(raster, Image.Image) and turn is None and not hashed:
-        return raster, ""
-    picture = raster if isinstance(raster, Image.Image) else Image.fromarray(raster)
-    if picture.mode in _ONLY_TO:
-        picture = picture.convert(_ONLY_TO[picture.mode])
-    phash = str(imagehash.phash(picture)) if hashed else ""
-    if turn is not None:
-        picture = picture.transpose(turn)
-    elif not isinstance(raster, Image.Image):
-        return raster, phash
-    return _to_rgb(picture), phash
+    if isinstance(raster, Image.Image):
+        if raster.mode in _ONLY_TO:
+            raster = raster.convert(_ONLY_TO[raster.mode])
+        phash = perceptual_hash(raster) if hashed else ""
+        pixels = _to_rgb(raster if turn is None else raster.transpose(turn))
+    else:
+        raster.flags.writeable = False
+        phash = perceptual_hash(raster) if hashed else ""
+        pixels = raster if turn is None else _turn(raster, turn)
+    # Kernels are compiled for one kind of array, whatever the format.
+    pixels.flags.writeable = False
+    return pixels, phash
+
+
+def _turn(pixels: NDArray[np.uint8], turn: Image.Transpose) -> NDArray[np.uint8]:
+    """`Image.transpose` for an array; 12 million pixels take a tenth of the time."""
+    match turn:
+        case Image.Transpose.FLIP_LEFT_RIGHT:
+            turned = cv2.flip(pixels, 1)
+        case Image.Transpose.FLIP_TOP_BOTTOM:
+            turned = cv2.flip(pixels, 0)
+        case Image.Transpose.ROTATE_90:
+            turned = cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE)
+        case Image.Transpose.ROTATE_180:
+            turned = cv2.rotate(pixels, cv2.ROTATE_180)
+        case Image.Transpose.ROTATE_270:
+            turned = cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE)
+        case Image.Transpose.TRANSPOSE:
+            turned = cv2.transpose(pixels)
+        case _:
+            turned = cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180)
+    return np.asarray(turned, dtype=np.uint8)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

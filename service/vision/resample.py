@@ -91,6 +91,17 @@ def resample_windows(
     return out
 
 
+def resample_windows_to_bytes(
+    view: View, windows: NDArray[np.int32], out: NDArray[np.uint8]
+) -> None:
+    """`resample_windows`, rounded to whole numbers, pixel by pixel.
+
+    Args:
+        out: uint8 [n, height, width, 3], filled.
+    """
+    _resample_windows_to_bytes(view.sums, view.rows, view.columns, _unit(view), windows, out)
+
+
 def resample_tile(
     view: View,
     out_height: int,
@@ -198,6 +209,20 @@ def _resample_patches(
 
 
 @kernel
+def _resample_windows_to_bytes(
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
+    windows: NDArray[np.int32],
+    out: NDArray[np.uint8],
+) -> None:
+    height, width = out.shape[1], out.shape[2]
+    for k in range(len(windows)):
+        _resample_to_bytes(sums, rows, columns, unit, windows[k], height, width, 0, 0, out[k])
+
+
+@kernel
 def _resample_bytes(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],
@@ -209,22 +234,40 @@ def _resample_bytes(
     left: int,
     out: NDArray[np.uint8],
 ) -> None:
+    window = np.array([0, 0, len(rows) - 1, len(columns) - 1], dtype=np.int32)
+    _resample_to_bytes(sums, rows, columns, unit, window, out_height, out_width, top, left, out)
+
+
+@kernel
+def _resample_to_bytes(
+    sums: NDArray[np.uint32],
+    rows: NDArray[np.uint64],
+    columns: NDArray[np.uint64],
+    unit: np.float32,
+    window: NDArray[np.int32],
+    out_height: int,
+    out_width: int,
+    top: int,
+    left: int,
+    out: NDArray[np.uint8],
+) -> None:
     # The loop of `_resample`, written out: with a shared function for a pixel's mean, both took
     # nearly twice as long.
-    height, width = len(rows) - 1, len(columns) - 1
+    y1, x1 = np.int64(window[0]), np.int64(window[1])
+    height, width = np.int64(window[2]) - y1, np.int64(window[3]) - x1
     wide = out.shape[1]
     starts = np.empty(wide, dtype=np.uint64)
     ends = np.empty(wide, dtype=np.uint64)
     counts = np.empty(wide, dtype=np.int64)
     for j in range(wide):
-        start = (left + j) * width // out_width
-        end = ((left + j + 1) * width + out_width - 1) // out_width
+        start = x1 + (left + j) * width // out_width
+        end = x1 + ((left + j + 1) * width + out_width - 1) // out_width
         starts[j] = min(columns[start], columns[end])
         ends[j] = max(columns[start], columns[end])
         counts[j] = end - start
     for i in range(out.shape[0]):
-        first = (top + i) * height // out_height
-        last = ((top + i + 1) * height + out_height - 1) // out_height
+        first = y1 + (top + i) * height // out_height
+        last = y1 + ((top + i + 1) * height + out_height - 1) // out_height
         above, below = min(rows[first], rows[last]), max(rows[first], rows[last])
         for j in range(wide):
             a, b = starts[j], ends[j]

@@ -38,9 +38,11 @@ from service.vision.vectors import (
     total,
 )
 
-# Padding behind the last column for the compiled loop, in cells and in bytes.
+SPARE_BYTES = 64
+"""Padding behind the last pixel for a compiled loop."""
+
+# The same behind the last column, in cells.
 _SPARE_CELLS = 8
-_SPARE_BYTES = 64
 _CHANNELS = 16
 
 
@@ -82,13 +84,14 @@ class ScreenWeights:
             return cls(**{field.name: file[field.name] for field in fields(cls)})
 
 
-class _Buffers(threading.local):
-    """Buffers of a thread, reused for every tile."""
+class Buffers(threading.local):
+    """Buffers of a thread, reused for every tile or batch of crops."""
 
     def __init__(self) -> None:
         self._made: dict[str, NDArray[np.uint8]] = {}
 
     def bytes(self, name: str, size: int) -> NDArray[np.uint8]:
+        """uint8 [size or more], with the contents of the last use."""
         if name not in self._made or self._made[name].size < size:
             self._made[name] = np.zeros(size, dtype=np.uint8)
         return self._made[name]
@@ -104,12 +107,12 @@ class Screen:
     def __init__(self, weights: ScreenWeights, margin: float) -> None:
         self._weights = weights
         self._margin = margin
-        self._buffers = _Buffers()
+        self._buffers = Buffers()
 
     def pixels(self, rows: int, columns: int) -> NDArray[np.uint8]:
         """A buffer for a tile, uint8 [rows, columns, 3], valid until the thread's next call."""
         size = rows * columns * 3
-        spare = self._buffers.bytes("pixels", size + _SPARE_BYTES)
+        spare = self._buffers.bytes("pixels", size + SPARE_BYTES)
         return spare[:size].reshape(rows, columns, 3)
 
     def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -124,7 +127,7 @@ class Screen:
         first, second = (self._buffers.bytes(name, size) for name in ("first", "second"))
         out = self._buffers.bytes("out", pooled_rows * width * 4).view(np.float32)
         out = out[: (pooled_rows - 4) * width].reshape(pooled_rows - 4, width)
-        source = self._buffers.bytes("pixels", rows * columns * 3 + _SPARE_BYTES)
+        source = self._buffers.bytes("pixels", rows * columns * 3 + SPARE_BYTES)
         w = self._weights
         _run(  # type: ignore[no-untyped-call]
             source, rows, columns,

@@ -1,7 +1,8 @@
 """Intrinsics on 512-bit vectors for compiled functions, which Numba's own types lack.
 
 Only for processors with AVX512-VNNI: compiling a function that uses `dot` elsewhere ends the
-process. A `Whole` is sixteen int32, a `Real` sixteen float32; both are held in registers.
+process. A `Whole` is sixteen int32, a `Real` sixteen float32, a `Bytes` sixteen uint8; all are held
+in registers.
 
 Source of the instruction: VPDPBUSD in Intel's Intrinsics Guide: sixteen sums of four products of an
 unsigned and a signed byte, added to an int32 without saturation.
@@ -25,6 +26,7 @@ _declare: Any = cgutils.get_or_insert_function
 _LANES = 16
 _I8, _I32, _F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
 _WHOLE, _REAL = ir.VectorType(_I32, _LANES), ir.VectorType(_F32, _LANES)
+_BYTES = ir.VectorType(_I8, _LANES)
 
 
 class _Whole(types.Type):
@@ -37,7 +39,12 @@ class _Real(types.Type):
         super().__init__("Real")
 
 
-_whole, _real = _Whole(), _Real()
+class _Bytes(types.Type):
+    def __init__(self) -> None:
+        super().__init__("Bytes")
+
+
+_whole, _real, _bytes = _Whole(), _Real(), _Bytes()
 
 
 @register_model(_Whole)
@@ -50,6 +57,12 @@ class _WholeModel(models.PrimitiveModel):
 class _RealModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _REAL)  # type: ignore[no-untyped-call]
+
+
+@register_model(_Bytes)
+class _BytesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _BYTES)  # type: ignore[no-untyped-call]
 
 
 def _at(context: Any, builder: Any, signature: Any, args: Any, target: Any) -> Any:
@@ -76,6 +89,16 @@ def load_real(typing: Any, array: Any, index: Any) -> Any:
         return builder.load(_at(context, builder, signature, args, _REAL), align=4)
 
     return _real(array, types.intp), generate
+
+
+@intrinsic
+def load_bytes(typing: Any, array: Any, index: Any) -> Any:
+    """Load sixteen uint8 of an array, from an index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_at(context, builder, signature, args, _BYTES), align=1)
+
+    return _bytes(array, types.intp), generate
 
 
 @intrinsic
@@ -119,6 +142,27 @@ def max_real(typing: Any, one: Any, other: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return _real(_real, _real), generate
+
+
+@intrinsic
+def max_bytes(typing: Any, one: Any, other: Any) -> Any:
+    """The maximum of two uint8, lane by lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.icmp_unsigned(">", *args), *args)
+
+    return _bytes(_bytes, _bytes), generate
+
+
+@intrinsic
+def prelu(typing: Any, real: Any, slope: Any) -> Any:
+    """The values, times a slope where they are negative."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        positive = builder.fcmp_ordered(">", args[0], ir.Constant(_REAL, None))
+        return builder.select(positive, args[0], builder.fmul(*args))
 
     return _real(_real, _real), generate
 
@@ -181,6 +225,17 @@ def store_bytes(typing: Any, array: Any, index: Any, real: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _real), generate
+
+
+@intrinsic
+def store_same(typing: Any, array: Any, index: Any, values: Any) -> Any:
+    """Write sixteen uint8 into a uint8 array."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _at(context, builder, signature, args, _BYTES), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, _bytes), generate
 
 
 @intrinsic

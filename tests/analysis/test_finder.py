@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.analysis.detector import CascadeDetector
 from service.analysis.finder import FaceFinder, FoundFaces
+from service.analysis.screens import Screens
 from service.analysis.stages import StageFactory
 from service.batching import WorkerPool, free_ticket
 from service.domain.types import Box, Detection
@@ -68,7 +69,7 @@ async def finding(
         sessions["onet"],
         settings,
         stages=StageFactory(pool),
-        screen=None,
+        screens=Screens(),
     )
     finder = FaceFinder(detector, settings, min_confidence=LEAST, compatible=compatible)
 

@@ -74,7 +74,8 @@ def test_a_run_publishes_four_models_that_match_their_manifest(
     offered = sorted(f"facenet-{precision}.onnx" for precision in OFFERED)
     files = [path.name for path in models_dir.iterdir() if path.suffix in (".onnx", ".npz")]
     assert sorted(files) == [
-        *offered, "facenet.onnx", "onet.onnx", "pnet-screen.npz", "pnet.onnx", "rnet.onnx",
+        *offered, "facenet.onnx", "onet.onnx", "pnet-screen.npz", "pnet.onnx",
+        "rnet-screen.npz", "rnet.onnx",
     ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from service.analysis.detector import (
     CascadeDetector,
 )
 from service.analysis.embedder import FaceEmbedder
+from service.analysis.screens import Screens
 from service.analysis.stages import StageFactory
 from service.batching import WorkerPool, free_ticket
 from service.domain.errors import ModelError
@@ -405,7 +406,7 @@ async def test_tiles_are_as_large_as_suits_the_provider(
         onet,  # type: ignore[arg-type]
         CascadeSettings(),
         stages=StageFactory(pool),
-        screen=None,
+        screens=Screens(),
     )
     grey = np.full((600, 600, 3), 128, np.uint8)
     await detector.detect(View.of(summed_area_table(grey)), free_ticket())

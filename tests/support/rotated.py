@@ -31,7 +31,11 @@ def add_rotated_models(models: Path, name: str, seed: int) -> str:
     folder.mkdir()
     manifest = json.loads((models / MANIFEST_NAME).read_text(encoding="utf-8"))
     facenet = manifest["models"]["embedder"]
-    for each in (*manifest["models"].values(), manifest["screen"] or {}):
+    for each in (
+        *manifest["models"].values(),
+        manifest["screen"] or {},
+        manifest["rnet_screen"] or {},
+    ):
         if each and each is not facenet:
             shutil.copy(models / each["file"], folder / each["file"])
     # The half-precision variant is for GPUs.

@@ -7,21 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from export.graphs import networks
+from export.precisions import eight_bits
 from export.precisions import screen as exported
 from export.verification import photos
-from service.analysis.scan import (
-    SCREEN_FLAGS,
-    FullScanner,
-    ScreenedScanner,
-    open_screen,
-)
-from service.domain.errors import ModelError
+from service.analysis.scan import FullScanner, ScreenedScanner
+from service.analysis.screens import SCREEN_FLAGS
 from service.machine.cpu import cpu_flags
 from service.runtime.manifest import Manifest, load_manifest
 from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
@@ -205,65 +200,9 @@ def test_a_flat_picture_has_no_cells(pnet: ModelSession, screen: Screen) -> None
     assert assert_same_cells(pnet, screen, np.full((70, 90, 3), 128, np.uint8)) == 0
 
 
-def test_it_is_opened_where_the_processor_has_what_it_needs(
-    models_dir: Path, manifest: Manifest, pnet: ModelSession
-) -> None:
-    assert open_screen(models_dir, manifest, pnet, SCREEN_FLAGS | {"sse2"}) is not None
-
-
-@pytest.mark.parametrize("lacking", sorted(SCREEN_FLAGS))
-def test_no_screen_where_the_processor_lacks_an_instruction(
-    models_dir: Path,
-    manifest: Manifest,
-    pnet: ModelSession,
-    lacking: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level("INFO")
-    assert open_screen(models_dir, manifest, pnet, SCREEN_FLAGS - {lacking}) is None
-    (record,) = caplog.records
-    assert lacking in record.fields["reason"]
-
-
-def test_no_screen_where_the_manifest_has_none(
-    models_dir: Path, manifest: Manifest, pnet: ModelSession, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    without = manifest.model_copy(update={"screen": None})
-    assert open_screen(models_dir, without, pnet, SCREEN_FLAGS) is None
-    assert caplog.records[0].fields["reason"] == "the manifest has no screen"
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("CPU_NAME", "generic"), ("CPU_FEATURES", "-avx512vnni")]
-)
-def test_no_screen_where_numba_compiles_for_another_processor(
-    models_dir: Path,
-    manifest: Manifest,
-    pnet: ModelSession,
-    name: str,
-    value: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(numba.config, name, value)
-    assert open_screen(models_dir, manifest, pnet, SCREEN_FLAGS) is None
-
-
-def test_another_file_under_its_name_is_refused(
-    models_dir: Path, tmp_path: Path, manifest: Manifest, pnet: ModelSession
-) -> None:
-    assert manifest.screen is not None
-    content = (models_dir / manifest.screen.file).read_bytes()
-    (tmp_path / manifest.screen.file).write_bytes(
-        content[:500] + bytes([content[500] ^ 1]) + content[501:]
-    )
-    with pytest.raises(ModelError, match="is not the file"):
-        open_screen(tmp_path, manifest, pnet, SCREEN_FLAGS)
-
-
 def test_the_exported_file_is_the_same_in_every_run(models_dir: Path, manifest: Manifest) -> None:
     assert manifest.screen is not None
-    made = exported.to_bytes(exported.quantize(networks.mtcnn_stage("pnet")))
+    made = eight_bits.to_bytes(exported.quantize(networks.mtcnn_stage("pnet")))
     assert made == (models_dir / manifest.screen.file).read_bytes()
 
 
@@ -274,7 +213,7 @@ def test_the_manifest_says_what_is_measured(weights: ScreenWeights, manifest: Ma
     found = exported.measure(
         network, weights, photos.find(), manifest.screen.file, manifest.screen.sha256
     )
-    assert exported.objection(found) is None
+    assert eight_bits.objection(found) is None
     if found.inputs == manifest.screen.inputs:
         assert found.passing_cells == manifest.screen.passing_cells
         assert found.worst_shortfall == pytest.approx(manifest.screen.worst_shortfall, abs=0.01)
@@ -286,7 +225,7 @@ def test_a_screen_that_would_lose_cells_is_not_offered(
     monkeypatch.setenv("FACES_DIR", "/nowhere")  # the two portraits show it as well
     spoilt = dataclasses.replace(weights, head=weights.head - np.float32(0.05))
     found = exported.measure(networks.mtcnn_stage("pnet"), spoilt, photos.find(), "x", "y")
-    assert "below its threshold" in (exported.objection(found) or "")
+    assert "below the threshold" in (eight_bits.objection(found) or "")
 
 
 def test_without_photos_none_is_offered(
@@ -295,7 +234,7 @@ def test_without_photos_none_is_offered(
     monkeypatch.setenv("FACES_DIR", "/nowhere")
     monkeypatch.setattr(photos, "_PORTRAITS", ())
     found = exported.measure(networks.mtcnn_stage("pnet"), weights, photos.find(), "x", "y")
-    assert exported.objection(found) == "no photograph was at hand to measure it on"
+    assert eight_bits.objection(found) == "no photograph was at hand to measure it on"
 
 
 def test_without_photos_the_recorded_file_is_offered(
@@ -311,5 +250,5 @@ def test_without_photos_the_recorded_file_is_offered(
         manifest.screen.file,
         manifest.screen.sha256,
     )
-    assert exported.objection(found) is None
+    assert eight_bits.objection(found) is None
     assert found.inputs.startswith("recorded")
