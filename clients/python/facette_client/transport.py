@@ -47,7 +47,7 @@ def arguments_of(call: Call[Any], photos: list[bytes]) -> dict[str, Any]:
 def _form(photos: list[bytes]) -> tuple[str, bytes]:
     """The media type and the body of a form of photos.
 
-    The encoder of httpx2 reads and sends it in pieces of 64 KiB, at several times the cost.
+    The encoder of httpx2 reads and sends it in pieces of 64 KiB, at twice the cost.
     """
     boundary = uuid4().hex
     pieces = []
