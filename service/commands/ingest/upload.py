@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,8 +45,8 @@ LARGEST_BYTES: Final = 1 << 30
 
 _BATCH: Final = 100
 _WAITING: Final = 2 * _BATCH
-# Photos of one request; a larger one is sent alone.
-_GROUP_BYTES: Final = 4 << 20
+# Of one request, which a slow line must carry within the timeout; a larger photo is sent alone.
+_GROUP_BYTES: Final = 2 << 20
 _READERS: Final = 2
 _PIECE_BYTES: Final = 1 << 20
 _FIRST_PAUSE_S: Final = 0.5
@@ -92,6 +93,8 @@ class Upload:
         self._hashers = ThreadPoolExecutor(_READERS, "hasher")
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._counts = counts
+        self._takes_groups = True
+        self._answered_at = -math.inf
         self.waits_since: float | None = None
 
     async def run(self, files: Iterator[FoundFile]) -> None:
@@ -204,7 +207,8 @@ class Upload:
                 group, size_bytes = [], 0
             group.append(chosen)
             size_bytes += chosen[0].size_bytes
-            if len(group) >= self._pace.group or waiting.empty():
+            most = self._pace.group if self._takes_groups else 1
+            if len(group) >= most or waiting.empty():
                 yield group
                 group, size_bytes = [], 0
         if group:
@@ -214,7 +218,7 @@ class Upload:
         """Send photos until each is stored or has failed."""
         try:
             left = await self._read(photos)
-            if len(left) > 1:
+            if len(left) > 1 and self._takes_groups:
                 await self._patiently(lambda: self._send_together(left))
             for digest in list(left):
                 await self._send_alone(digest, left.pop(digest))
@@ -255,8 +259,9 @@ class Upload:
         The others are to be sent alone.
 
         Raises:
-            FacetteError: they are to be sent together again, or nothing more can be sent.
+            AnswerError: they are to be sent together again, or nothing more can be sent.
         """
+        began = time.monotonic()
         try:
             results = await self._tenant.insert_batch(
                 list(left.values()), on_duplicate="return", idempotency_key="", bulk=True
@@ -264,8 +269,12 @@ class Upload:
         except AnswerError as refused:
             if _ends_all(refused):
                 raise
-            return  # such as from a proxy that takes no body of this length
-        undecided: FacetteError | None = None
+            self._takes_groups = False  # such as behind a proxy that takes no long body
+            return
+        except UnreachableError:  # they may be too many for the line
+            self._pace.refused(began)
+            return
+        undecided: AnswerError | None = None
         for digest, result in zip(list(left), results, strict=True):
             error = result.error
             if isinstance(error, AnswerError) and _ends_all(error):
@@ -310,7 +319,7 @@ class Upload:
                     self.waits_since = None
                     raise
                 if self.waits_since is None:
-                    self.waits_since = began
+                    self.waits_since = max(began, self._answered_at)
                 if time.monotonic() - self.waits_since > self._patience_s:
                     raise
                 self._pace.refused(began)
@@ -323,6 +332,7 @@ class Upload:
 
     def _note_answer(self) -> None:
         self.waits_since = None
+        self._answered_at = time.monotonic()
         self._pace.answered()
 
     def _end(self, error: FacetteError) -> NotDoneError:
