@@ -189,11 +189,13 @@ class Upload:
             }
 
         try:
-            return await self._patiently(ask)
+            known = await self._patiently(ask)
         except NotFoundError:  # the first photo makes the tenant
-            return set()
+            known = set()
         except FacetteError as error:
             raise self._end(error) from None
+        self._note_answer()
+        return known
 
     async def _groups(
         self, waiting: asyncio.Queue[tuple[FoundFile, bytes] | None]
@@ -290,6 +292,7 @@ class Upload:
     def _settle(self, digest: bytes, size_bytes: int, outcome: Inserted | AnswerError) -> None:
         """Take what became of a photo that was sent."""
         self._note_answer()
+        self._pace.answered()
         if isinstance(outcome, AnswerError):
             refusal = Refusal(outcome.code or str(outcome.status), outcome.detail or str(outcome))
             if isinstance(outcome, PhotoError):
@@ -313,10 +316,9 @@ class Upload:
         while True:
             began = time.monotonic()
             try:
-                answer = await ask()
+                return await ask()
             except (AnswerError, UnreachableError) as error:
                 if isinstance(error, AnswerError) and not _is_to_be_repeated(error):
-                    self.waits_since = None
                     raise
                 if self.waits_since is None:
                     self.waits_since = max(began, self._answered_at)
@@ -326,14 +328,10 @@ class Upload:
                 said_s = error.retry_after_s if isinstance(error, AnswerError) else None
                 await asyncio.sleep(said_s or pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-            else:
-                self.waits_since = None
-                return answer
 
     def _note_answer(self) -> None:
         self.waits_since = None
         self._answered_at = time.monotonic()
-        self._pace.answered()
 
     def _end(self, error: FacetteError) -> NotDoneError:
         """What ends the whole ingest."""
