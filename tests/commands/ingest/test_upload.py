@@ -277,6 +277,22 @@ async def test_the_pace_grows_until_it_is_refused_and_halves_once_for_a_burst() 
         await asyncio.wait_for(pace.begin(), 0.05)
 
 
+async def test_groups_are_a_third_of_the_photos_that_may_be_under_way() -> None:
+    pace = Pace(200)
+    assert pace.group == 1
+    under_way = 0
+    while pace.limit < 200:
+        if under_way + (group := pace.group) <= pace.limit:
+            await pace.begin(group)
+            under_way += group
+        else:
+            pace.answered()
+    assert pace.group == 16
+    pace.refused(0.0)
+    assert (pace.limit, pace.group) == (100, 16)
+    assert Pace(1).group == 1
+
+
 def test_a_journal_that_cannot_be_written_is_told_of_and_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     journal = Journal(tmp_path / "file" / "journal.sqlite", "http://host")
