@@ -11,8 +11,9 @@ import time
 from typing import Final
 
 _FIRST: Final = 4
-# So many groups under way keep the service busy while the answer to one of them is read.
-_GROUPS: Final = 3
+# A group is answered when its last photo is done. The more of them are under way, the fewer photos
+# wait for that, and the less the service notices when one ends.
+_GROUPS: Final = 5
 _LARGEST_GROUP: Final = 16
 
 
