@@ -61,6 +61,8 @@ class UploadedImage:
             return await upload.read()
 
         async def sha256() -> str:
+            if (upload.size or 0) <= PIECE_BYTES:  # a thread would cost more than the hash
+                return _sha256(upload)
             return await asyncio.to_thread(_sha256, upload)
 
         return cls(read, upload.size or 0, sha256)

@@ -21,11 +21,13 @@ from facette_client import (
     AnsweredError,
     AsyncClient,
     AsyncTenant,
+    BatchEndedError,
     Client,
     ConflictError,
     DecisionConflictError,
     EditedError,
     FacetteError,
+    PhotoError,
     Retries,
     Tenant,
     UndoError,
@@ -38,8 +40,8 @@ from service.api.v1.operations import OPERATIONS
 from tests.support.folders import ROOT
 
 PACKAGE = ROOT / "clients" / "python" / "facette_client"
-# The client has other words for these: a batch is `ingest`, and embeddings are its own class.
-_OTHERWISE = {("POST", "/v1/tenants/{}/images/batch"), ("GET", "/v1/keys/{}")}
+# The client lists keys, and asks for none of them alone.
+_OTHERWISE = {("GET", "/v1/keys/{}")}
 _MODELS = {
     answers.Box: models.BoxAnswer,
     answers.Quality: models.QualityAnswer,
@@ -91,6 +93,26 @@ def test_every_operation_of_a_tenant_and_of_keys_can_be_asked() -> None:
     } - _OTHERWISE
     assert operations <= asked
     assert asked - operations == {("POST", "/v1/embed")}
+
+
+def test_each_photo_of_a_batch_has_a_result_also_where_the_batch_ended_early() -> None:
+    stored = {"image_id": "i", "created": True, "turned": 0, "faces": []}
+    broken = {"status": 422, "code": "corrupt_image", "detail": "No."}
+    items = [
+        {"index": 0, "filename": "0", "status": 201, "image": stored, "problem": None},
+        {"index": 2, "filename": "2", "status": 422, "image": None, "problem": broken},
+    ]
+    ended = {"status": 503, "code": "store_unavailable", "detail": "The database is away."}
+    answer = httpx.MockTransport(
+        lambda request: httpx.Response(200, json={"items": items, "problem": ended})
+    )
+    with Client("http://host", transport=answer) as client:
+        results = client.tenant("x").insert_batch([b"a", b"b", b"c"])
+    assert [each.photo for each in results] == [b"a", b"b", b"c"]
+    assert [each.answer is not None for each in results] == [True, False, False]
+    assert [type(each.error) for each in results] == [type(None), BatchEndedError, PhotoError]
+    assert isinstance(results[1].error, BatchEndedError)
+    assert (results[1].error.status, results[1].error.code) == (503, "store_unavailable")
 
 
 def _calls(of: object) -> Iterator[Any]:

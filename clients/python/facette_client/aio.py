@@ -108,7 +108,10 @@ class AsyncClient:
 
     async def run(self, call: Call[T]) -> T:
         """Send a request, again where that may help, and read its answer."""
-        photos = [await asyncio.to_thread(load, each) for each in call.photos]
+        photos = [
+            each if isinstance(each, bytes) else await asyncio.to_thread(load, each)
+            for each in call.photos
+        ]
         arguments = arguments_of(call, photos)
         attempts = Attempts(self._retries)
         while True:
@@ -265,6 +268,31 @@ class AsyncTenant:
             bulk: let requests that are not of this kind go first.
         """
         call = self._calls.insert(photo, on_duplicate, idempotency_key, bulk=bulk)
+        return await self._client.run(call)
+
+    async def insert_batch(
+        self,
+        photos: Sequence[P],
+        *,
+        on_duplicate: OnDuplicate = "insert",
+        idempotency_key: str | None = None,
+        bulk: bool = False,
+    ) -> tuple[Ingested[P], ...]:
+        """Store photos by one request: each has a result, in their order, and fails alone.
+
+        Their bytes are in memory together. A photo for which the service has no room is a result
+        with BusyError; one that the batch did not come to is one with BatchEndedError.
+
+        Args:
+            photos: 1 to 1,000 of them.
+            on_duplicate: as for `insert`.
+            idempotency_key: of the batch; as for `insert`.
+            bulk: as for `insert`.
+
+        Raises:
+            OSError: a file cannot be read; nothing was sent.
+        """
+        call = self._calls.insert_batch(photos, on_duplicate, idempotency_key, bulk=bulk)
         return await self._client.run(call)
 
     async def ingest(

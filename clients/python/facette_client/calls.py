@@ -38,7 +38,7 @@ from facette_client.answers import (
     decode,
     decode_page,
 )
-from facette_client.errors import FacetteError
+from facette_client.errors import BatchEndedError, FacetteError, error_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,8 @@ class Answer:
 class Call(Generic[T]):
     """A request; each may be repeated, since those that store do so once.
 
-    photos: are read when the request is sent: one is the body, two are the parts of a form.
+    photos: are read when the request is sent: one is the body, unless `is_form`; more are the files
+    of a form.
     """
 
     method: str
@@ -98,6 +99,7 @@ class Call(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     body: object = None
     photos: tuple[Photo, ...] = ()
+    is_form: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,18 +200,31 @@ class TenantCalls:
         *,
         bulk: bool = False,
     ) -> Call[Inserted]:
-        headers = {}
-        if idempotency_key != "":
-            headers["Idempotency-Key"] = idempotency_key or uuid4().hex
-        if bulk:
-            headers["X-Priority"] = "bulk"
         return Call(
             "POST",
             f"{self.path}/images",
             _one(Inserted),
             {"on_duplicate": on_duplicate},
-            headers,
+            _insert_headers(idempotency_key, bulk),
             photos=(photo,),
+        )
+
+    def insert_batch(
+        self,
+        photos: Sequence[P],
+        on_duplicate: OnDuplicate,
+        idempotency_key: str | None,
+        *,
+        bulk: bool = False,
+    ) -> Call[tuple[Ingested[P], ...]]:
+        return Call(
+            "POST",
+            f"{self.path}/images/batch",
+            lambda answer: _results(photos, answer),
+            {"on_duplicate": on_duplicate},
+            _insert_headers(idempotency_key, bulk),
+            photos=tuple(photos),
+            is_form=True,
         )
 
     def images(
@@ -420,6 +435,34 @@ def _storing(
     method: str, path: str, read: Callable[[Answer], T], body: Mapping[str, object] | None
 ) -> Call[T]:
     return Call(method, path, read, headers={"Idempotency-Key": uuid4().hex}, body=body)
+
+
+def _insert_headers(idempotency_key: str | None, bulk: bool) -> dict[str, str]:
+    headers = {}
+    if idempotency_key != "":
+        headers["Idempotency-Key"] = idempotency_key or uuid4().hex
+    if bulk:
+        headers["X-Priority"] = "bulk"
+    return headers
+
+
+def _results(photos: Sequence[P], answer: Answer) -> tuple[Ingested[P], ...]:
+    """What became of the photos of a batch."""
+    body, request_id = answer.json(), answer.headers.get("x-request-id", "")
+    items = {each["index"]: each for each in body["items"]}
+    found: list[Ingested[P]] = []
+    for index, photo in enumerate(photos):
+        item = items.get(index)
+        if item is None:
+            problem = body["problem"]
+            ended = error_of(problem["status"], problem, request_id, kind=BatchEndedError)
+            found.append(Ingested(photo, None, ended))
+        elif item["image"] is None:
+            error = error_of(item["status"], item["problem"], request_id)
+            found.append(Ingested(photo, None, error))
+        else:
+            found.append(Ingested(photo, decode(Inserted, item["image"]), None))
+    return tuple(found)
 
 
 def _segment(value: str) -> str:

@@ -259,6 +259,31 @@ class Tenant:
         call = self._calls.insert(photo, on_duplicate, idempotency_key, bulk=bulk)
         return self._client.run(call)
 
+    def insert_batch(
+        self,
+        photos: Sequence[P],
+        *,
+        on_duplicate: OnDuplicate = "insert",
+        idempotency_key: str | None = None,
+        bulk: bool = False,
+    ) -> tuple[Ingested[P], ...]:
+        """Store photos by one request: each has a result, in their order, and fails alone.
+
+        Their bytes are in memory together. A photo for which the service has no room is a result
+        with BusyError; one that the batch did not come to is one with BatchEndedError.
+
+        Args:
+            photos: 1 to 1,000 of them.
+            on_duplicate: as for `insert`.
+            idempotency_key: of the batch; as for `insert`.
+            bulk: as for `insert`.
+
+        Raises:
+            OSError: a file cannot be read; nothing was sent.
+        """
+        call = self._calls.insert_batch(photos, on_duplicate, idempotency_key, bulk=bulk)
+        return self._client.run(call)
+
     def ingest(
         self,
         photos: Iterable[P],

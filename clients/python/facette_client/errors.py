@@ -129,6 +129,14 @@ class ServiceError(AnswerError):
     """The service cannot do this at the moment, after all attempts; or it has a fault."""
 
 
+class BatchEndedError(ServiceError):
+    """The batch ended before the photo had a result: it was not stored, or that is unknown.
+
+    The photo can be sent again, with `on_duplicate` "return" or by repeating the batch with its
+    idempotency key. `status` and `code` are those of what ended the batch.
+    """
+
+
 _BY_CODE: Mapping[str, type[AnswerError]] = {
     "wrong_token": AuthenticationError,
     "conflicting_tokens": AuthenticationError,
@@ -157,16 +165,25 @@ _MEMBERS = frozenset(("type", "title", "status", "detail", "code", "request_id")
 
 
 def error_of(
-    status: int, body: object, request_id: str, retry_after_s: float | None = None
+    status: int,
+    body: object,
+    request_id: str,
+    retry_after_s: float | None = None,
+    *,
+    kind: type[AnswerError] | None = None,
 ) -> AnswerError:
-    """The error that an answer is, by its body as far as it is a problem (RFC 9457)."""
+    """The error that an answer is, by its body as far as it is a problem (RFC 9457).
+
+    Args:
+        kind: of the error; by default, what status and code say.
+    """
     facts: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
     code, detail = facts.get("code"), facts.get("detail")
     nested = facts.get("error")
     if code is None and isinstance(nested, Mapping):  # refused before the route was known
         code = nested.get("code")
     code = code if isinstance(code, str) else ""
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
+    kind = kind or _BY_CODE.get(code) or _BY_STATUS.get(status)
     if kind is None:
         kind = ServiceError if status >= 500 else InvalidRequestError
     return kind(

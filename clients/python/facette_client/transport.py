@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import uuid4
 
 import httpx2
 
@@ -33,14 +34,28 @@ def settings_of(url: str | None, key: str | None, timeout_s: float) -> dict[str,
 def arguments_of(call: Call[Any], photos: list[bytes]) -> dict[str, Any]:
     """The arguments of a request, as the HTTP clients take them."""
     found: dict[str, Any] = {"params": dict(call.query), "headers": dict(call.headers)}
-    if len(photos) > 1:
-        found["files"] = [("image", (f"{n}", each)) for n, each in enumerate(photos)]
+    if call.is_form or len(photos) > 1:
+        found["headers"]["Content-Type"], found["content"] = _form(photos)
     elif photos:
         found["content"] = photos[0]
         found["headers"]["Content-Type"] = "application/octet-stream"
     elif call.body is not None:
         found["json"] = call.body
     return found
+
+
+def _form(photos: list[bytes]) -> tuple[str, bytes]:
+    """The media type and the body of a form of photos.
+
+    The encoder of httpx2 reads and sends it in pieces of 64 KiB, at twice the cost.
+    """
+    boundary = uuid4().hex
+    pieces = []
+    for number, photo in enumerate(photos):
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{number}"'
+        pieces += [f"{head}\r\n\r\n".encode(), photo, b"\r\n"]
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return f"multipart/form-data; boundary={boundary}", b"".join(pieces)
 
 
 @dataclass(slots=True)

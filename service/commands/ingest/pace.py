@@ -11,6 +11,10 @@ import time
 from typing import Final
 
 _FIRST: Final = 4
+# A group is answered when its last photo is done. The more of them are under way, the fewer photos
+# wait for that, and the less the service notices when one ends.
+_GROUPS: Final = 5
+_LARGEST_GROUP: Final = 16
 
 
 class Pace:
@@ -32,21 +36,26 @@ class Pace:
         """Photos that may be under way now."""
         return int(self._limit)
 
-    async def begin(self) -> None:
-        """Return when another photo may be under way."""
-        while self._under_way >= self.limit:
+    @property
+    def group(self) -> int:
+        """Photos that one request should have at most."""
+        return max(1, min(_LARGEST_GROUP, self.limit // _GROUPS))
+
+    async def begin(self, photos: int = 1) -> None:
+        """Return when further photos may be under way."""
+        while self._under_way and self._under_way + photos > self.limit:
             self._room.clear()
             await self._room.wait()
-        self._under_way += 1
+        self._under_way += photos
 
-    def end(self) -> None:
-        """A photo is not under way any more."""
-        self._under_way -= 1
+    def end(self, photos: int = 1) -> None:
+        """Photos are not under way any more."""
+        self._under_way -= photos
         self._room.set()
 
     def answered(self) -> None:
-        """The service had room for a request."""
-        if self._under_way >= self.limit:  # else there are not enough photos to know
+        """The service had room for a photo."""
+        if self._under_way + self.group > self.limit:  # else there are not enough to know
             step = 1.0 if self._decreased_at is None else 1 / self._limit
             self._limit = min(self._most, self._limit + step)
             self._room.set()

@@ -1,7 +1,8 @@
 """The work of an ingest: files are hashed, asked about, and sent where the tenant lacks them.
 
 Only a few files are held at any time: a batch that is asked about, those that wait to be sent, and
-those under way. So memory does not grow with the number of files.
+those under way. So memory does not grow with the number of files. Small photos are sent in groups,
+a few at a time, since a request of its own for each costs client and service more.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +21,13 @@ from typing import Final, TypeVar
 from facette_client import (
     AsyncTenant,
     AuthenticationError,
+    BatchEndedError,
     BusyError,
     FacetteError,
     ForbiddenError,
+    Inserted,
     NotFoundError,
     PhotoError,
-    ServiceError,
     UnreachableError,
 )
 from facette_client.errors import AnswerError
@@ -42,6 +45,8 @@ LARGEST_BYTES: Final = 1 << 30
 
 _BATCH: Final = 100
 _WAITING: Final = 2 * _BATCH
+# Of one request, which a slow line must carry within the timeout; a larger photo is sent alone.
+_GROUP_BYTES: Final = 2 << 20
 _READERS: Final = 2
 _PIECE_BYTES: Final = 1 << 20
 _FIRST_PAUSE_S: Final = 0.5
@@ -88,6 +93,8 @@ class Upload:
         self._hashers = ThreadPoolExecutor(_READERS, "hasher")
         self._readers = ThreadPoolExecutor(_READERS, "reader")
         self._counts = counts
+        self._takes_groups = True
+        self._answered_at = -math.inf
         self.waits_since: float | None = None
 
     async def run(self, files: Iterator[FoundFile]) -> None:
@@ -100,9 +107,9 @@ class Upload:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._choose(files, waiting))
-                while (chosen := await waiting.get()) is not _END:
-                    await self._pace.begin()
-                    group.create_task(self._send(*chosen))
+                async for photos in self._groups(waiting):
+                    await self._pace.begin(len(photos))
+                    group.create_task(self._send(photos))
         except BaseExceptionGroup as errors:
             # The first one stopped the others.
             raise errors.exceptions[0] from None
@@ -158,7 +165,7 @@ class Upload:
         parts = [unknown[start::_READERS] for start in range(_READERS)]
         paths = [[photos[at].path for at in part] for part in parts]
         found = await asyncio.gather(
-            *(_run(self._hashers, partial(_sha256_of_all, part)) for part in paths if part)
+            *(_run(self._hashers, partial(_each_of, part, _sha256)) for part in paths if part)
         )
         for part, results in zip(filter(None, parts), found, strict=True):
             for at, digest in zip(part, results, strict=True):
@@ -182,41 +189,122 @@ class Upload:
             }
 
         try:
-            return await self._patiently(ask)
+            known = await self._patiently(ask)
         except NotFoundError:  # the first photo makes the tenant
-            return set()
+            known = set()
         except FacetteError as error:
             raise self._end(error) from None
+        self._note_answer()
+        return known
 
-    async def _send(self, file: FoundFile, digest: bytes) -> None:
-        """Send a photo until it is stored or has failed."""
+    async def _groups(
+        self, waiting: asyncio.Queue[tuple[FoundFile, bytes] | None]
+    ) -> AsyncIterator[list[tuple[FoundFile, bytes]]]:
+        """The photos that wait, as they are sent together; none waits for others to come."""
+        group: list[tuple[FoundFile, bytes]] = []
+        size_bytes = 0
+        while (chosen := await waiting.get()) is not _END:
+            if group and size_bytes + chosen[0].size_bytes > _GROUP_BYTES:
+                yield group
+                group, size_bytes = [], 0
+            group.append(chosen)
+            size_bytes += chosen[0].size_bytes
+            most = self._pace.group if self._takes_groups else 1
+            if len(group) >= most or waiting.empty():
+                yield group
+                group, size_bytes = [], 0
+        if group:
+            yield group
+
+    async def _send(self, photos: Sequence[tuple[FoundFile, bytes]]) -> None:
+        """Send photos until each is stored or has failed."""
         try:
-            data = await _run(self._readers, lambda: Path(file.path).read_bytes())
+            left = await self._read(photos)
+            if len(left) > 1 and self._takes_groups:
+                await self._patiently(lambda: self._send_together(left))
+            for digest in list(left):
+                await self._send_alone(digest, left.pop(digest))
+        except FacetteError as error:
+            raise self._end(error) from None
+        finally:
+            self._pace.end(len(photos))
+
+    async def _read(self, photos: Sequence[tuple[FoundFile, bytes]]) -> dict[bytes, bytes]:
+        """The bytes of photos by their hashes, without those that cannot be read."""
+        paths = [file.path for file, _ in photos]
+        found: dict[bytes, bytes] = {}
+        results = await _run(self._readers, partial(_each_of, paths, _content))
+        for (_, digest), data in zip(photos, results, strict=True):
+            if isinstance(data, OSError):
+                self._fail_all(digest, Refusal("unreadable", data.strerror or str(data)))
+            else:
+                found[digest] = data
+        return found
+
+    async def _send_alone(self, digest: bytes, data: bytes) -> None:
+        try:
             answer = await self._patiently(
                 lambda: self._tenant.insert(
                     data, on_duplicate="return", idempotency_key="", bulk=True
                 )
             )
-        except OSError as error:
-            self._fail_all(digest, Refusal("unreadable", error.strerror or str(error)))
         except AnswerError as error:
-            refusal = Refusal(error.code or str(error.status), error.detail or str(error))
-            if isinstance(error, PhotoError):
-                self._journal.note_refusal(digest, refusal)
-            elif _ends_all(error):
-                raise self._end(error) from None
-            self._fail_all(digest, refusal)
-        except FacetteError as error:
-            raise self._end(error) from None
+            if _ends_all(error):
+                raise
+            self._settle(digest, len(data), error)
         else:
-            same = self._under_way.pop(digest)
-            if answer.created:
-                self._counts.store(len(answer.faces), len(data))
-                self._counts.know(len(same) - 1)
-            else:
-                self._counts.know(len(same), len(data))
-        finally:
-            self._pace.end()
+            self._settle(digest, len(data), answer)
+
+    async def _send_together(self, left: dict[bytes, bytes]) -> None:
+        """Send photos by one request; those that it decides are taken from `left`.
+
+        The others are to be sent alone.
+
+        Raises:
+            AnswerError: they are to be sent together again, or nothing more can be sent.
+        """
+        began = time.monotonic()
+        try:
+            results = await self._tenant.insert_batch(
+                list(left.values()), on_duplicate="return", idempotency_key="", bulk=True
+            )
+        except AnswerError as refused:
+            if _ends_all(refused):
+                raise
+            self._takes_groups = False  # such as behind a proxy that takes no long body
+            return
+        except UnreachableError:  # they may be too many for the line
+            self._pace.refused(began)
+            return
+        undecided: AnswerError | None = None
+        for digest, result in zip(list(left), results, strict=True):
+            error = result.error
+            if isinstance(error, AnswerError) and _ends_all(error):
+                if undecided is None or not _is_to_be_repeated(error):
+                    undecided = error
+            elif not isinstance(error, BatchEndedError):
+                outcome = result.answer or error
+                assert isinstance(outcome, Inserted | AnswerError)  # nothing else is answered
+                self._settle(digest, len(left.pop(digest)), outcome)
+        if undecided is not None:
+            raise undecided
+
+    def _settle(self, digest: bytes, size_bytes: int, outcome: Inserted | AnswerError) -> None:
+        """Take what became of a photo that was sent."""
+        self._note_answer()
+        self._pace.answered()
+        if isinstance(outcome, AnswerError):
+            refusal = Refusal(outcome.code or str(outcome.status), outcome.detail or str(outcome))
+            if isinstance(outcome, PhotoError):
+                self._journal.note_refusal(digest, refusal)
+            self._fail_all(digest, refusal)
+            return
+        same = self._under_way.pop(digest)
+        if outcome.created:
+            self._counts.store(len(outcome.faces), size_bytes)
+            self._counts.know(len(same) - 1)
+        else:
+            self._counts.know(len(same), size_bytes)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until there is an answer other than that the service cannot do it now.
@@ -228,28 +316,22 @@ class Upload:
         while True:
             began = time.monotonic()
             try:
-                answer = await ask()
-            except (BusyError, ServiceError, UnreachableError) as error:
-                if isinstance(error, ServiceError) and error.status not in _AGAIN:
+                return await ask()
+            except (AnswerError, UnreachableError) as error:
+                if isinstance(error, AnswerError) and not _is_to_be_repeated(error):
                     raise
                 if self.waits_since is None:
-                    self.waits_since = began
+                    self.waits_since = max(began, self._answered_at)
                 if time.monotonic() - self.waits_since > self._patience_s:
                     raise
                 self._pace.refused(began)
                 said_s = error.retry_after_s if isinstance(error, AnswerError) else None
                 await asyncio.sleep(said_s or pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-            except AnswerError:
-                self._note_answer()
-                raise
-            else:
-                self._note_answer()
-                return answer
 
     def _note_answer(self) -> None:
         self.waits_since = None
-        self._pace.answered()
+        self._answered_at = time.monotonic()
 
     def _end(self, error: FacetteError) -> NotDoneError:
         """What ends the whole ingest."""
@@ -281,21 +363,31 @@ async def _run(executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
+def _is_to_be_repeated(error: AnswerError) -> bool:
+    """Whether the service says that it cannot do it now."""
+    return isinstance(error, BusyError) or error.status in _AGAIN
+
+
 def _ends_all(error: AnswerError) -> bool:
     """Whether every further photo would get this answer."""
-    kinds = (AuthenticationError, ForbiddenError, NotFoundError, BusyError)
-    return isinstance(error, kinds) or error.code == "limit_reached" or error.status in _AGAIN
+    kinds = (AuthenticationError, ForbiddenError, NotFoundError)
+    is_final = isinstance(error, kinds) or error.code == "limit_reached"
+    return is_final or _is_to_be_repeated(error)
 
 
-def _sha256_of_all(paths: Sequence[str]) -> list[bytes | OSError]:
+def _each_of(paths: Sequence[str], read: Callable[[str], bytes]) -> list[bytes | OSError]:
     """One call of a thread for many files costs the loop less than one each."""
     found: list[bytes | OSError] = []
     for path in paths:
         try:
-            found.append(_sha256(path))
+            found.append(read(path))
         except OSError as error:
             found.append(error)
     return found
+
+
+def _content(path: str) -> bytes:
+    return Path(path).read_bytes()
 
 
 def _sha256(path: str) -> bytes:

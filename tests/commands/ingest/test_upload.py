@@ -23,6 +23,8 @@ from service.commands.statuses import Status
 
 PLACE = Place("http://host", "key", "a test")
 JPEG = b"\xff\xd8\xff"
+# A photo of a batch that is answered by this status ends the batch.
+END = 408
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -33,10 +35,13 @@ class Service:
     def __init__(self) -> None:
         self.stored: dict[str, int] = {}
         self.posts = 0
+        self.batches = self.largest_batch = 0
+        self.takes_batches = True
         self.asked = 0
         self.most_at_once = 0
         self._at_once = 0
-        self.instead: Iterator[httpx.Response | Exception] = iter(())
+        self.instead: Iterator[httpx.Response | Exception | None] = iter(())
+        self.instead_of_photos: Iterator[httpx.Response | None] = iter(())
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
@@ -44,19 +49,49 @@ class Service:
             wanted = request.url.params["sha256"].split(",")
             items = [image(each) for each in wanted if each in self.stored]
             return httpx.Response(200, json={"items": items, "next": None})
-        self.posts += 1
-        self._at_once += 1
+        is_batch = request.url.path.endswith("/batch")
+        photos = parts(request) if is_batch else [request.content]
+        self.posts += len(photos)
+        self.batches += is_batch
+        if is_batch:
+            self.largest_batch = max(self.largest_batch, sum(map(len, photos)))
+        self._at_once += len(photos)
         self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(0)
-        self._at_once -= 1
-        for answer in self.instead:
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-        digest = hashlib.sha256(request.content).hexdigest()
+        self._at_once -= len(photos)
+        instead = next(self.instead, None)
+        if isinstance(instead, Exception):
+            raise instead
+        if instead is not None:
+            return instead
+        if not is_batch:
+            return self.insert(photos[0])
+        if not self.takes_batches:
+            return problem(413, "")
+        results: list[dict[str, object]] = []
+        for index, photo in enumerate(photos):
+            answer = next(self.instead_of_photos, None) or self.insert(photo)
+            if answer.status_code == END:
+                return httpx.Response(200, json={"items": results, "problem": answer.json()})
+            body, kind = answer.json(), "image" if answer.is_success else "problem"
+            item = {"index": index, "status": answer.status_code, "image": None, "problem": None}
+            results.append({**item, kind: body})
+        return httpx.Response(200, json={"items": results, "problem": None})
+
+    def insert(self, photo: bytes) -> httpx.Response:
+        digest = hashlib.sha256(photo).hexdigest()
         self.stored[digest] = self.stored.get(digest, 0) + 1
         body = {"image_id": "i", "created": True, "turned": 0, "faces": []}
         return httpx.Response(201, json=body)
+
+
+def parts(request: httpx.Request) -> list[bytes]:
+    """The files of a form."""
+    boundary = request.headers["content-type"].partition("boundary=")[2].encode()
+    pieces = request.content.split(b"--" + boundary)
+    assert pieces[0] == b""
+    assert pieces[-1] == b"--\r\n"
+    return [piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for piece in pieces[1:-1]]
 
 
 def image(digest: str) -> dict[str, object]:
@@ -133,6 +168,7 @@ def test_equal_files_are_sent_once_and_nothing_is_sent_again(folder: Path) -> No
     assert (counts.stored, counts.known, counts.failed) == (240, 10, 0)
     assert len(service.stored) == service.posts == 240
     assert service.most_at_once <= 32
+    assert 0 < service.batches < 80
     assert service.asked <= 5
     again = ingest(service, folder)
     assert (again.stored, again.known, again.sent_bytes) == (0, 250, 0)
@@ -147,10 +183,43 @@ def test_equal_files_are_sent_once_and_nothing_is_sent_again(folder: Path) -> No
 def test_a_service_that_is_busy_or_restarts_is_waited_for(folder: Path) -> None:
     service = Service()
     refusals = [problem(429, "overloaded", **{"Retry-After": "0"}), problem(503, "stopping")]
-    service.instead = iter([*refusals, httpx.ConnectError("refused"), problem(502, "")])
+    away: list[httpx.Response | Exception] = [httpx.ConnectError("refused"), problem(502, "")]
+    served = [None] * 20
+    service.instead = iter([*refusals, *away, *served, httpx.ReadTimeout("slow"), *refusals])
     counts = ingest(service, folder)
     assert (counts.stored, counts.failed) == (240, 0)
-    assert service.posts == 244
+    assert set(service.stored.values()) == {1}
+    assert service.posts > 246
+
+
+def test_what_a_batch_did_not_decide_is_sent_again_and_nothing_else(folder: Path) -> None:
+    service = Service()
+    answers = [problem(429, "overloaded"), problem(503, "unavailable"), problem(END, "timeout")]
+    spread: list[httpx.Response | None] = [None, answers[0], None, answers[1], *[None] * 20]
+    service.instead_of_photos = iter([*spread, answers[2], *spread, problem(422, "corrupt_image")])
+    counts = ingest(service, folder)
+    assert (counts.stored, counts.failed) == (239, 1)
+    assert set(service.stored.values()) == {1}
+    assert [each["code"] for each in report(folder)] == ["corrupt_image"]
+
+
+def test_a_batch_that_is_refused_as_a_whole_is_sent_photo_by_photo(folder: Path) -> None:
+    service = Service()
+    service.takes_batches = False
+    counts = ingest(service, folder)
+    assert (counts.stored, counts.failed) == (240, 0)
+    assert 0 < service.batches <= 5
+
+
+def test_large_photos_are_sent_alone(folder: Path) -> None:
+    for number in range(230):
+        (folder / f"{number:03}.jpg").unlink()
+    for number in range(230, 236):
+        (folder / f"{number:03}.jpg").write_bytes(JPEG + bytes([number]) * (3 << 19))
+    service = Service()
+    assert ingest(service, folder).failed == 0
+    assert service.posts > 6
+    assert service.largest_batch <= 2 << 20
 
 
 def test_photos_that_are_refused_fail_alone_and_are_remembered(folder: Path) -> None:
@@ -206,6 +275,22 @@ async def test_the_pace_grows_until_it_is_refused_and_halves_once_for_a_burst() 
     assert pace.limit == 8
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(pace.begin(), 0.05)
+
+
+async def test_groups_are_a_fifth_of_the_photos_that_may_be_under_way() -> None:
+    pace = Pace(200)
+    assert pace.group == 1
+    under_way = 0
+    while pace.limit < 200:
+        if under_way + (group := pace.group) <= pace.limit:
+            await pace.begin(group)
+            under_way += group
+        else:
+            pace.answered()
+    assert pace.group == 16
+    pace.refused(0.0)
+    assert (pace.limit, pace.group) == (100, 16)
+    assert Pace(1).group == 1
 
 
 def test_a_journal_that_cannot_be_written_is_told_of_and_done_without(tmp_path: Path) -> None:
