@@ -94,7 +94,7 @@ OTHER_VARIABLES = {CONFIG_PATH_VARIABLE, *CLIENT_VARIABLES, "FACETTE_SECTION_KEY
 NO_SETTINGS = {
     *("embedding.space", "facette.request_id", "facette.error_code"),
     *("service.store", "gc.freeze", "torch.set_num_threads"),
-    *("review.answered", "person.rejoined"),
+    *("review.answered", "person.rejoined", "tenant.calibrated"),
 }
 # A command, or one of the groups `keys` and `people`, and the rest of its line.
 _COMMAND = re.compile(r"(?:^|[/\s(])facette ((?:keys|people) [a-z-]+|[a-z]+(?:-[a-z]+)*)([^)#\n]*)")

@@ -22,7 +22,8 @@ class Status(IntEnum):
 MEANINGS: Final[Mapping[Status, str]] = {
     Status.DONE: "everything was done",
     Status.INCOMPLETE: "a part was not done, or something is wrong: photos failed, nobody was "
-    "found, the doctor has a fault, data are missing, requests were cut off",
+    "found, the doctor has a fault, data are missing, requests were cut off, there are too few "
+    "answers to learn from",
     Status.NOT_RUN: "the command could not run: an argument, the configuration, a file or the "
     "database",
     Status.UNREACHABLE: "the service does not answer, or cannot do it now",
