@@ -317,7 +317,7 @@ class _Reviewed:
     def details(self) -> dict[str, object]:
         return {
             "faces": self.faces,
-            **{
+            "lines": {
                 line: {
                     "questions": self.needed(line),
                     "kinds": dict(self.kinds.get(line, ())),

@@ -13,8 +13,9 @@ BENCH = Path(__file__).resolve().parents[1]
 DOCS = BENCH.parent / "docs"
 FIGURES = DOCS / "figures.md"
 MATCHING = DOCS / "matching.md"
+REVIEWS = DOCS / "reviews.md"
 PLOTS = BENCH / "plots"
-PAGES = (BENCH.parent / "README.md", FIGURES, MATCHING)
+PAGES = (BENCH.parent / "README.md", FIGURES, MATCHING, REVIEWS)
 
 SECTION = re.compile(
     r"(?P<begin><!-- (?P<bench>\w+): written by `python -m bench report` -->\n)"
@@ -34,6 +35,8 @@ def write(records: Sequence[Record]) -> None:
     operating.draw(operating.recorded(), MATCHING.with_name("matching.svg"))
     for path in plots.draw(measured(records), PLOTS):
         print(f"wrote {path}")
+    if plots.draw_reviews(measured(records), REVIEWS.with_suffix(".svg")):
+        print(f"wrote {REVIEWS.with_suffix('.svg')}")
 
 
 def render_page(text: str, newest: Mapping[str, Record]) -> str:

@@ -57,6 +57,15 @@ def draw(records: Sequence[Record], folder: Path) -> list[Path]:
     return written
 
 
+def draw_reviews(records: Sequence[Record], path: Path) -> bool:
+    """Draw what the questions about people lead to, if that was measured."""
+    with mpl.rc_context(STYLE):
+        if (figure := _review_queue(records)) is None:
+            return False
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+    return True
+
+
 def _against_the_peer(records: Sequence[Record]) -> Figure | None:
     newest = latest(records)
     shown = [(key, *what) for key, what in _RATIOS.items() if what[0] in newest]
@@ -257,5 +266,4 @@ _PLOTS: dict[str, Callable[[Sequence[Record]], Figure | None]] = {
     "ratios": _over_time,
     "connections": _connections,
     "latency-by-load": _latency_by_load,
-    "review-queue": _review_queue,
 }

@@ -201,12 +201,38 @@ def parity(newest: Newest) -> str:
     return _table(("compatible mode", ""), rows)
 
 
+def reviews(newest: Newest) -> str:
+    """The questions until clusters are good enough, by each way of going through them."""
+    record = newest["review"]
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{found['faces']:,}",
+            f"{found['lines']['by worth']['first']['recall']:.3f}",
+            f"{found['lines']['by worth']['first']['precision']:.3f}",
+            *map(_questions, found["lines"].values()),
+        )
+        for name, found in record["review"].items()
+    ]
+    ways = next(iter(record["review"].values()))["lines"]
+    head = ("tenant", "faces", "recall before", "precision before", *ways)
+    return f"{_table(head, rows)}\n\n{_when(record)}."
+
+
+def _questions(line: Mapping[str, Any]) -> str:
+    if line["questions"] is not None:
+        return f"{line['questions']:,}"
+    last = line["last"]
+    return f"not by {last['questions']:,}: {last['recall']:.3f} at {last['precision']:.3f}"
+
+
 TABLES: Mapping[str, Callable[[Newest], str]] = {
     "speed": speed,
     "serving": serving,
     "limits": limits,
     "setup_size": setup,
     "parity": parity,
+    "reviews": reviews,
 }
 """Name between the markers -> table, and the benches that each table needs."""
 
@@ -221,6 +247,7 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "limits": frozenset({"max_side", "accuracy", "http_fair", "peers"}),
     "setup_size": frozenset({"setup"}),
     "parity": frozenset({"accuracy"}),
+    "reviews": frozenset({"review"}),
 }
 
 

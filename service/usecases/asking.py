@@ -253,15 +253,13 @@ class AskQuestions:
         of_asked: dict[FaceId, Evidence] = {}
         for person in several:  # one by one: requests are served in between
             faces = await reader.faces([person.person_id])
-            evidence = self._evidence_of_faces(person, faces, limit)
+            found = self._evidence_of_faces(person, faces, limit)
             of_asked |= {
-                face.face_id: each
-                for face, each in zip(faces, evidence, strict=True)
-                if face.is_asked
+                face.face_id: each for face, each in zip(faces, found, strict=True) if face.is_asked
             }
             odd = [
                 (each, face)
-                for face, each in zip(faces, evidence, strict=True)
+                for face, each in zip(faces, found, strict=True)
                 if not (face.is_placed or face.is_asked)
                 and each.chance >= _LEAST_CHANCE
                 and each.worth >= _LEAST_WORTH

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.asking import chance_of_a_stranger, chance_of_one_person, pairs_settled
+from service.domain.asking import (
+    chance_of_a_stranger,
+    chance_of_one_person,
+    chance_of_two_people,
+    halves,
+    pairs_settled,
+)
+from tests.support.analysed import near, person
 
 SIMILARITIES = st.floats(0, 1)
 FACES = st.integers(1, 10_000)
@@ -40,6 +48,31 @@ def test_one_similarity_says_less_of_two_people_with_more_faces(
     chance = chance_of_one_person(similarity, faces, other_faces)
     assert chance == chance_of_one_person(similarity, other_faces, faces)
     assert chance > chance_of_one_person(similarity, 2 * faces, 2 * other_faces)
+
+
+@given(SIMILARITIES, SIMILARITIES, FACES)
+def test_the_farther_the_halves_are_apart_the_likelier_they_are_two_people(
+    one: float, other: float, faces: int
+) -> None:
+    less, more = sorted((one, other))
+    chances = [chance_of_two_people(each, faces) for each in (1, more, less, 0)]
+    assert chances == sorted(chances)
+    assert chances[0] == 0
+    assert chances[-1] == 1
+    assert chance_of_two_people(less, 2 * faces) >= chance_of_two_people(less, faces)
+
+
+def test_the_halves_of_two_people_in_one_cluster_are_the_two_people() -> None:
+    look_alike = near(person(1), 0.3, 99)
+    faces = [near(person(1), 0.1, seed) for seed in range(9)]
+    others = [near(look_alike, 0.1, seed) for seed in range(100, 105)]
+    order = np.random.default_rng(0).permutation(14)
+    half = halves(np.stack([*faces, *others])[order])
+    assert np.array_equal(half, order >= 9)
+
+
+def test_faces_that_are_all_one_have_no_halves() -> None:
+    assert not halves(np.stack([person(1)] * 4)).any()
 
 
 def test_the_pairs_of_the_largest_people_are_a_number_that_the_database_keeps() -> None:

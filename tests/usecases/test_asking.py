@@ -238,3 +238,17 @@ async def test_of_a_person_of_two_faces_one_is_asked_about_until_it_is_answered(
     await look.reviews.answer(TENANT, odd[0].review_id, Reply(Answer.YES))
     await look.once()
     assert not [each for each in await look.all() if each.people[0].person_id == OTHER]
+
+
+async def test_two_people_in_one_are_asked_about_as_a_half_of_the_faces(look: Look) -> None:
+    await look.grow(OTHER, 5, 6)
+    await look.grow(OTHER, 6, 5, first=6)
+    await look.once()
+    asked = [each for each in await look.all() if each.people[0].person_id == OTHER]
+    assert [each.kind for each in asked] == [ReviewKind.ODD_FACE] * len(asked)
+    assert [each.settles for each in asked] == [30] + [10] * (len(asked) - 1)
+    await look.reviews.answer(TENANT, asked[0].review_id, Reply(Answer.YES))
+    await look.once()
+    # Nor are the others of the half strangers then.
+    again = [each for each in await look.all() if each.people[0].person_id == OTHER]
+    assert {each.settles for each in again} == {10}
