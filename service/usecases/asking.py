@@ -210,8 +210,7 @@ class AskQuestions:
         following: float | None,
         number: int,
     ) -> Evidence:
-        limit = self._rule.limit.at(number, doubt=float(one.is_poor or other.is_poor))
-        similarity = self._rule.limit.similarity(distance, limit)
+        similarity = self._rule.limit.similarity(distance, self._rule.limit.at(number))
         chance = chance_of_one_person(similarity, one.faces, other.faces)
         if len({one.label_key, other.label_key} - {None}) == 2:
             chance *= _CHANCE_OF_TWO_NAMES
