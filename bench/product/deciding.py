@@ -17,12 +17,10 @@ from bench.search.insert_rate import Given
 from service.batching import free_ticket
 from service.domain.types import ClusterId, FaceId, TenantId
 from service.store.database.database import Database
-from service.store.face.asking import DatabaseAskingTurns
 from service.store.face.code_cache import CodeCache
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.telemetry import StageClock
-from service.usecases.asking import AskQuestions
 from service.usecases.ingest import IngestPhoto
 from service.usecases.people import NewHome, People
 
@@ -99,10 +97,6 @@ async def _decide(database: Database, people: Crowd) -> dict[str, int]:
         await editor.move_face(_DECIDED, FaceId(str(row["faces"][0])), NewHome.UNKNOWN)
     for row in rows[-confirmed:]:
         await editor.confirm(_DECIDED, ClusterId(str(row["cluster_id"])), (), None)
-    ask = AskQuestions(
-        repository, DatabaseAskingTurns(database), space=SPACE, rule=RULE, joins=False
-    )
-    await ask.of_tenant(_DECIDED)
     async with database.maintenance() as connection:
         await connection.execute(
             "WITH numbered AS ("
