@@ -52,10 +52,15 @@ class Place:
         return time.process_time() + postgres_s(self.folder / "postgres")
 
 
+def postmaster_of(data_dir: Path) -> psutil.Process:
+    """The first process of the PostgreSQL server of a data folder."""
+    text = (data_dir / "postmaster.pid").read_text(encoding="utf-8")
+    return psutil.Process(int(text.split("\n", 1)[0]))
+
+
 def postgres_s(data_dir: Path) -> float:
     """Processor time so far of the PostgreSQL server of a data folder, in seconds."""
-    text = (data_dir / "postmaster.pid").read_text(encoding="utf-8")
-    postmaster = psutil.Process(int(text.split("\n", 1)[0]))
+    postmaster = postmaster_of(data_dir)
     total = 0.0
     for process in (postmaster, *postmaster.children(recursive=True)):
         try:

@@ -22,8 +22,8 @@ def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> flo
     the same similarity says less of them.
     """
     fewer, more = sorted((max(1, faces), max(1, other_faces)))
-    odds_against = max(0.0, 1 - similarity) * fewer**1.5 * more**0.2
-    return float(3 * similarity / (3 * similarity + odds_against))
+    odds_against = (1 - similarity) * fewer**3 * more**0.5
+    return float(6 * similarity / (6 * similarity + odds_against))
 
 
 def chance_of_a_stranger(similarity: float) -> float:

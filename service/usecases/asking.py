@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from service.domain.asking import (
     pairs_settled,
 )
 from service.domain.errors import FacetteError, NotFoundError
-from service.domain.matching import DistanceLimit, MatchRule
+from service.domain.matching import MatchRule
 from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
 from service.usecases.ports import AskingStore, AskingTurns, DoubtReads
@@ -62,19 +62,6 @@ _CHANGED_DISTANCE = 0.02
 _CHANGED_FACES = 0.5
 # Looks at one tenant in a round, each at some hundred people: others wait for their turn.
 _LOOKS_PER_TENANT = 40
-
-
-@dataclass(frozen=True, slots=True)
-class _TenantLimit:
-    """The limit of a match in a tenant with this number of people, and with a factor of its own."""
-
-    limit: DistanceLimit
-    people: int
-    factor: float
-
-    def at(self, doubt: float = 0.0) -> float:
-        """The limit of faces that are in doubt so far."""
-        return self.limit.at(self.people, doubt, self.factor)
 
 
 class AskQuestions:
@@ -149,7 +136,7 @@ class AskQuestions:
         people = await reader.people(about.union(person_ids))
         changed = [people[each] for each in person_ids if each in people]
         shown = [each for each in changed if not each.hidden]
-        limit = _TenantLimit(self._rule.limit, reader.number_of_people, reader.match_factor)
+        limit = self._rule.limit.at(reader.number_of_people, factor=reader.match_factor)
         pairs = await self._pairs(reader, shown, limit)
         joined = tuple(each for each in pairs if self._is_sure(each, people))
         # Of a person of two faces, whether one belongs there is whether the other one does.
@@ -175,7 +162,7 @@ class AskQuestions:
         return person is not None and not person.is_spoken_of and not person.is_poor
 
     async def _pairs(
-        self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: _TenantLimit
+        self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: float
     ) -> list[AskedPair]:
         """The pairs of people who may be one, each once."""
         found: dict[frozenset[ClusterId], AskedPair] = {}
@@ -194,7 +181,7 @@ class AskQuestions:
         return [each for each in found.values() if (each.person_id, each.other_id) not in together]
 
     def _near_pairs(
-        self, person: DoubtfulPerson, options: Sequence[DoubtfulPerson], limit: _TenantLimit
+        self, person: DoubtfulPerson, options: Sequence[DoubtfulPerson], limit: float
     ) -> list[AskedPair]:
         """The pairs of most worth of a person and those near it."""
         if not options:
@@ -221,10 +208,9 @@ class AskQuestions:
         other: DoubtfulPerson,
         distance: float,
         following: float | None,
-        limit: _TenantLimit,
+        limit: float,
     ) -> Evidence:
-        doubt = float(one.is_poor or other.is_poor)
-        similarity = self._rule.limit.similarity(distance, limit.at(doubt))
+        similarity = self._rule.limit.similarity(distance, limit)
         chance = chance_of_one_person(similarity, one.faces, other.faces)
         if len({one.label_key, other.label_key} - {None}) == 2:
             chance *= _CHANCE_OF_TWO_NAMES
@@ -242,7 +228,7 @@ class AskQuestions:
         )
 
     async def _odd(
-        self, reader: DoubtReads, several: Sequence[DoubtfulPerson], limit: _TenantLimit
+        self, reader: DoubtReads, several: Sequence[DoubtfulPerson], limit: float
     ) -> tuple[list[AskedOddFace], dict[FaceId, Evidence]]:
         """The faces of people with several that belong there the least, as far as they are known.
 
@@ -276,7 +262,7 @@ class AskQuestions:
         return asked, of_asked
 
     def _evidence_of_faces(
-        self, person: DoubtfulPerson, faces: Sequence[DoubtfulFace], limit: _TenantLimit
+        self, person: DoubtfulPerson, faces: Sequence[DoubtfulFace], limit: float
     ) -> list[Evidence]:
         """The evidence of each face: that it is a stranger, or one of a whole half of strangers."""
         found = [self._evidence_of_face(face.embedding, person, None, limit) for face in faces]
@@ -292,7 +278,7 @@ class AskQuestions:
         (distance,) = self._rule.distances_between(
             some, few, others[np.newaxis], np.array([float(many)])
         ).tolist()
-        similarity = self._rule.limit.similarity(distance, limit.at())
+        similarity = self._rule.limit.similarity(distance, limit)
         chance = chance_of_two_people(similarity, few + many)
         # One face stands for its half; the others come after it, where the half is likely another
         # person.
@@ -309,10 +295,10 @@ class AskQuestions:
         embedding: NDArray[np.float32],
         person: DoubtfulPerson,
         to_other: float | None,
-        limit: _TenantLimit,
+        limit: float,
     ) -> Evidence:
         distance = self._to_rest(embedding, person)
-        similarity = self._rule.limit.similarity(distance, limit.at())
+        similarity = self._rule.limit.similarity(distance, limit)
         settles, chance = pairs_settled(1, person.faces - 1), chance_of_a_stranger(similarity)
         return Evidence(distance, to_other, similarity, settles, chance)
 
@@ -329,7 +315,7 @@ class AskQuestions:
         asked: Sequence[AskedQuestion],
         people: dict[ClusterId, DoubtfulPerson],
         of_faces: dict[FaceId, Evidence],
-        limit: _TenantLimit,
+        limit: float,
     ) -> Iterable[tuple[ReviewId, Evidence]]:
         """The evidence of open questions; of one that was put off where it changed."""
         for each in asked:
@@ -340,7 +326,7 @@ class AskQuestions:
                 yield each.review_id, evidence
 
     def _evidence(
-        self, asked: AskedQuestion, people: dict[ClusterId, DoubtfulPerson], limit: _TenantLimit
+        self, asked: AskedQuestion, people: dict[ClusterId, DoubtfulPerson], limit: float
     ) -> Evidence | None:
         person = people.get(asked.person_id)
         other = None if asked.other_id is None else people.get(asked.other_id)
