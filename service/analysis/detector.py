@@ -35,7 +35,7 @@ from service.vision.pyramid import (
     propose,
     pyramid_levels,
 )
-from service.vision.resample import resample_windows, resample_windows_to_bytes, thinned
+from service.vision.resample import resample_windows, thinned
 from service.vision.views import View
 
 
@@ -66,9 +66,6 @@ _ROUGH_THRESHOLD = 0.8
 # whole levels. R-Net takes 39 us a crop in calls of 8 to 16, and 50 us in calls of 128. O-Net takes
 # 259 us in calls of 4, and 323 us in calls of 32.
 CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
-# The number of crops that R-Net's screen takes at once: 110 KB of pixels.
-_SCREEN_CROPS = 64
-
 # A GPU has no such cache, and each call costs a round trip to the device. Not measured.
 CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
 
@@ -318,13 +315,8 @@ class CascadeDetector:
         screen = self._rnet_screen
         if screen is None or not len(proposals):
             return proposals
-        kept = []
-        for start in range(0, len(proposals), _SCREEN_CROPS):
-            windows = proposals.windows[start : start + _SCREEN_CROPS]
-            pixels = screen.pixels(len(windows))
-            resample_windows_to_bytes(proposals.view, windows, pixels)
-            kept.append(screen.may_pass(pixels, self._settings.thresholds[1]))
-        return proposals.take(np.concatenate(kept))
+        threshold = self._settings.thresholds[1]
+        return proposals.take(screen.may_pass(proposals.view, proposals.windows, threshold))
 
     def _run_onet(self, batch: Sequence[_Proposals]) -> list[Detections]:
         regression, landmarks, probability = self._judge(

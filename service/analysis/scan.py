@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.runtime.sessions import ModelSession
 from service.vision.pyramid import CELL_SIZE, STRIDE, Cells, Level, Tile, find_cells
-from service.vision.resample import resample_bytes, resample_patches, resample_tile
+from service.vision.resample import resample_patches, resample_tile
 from service.vision.screen import Screen
 from service.vision.views import View
 
@@ -90,31 +90,32 @@ class ScreenedScanner:
         self._full = FullScanner(pnet, threshold, self.tile_side)
 
     def find(self, view: View, levels: Sequence[Level], tiles: Sequence[Tile]) -> Cells:
-        """Run the screen tile by tile, then P-Net on the patches of all tiles together."""
-        sparse, crowded = [_NO_CELLS.places], []
-        for tile in tiles:
-            found = self._places(view, levels[tile.level], tile)
-            if len(found) > max(_CALL_CELLS, tile.pixels // (_CELLS_FOR_A_PATCH * STRIDE**2)):
-                crowded.append(tile)
-            else:
-                sparse.append(found)
-        places = np.concatenate(sparse)
-        parts = [self._full.find(view, levels, crowded)] if crowded else []
+        """Run the screen over all tiles, then P-Net on the patches of all tiles together."""
+        shapes = np.array(
+            [
+                (levels[t.level].rows, levels[t.level].columns, t.top, t.bottom, t.left, t.right)
+                for t in tiles
+            ],
+            dtype=np.int32,
+        )
+        limits = np.array(
+            [max(_CALL_CELLS, t.pixels // (_CELLS_FOR_A_PATCH * STRIDE**2)) for t in tiles]
+        )
+        places, crowded = self._screen.places(view, shapes, limits, self._threshold)
+        whole = [tile for tile, full in zip(tiles, crowded, strict=True) if full]
+        parts = [self._full.find(view, levels, whole)] if whole else []
+        # From places in a tile's output to places in that of its level.
+        corners = np.array([(t.level, t.top, t.left) for t in tiles], dtype=np.int32)
+        corners[:, 1:] //= STRIDE
+        corners = corners[places[:, 0]]
+        places[:, 0] = 0
+        places += corners
         parts += [
             self._judge(chosen[start : start + _CALL_CELLS], patches[start : start + _CALL_CELLS])
             for chosen, patches in _patches(view, levels, places)
             for start in range(0, len(chosen), _CALL_CELLS)
         ]
         return Cells.joined([_NO_CELLS, *parts])
-
-    def _places(self, view: View, level: Level, tile: Tile) -> NDArray[np.int32]:
-        pixels = self._screen.pixels(tile.bottom - tile.top, tile.right - tile.left)
-        resample_bytes(view, level.rows, level.columns, tile.top, tile.left, pixels)
-        found = self._screen.places(pixels, self._threshold)
-        places = np.empty((len(found), 3), dtype=np.int32)
-        places[:, 0] = tile.level
-        places[:, 1:] = found + np.array([tile.top // STRIDE, tile.left // STRIDE], dtype=np.int32)
-        return places
 
     def _judge(self, places: NDArray[np.int32], patches: NDArray[np.float32]) -> Cells:
         regression, probability = self._pnet.run(patches)

@@ -87,19 +87,8 @@ def resample_windows(
         embedding's cosine to the reference by more than 0.01.
     """
     out = np.empty((len(windows), 3, out_height, out_width), dtype=np.float32)
-    _resample_windows(view.sums, view.rows, view.columns, _unit(view), windows, out)
+    _resample_windows(view.sums, view.rows, view.columns, view.unit, windows, out)
     return out
-
-
-def resample_windows_to_bytes(
-    view: View, windows: NDArray[np.int32], out: NDArray[np.uint8]
-) -> None:
-    """`resample_windows`, rounded to whole numbers, pixel by pixel.
-
-    Args:
-        out: uint8 [n, height, width, 3], filled.
-    """
-    _resample_windows_to_bytes(view.sums, view.rows, view.columns, _unit(view), windows, out)
 
 
 def resample_tile(
@@ -118,25 +107,7 @@ def resample_tile(
         out: float32 [3, rows, columns], filled with the part, 0 to 255, not rounded.
     """
     _resample_tile(
-        view.sums, view.rows, view.columns, _unit(view), out_height, out_width, top, left, out
-    )
-
-
-def resample_bytes(
-    view: View,
-    out_height: int,
-    out_width: int,
-    top: int,
-    left: int,
-    out: NDArray[np.uint8],
-) -> None:
-    """`resample_tile`, rounded to whole numbers, pixel by pixel.
-
-    Args:
-        out: uint8 [rows, columns, 3], filled with the part.
-    """
-    _resample_bytes(
-        view.sums, view.rows, view.columns, _unit(view), out_height, out_width, top, left, out
+        view.sums, view.rows, view.columns, view.unit, out_height, out_width, top, left, out
     )
 
 
@@ -154,13 +125,8 @@ def resample_patches(
         float32 [n, 3, rows, columns], 0 to 255, not rounded.
     """
     out = np.empty((len(parts), 3, rows, columns), dtype=np.float32)
-    _resample_patches(view.sums, view.rows, view.columns, _unit(view), parts, out)
+    _resample_patches(view.sums, view.rows, view.columns, view.unit, parts, out)
     return out
-
-
-def _unit(view: View) -> np.float32:
-    """The factor of a mean over the pixels of a view."""
-    return np.float32(1 / view.pixel**2)
 
 
 @kernel
@@ -209,37 +175,7 @@ def _resample_patches(
 
 
 @kernel
-def _resample_windows_to_bytes(
-    sums: NDArray[np.uint32],
-    rows: NDArray[np.uint64],
-    columns: NDArray[np.uint64],
-    unit: np.float32,
-    windows: NDArray[np.int32],
-    out: NDArray[np.uint8],
-) -> None:
-    height, width = out.shape[1], out.shape[2]
-    for k in range(len(windows)):
-        _resample_to_bytes(sums, rows, columns, unit, windows[k], height, width, 0, 0, out[k])
-
-
-@kernel
-def _resample_bytes(
-    sums: NDArray[np.uint32],
-    rows: NDArray[np.uint64],
-    columns: NDArray[np.uint64],
-    unit: np.float32,
-    out_height: int,
-    out_width: int,
-    top: int,
-    left: int,
-    out: NDArray[np.uint8],
-) -> None:
-    window = np.array([0, 0, len(rows) - 1, len(columns) - 1], dtype=np.int32)
-    _resample_to_bytes(sums, rows, columns, unit, window, out_height, out_width, top, left, out)
-
-
-@kernel
-def _resample_to_bytes(
+def fill_with_means(
     sums: NDArray[np.uint32],
     rows: NDArray[np.uint64],
     columns: NDArray[np.uint64],
@@ -251,6 +187,15 @@ def _resample_to_bytes(
     left: int,
     out: NDArray[np.uint8],
 ) -> None:
+    """Resample a window of a view, rounded to whole numbers; for the kernels of the screens.
+
+    Args:
+        unit: of the view.
+        window: int32 [4], y1 x1 y2 x2 in pixels of the view.
+        out_height, out_width: size of the whole output in pixels.
+        top, left: first row and column of the part that is wanted.
+        out: uint8 [rows, columns, 3], filled with the part.
+    """
     # The loop of `_resample`, written out: with a shared function for a pixel's mean, both took
     # nearly twice as long.
     y1, x1 = np.int64(window[0]), np.int64(window[1])

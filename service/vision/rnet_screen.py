@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.compiled import kernel
+from service.vision.resample import fill_with_means
 from service.vision.screen import SPARE_BYTES, Buffers
 from service.vision.vectors import (
     add,
@@ -34,6 +35,7 @@ from service.vision.vectors import (
     store_same,
     total,
 )
+from service.vision.views import View
 
 SIDE = 24
 """Of a crop, in pixels."""
@@ -96,58 +98,51 @@ class RnetScreen:
     """
 
     def __init__(self, weights: RnetScreenWeights, margin: float) -> None:
-        self._weights = weights
+        self._weights = tuple(getattr(weights, field.name) for field in fields(weights))
         self._margin = margin
         self._buffers = Buffers()
 
-    def pixels(self, crops: int) -> NDArray[np.uint8]:
-        """A buffer, uint8 [crops, 24, 24, 3], valid until the thread's next call."""
-        size = crops * _CROP_BYTES
-        spare = self._buffers.bytes("pixels", size + SPARE_BYTES)
-        return spare[:size].reshape(crops, SIDE, SIDE, 3)
+    def may_pass(
+        self, view: View, windows: NDArray[np.int32], threshold: float
+    ) -> NDArray[np.bool_]:
+        """Whether R-Net has to judge each window, in one call of compiled code: bool [n].
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The logit of each crop: float32 [crops].
-
-        pixels: the filled buffer of `pixels`.
+        Args:
+            windows: int32 [n, 4], y1 x1 y2 x2 in pixels, inside the view, not empty.
+            threshold: the threshold for the probabilities of R-Net itself.
         """
-        source = self._buffers.bytes("pixels", pixels.size + SPARE_BYTES)
-        out = np.empty(len(pixels), dtype=np.float32)
-        w = self._weights
-        _run(
-            source, len(pixels),
-            w.weights1, w.bias1, w.scale1, w.slope1, w.weights2, w.bias2, w.scale2, w.slope2,
-            w.weights3, w.bias3, w.scale3, w.slope3, w.weights4, w.bias4, w.scale4, w.slope4,
-            w.head, self._buffers.bytes("cells", _CONV1 * _CONV1 * 32),
+        least = math.log(threshold / (1 - threshold)) - self._margin
+        return np.asarray(self.logits(view, windows) >= np.float32(least))
+
+    def logits(self, view: View, windows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The logit of each window: float32 [n]."""
+        out = np.empty(len(windows), dtype=np.float32)
+        _run(  # type: ignore[no-untyped-call]
+            view.sums, view.rows, view.columns, view.unit, windows, self._weights,
+            self._buffers.bytes("pixels", _CROP_BYTES + SPARE_BYTES),
+            self._buffers.bytes("cells", _CONV1 * _CONV1 * 32),
             self._buffers.bytes("pooled", _POOL1 * _POOL1 * 32), out,
         )  # fmt: skip
         return out
 
-    def may_pass(self, pixels: NDArray[np.uint8], threshold: float) -> NDArray[np.bool_]:
-        """Whether R-Net has to judge each crop: bool [crops].
-
-        threshold: the threshold for the probabilities of R-Net itself.
-        """
-        least = math.log(threshold / (1 - threshold)) - self._margin
-        return np.asarray(self.logits(pixels) >= np.float32(least))
-
 
 @kernel
-def _run(
-    pixels: _Bytes, crops: int,
-    weights1: _Whole, bias1: _Whole, scale1: _Real, slope1: _Real,
-    weights2: _Whole, bias2: _Whole, scale2: _Real, slope2: _Real,
-    weights3: _Whole, bias3: _Whole, scale3: _Real, slope3: _Real,
-    weights4: _Whole, bias4: _Whole, scale4: _Real, slope4: _Real,
-    head: _Real, cells: _Bytes, pooled: _Bytes, out: _Real,
-) -> None:  # fmt: skip
-    for crop in range(crops):
-        _first(pixels, crop * _CROP_BYTES, weights1, bias1, scale1, slope1, cells)
+def _run(  # type: ignore[no-untyped-def]
+    sums, rows, columns, unit, windows, weights, pixels, cells, pooled, out
+):  # fmt: skip
+    (
+        weights1, bias1, scale1, slope1, weights2, bias2, scale2, slope2,
+        weights3, bias3, scale3, slope3, weights4, bias4, scale4, slope4, head,
+    ) = weights  # fmt: skip
+    crop = pixels[:_CROP_BYTES].reshape((SIDE, SIDE, 3))
+    for n in range(len(windows)):
+        fill_with_means(sums, rows, columns, unit, windows[n], SIDE, SIDE, 0, 0, crop)
+        _first(pixels, weights1, bias1, scale1, slope1, cells)
         _pool(cells, _CONV1, pooled, _POOL1, 32)
         _second(pooled, weights2, bias2, scale2, slope2, cells)
         _pool(cells, _CONV2, pooled, _POOL2, 48)
         _third(pooled, weights3, bias3, scale3, slope3, cells)
-        out[crop] = _last(cells, weights4, bias4, scale4, slope4, head)
+        out[n] = _last(cells, weights4, bias4, scale4, slope4, head)
 
 
 @kernel
@@ -168,13 +163,7 @@ def _pool(source: _Bytes, side: int, out: _Bytes, out_side: int, channels: int) 
 
 @kernel
 def _first(
-    pixels: _Bytes,
-    start: int,
-    weights: _Whole,
-    bias: _Whole,
-    scale: _Real,
-    slope: _Real,
-    out: _Bytes,
+    pixels: _Bytes, weights: _Whole, bias: _Whole, scale: _Real, slope: _Real, out: _Bytes
 ) -> None:
     low_bias, high_bias = load_whole(bias, 0), load_whole(bias, 16)
     low_scale, high_scale = load_real(scale, 0), load_real(scale, 16)
@@ -183,7 +172,7 @@ def _first(
     for i in range(_CONV1):
         for j in range(_CONV1):
             x, z = low_bias, high_bias
-            o = start + 3 * (SIDE * i + j)
+            o = 3 * (SIDE * i + j)
             w = 0
             for _ in range(3):
                 for word in range(3):

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.compiled import kernel
+from service.vision.resample import fill_with_means
 from service.vision.vectors import (
     add,
     as_real,
@@ -37,6 +38,7 @@ from service.vision.vectors import (
     store_bytes,
     total,
 )
+from service.vision.views import View
 
 SPARE_BYTES = 64
 """Padding behind the last pixel for a compiled loop."""
@@ -105,77 +107,116 @@ class Screen:
     """
 
     def __init__(self, weights: ScreenWeights, margin: float) -> None:
-        self._weights = weights
+        self._weights = tuple(getattr(weights, field.name) for field in fields(weights))
         self._margin = margin
         self._buffers = Buffers()
 
-    def pixels(self, rows: int, columns: int) -> NDArray[np.uint8]:
-        """A buffer for a tile, uint8 [rows, columns, 3], valid until the thread's next call."""
-        size = rows * columns * 3
-        spare = self._buffers.bytes("pixels", size + SPARE_BYTES)
-        return spare[:size].reshape(rows, columns, 3)
+    def places(
+        self, view: View, tiles: NDArray[np.int32], limits: NDArray[np.int64], threshold: float
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """The cells that P-Net has to compute, in one call of compiled code.
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The logits of a tile: float32 [rows, columns] in P-Net's output.
+        Args:
+            tiles: int32 [n, 6], rows and columns of a whole level, and where the tile begins and
+                ends in it: top, bottom, left, right.
+            limits: int64 [n], the largest number of cells of each tile.
+            threshold: the threshold for the probabilities of P-Net itself.
 
-        pixels: the filled buffer of `pixels`. The result is valid until the thread's next call.
-        """
-        rows, columns = pixels.shape[0], pixels.shape[1]
-        pooled_rows, pooled_columns = (rows - 1) // 2, (columns - 1) // 2
-        width = pooled_columns + _SPARE_CELLS
-        size = (pooled_rows + 1) * width * _CHANNELS
-        first, second = (self._buffers.bytes(name, size) for name in ("first", "second"))
-        out = self._buffers.bytes("out", pooled_rows * width * 4).view(np.float32)
-        out = out[: (pooled_rows - 4) * width].reshape(pooled_rows - 4, width)
-        source = self._buffers.bytes("pixels", rows * columns * 3 + SPARE_BYTES)
-        w = self._weights
-        _run(  # type: ignore[no-untyped-call]
-            source, rows, columns,
-            w.weights1, w.bias1, w.scale1, w.order, w.slope1,
-            w.weights2, w.bias2, w.scale2, w.slope2,
-            w.weights3, w.bias3, w.scale3, w.slope3, w.head,
-            width, first, second, out,
-        )  # fmt: skip
-        return out[:, : pooled_columns - 4]
-
-    def places(self, pixels: NDArray[np.uint8], threshold: float) -> NDArray[np.int32]:
-        """The cells of a tile that P-Net has to compute: int32 [n, 2], row and column.
-
-        threshold: the threshold for the probabilities of P-Net itself.
+        Returns:
+            places: int32 [m, 3], tile, row and column in the tile's output.
+            crowded: bool [n], whether a tile has more cells than its limit. None of them is
+                among the places.
         """
         least = math.log(threshold / (1 - threshold)) - self._margin
-        return _at_least(self.logits(pixels), np.float32(least))
+        sides = tiles[:, 3::2] - tiles[:, 2::2]
+        buffers = self._scratch(int(sides[:, 0].max()), int(sides[:, 1].max()))
+        places = np.empty((int(limits.sum()), 3), dtype=np.int32)
+        crowded = np.zeros(len(tiles), dtype=np.bool_)
+        count = _scan(  # type: ignore[no-untyped-call]
+            view.sums, view.rows, view.columns, view.unit, tiles, limits, np.float32(least),
+            self._weights, *buffers, places, crowded,
+        )  # fmt: skip
+        return places[:count], crowded
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The logits of a tile, uint8 [h, w, 3]: float32 [rows, columns] in P-Net's output."""
+        rows, columns = pixels.shape[:2]
+        source, first, second, out = self._scratch(rows, columns)
+        source[: pixels.size] = pixels.reshape(-1)
+        width = _width(columns)
+        _run(  # type: ignore[no-untyped-call]
+            source, rows, columns, self._weights, first, second, out
+        )
+        found = out[: ((rows - 1) // 2 - 4) * width].reshape(-1, width)
+        return found[:, : (columns - 1) // 2 - 4].copy()
+
+    def _scratch(
+        self, rows: int, columns: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+        """Pixels, two layers of activations and logits, for tiles of that size or smaller."""
+        cells = ((rows - 1) // 2 + 1) * _width(columns)
+        return (
+            self._buffers.bytes("pixels", rows * columns * 3 + SPARE_BYTES),
+            self._buffers.bytes("first", cells * _CHANNELS),
+            self._buffers.bytes("second", cells * _CHANNELS),
+            self._buffers.bytes("out", cells * 4).view(np.float32),
+        )
 
 
 @kernel
-def _at_least(logits: NDArray[np.float32], least: np.float32) -> NDArray[np.int32]:
-    rows, columns = logits.shape
-    count = 0
-    for row in range(rows):
-        for column in range(columns):
-            count += int(logits[row, column] >= least)
-    places = np.empty((count, 2), dtype=np.int32)
-    if not count:
-        return places
-    n = 0
-    for row in range(rows):
-        for column in range(columns):
-            if logits[row, column] >= least:
-                places[n, 0] = row
-                places[n, 1] = column
-                n += 1
-    return places
+def _width(columns: int) -> int:
+    """Cells of a row in the buffers of a tile with so many columns of pixels."""
+    return (columns - 1) // 2 + _SPARE_CELLS
 
 
 @kernel
-def _run(  # type: ignore[no-untyped-def]
-    pixels, rows, columns,
-    weights1, bias1, scale1, order, slope1,
-    weights2, bias2, scale2, slope2,
-    weights3, bias3, scale3, slope3, head,
-    width, first, second, out,
+def _scan(  # type: ignore[no-untyped-def]
+    sums, rows, columns, unit, tiles, limits, least,
+    weights, pixels, first, second, out, places, crowded,
 ):  # fmt: skip
-    """Fill `out`; `width` cells a row in `first`, `second` and `out`, sixteen bytes a cell."""
+    """Fill `places` and `crowded`; returns the number of places."""
+    count = 0
+    whole = np.array([0, 0, len(rows) - 1, len(columns) - 1], dtype=np.int32)
+    for tile in range(len(tiles)):
+        level_rows, level_columns, top, bottom, left, right = tiles[tile]
+        high, wide = bottom - top, right - left
+        part = pixels[: 3 * high * wide].reshape((high, wide, 3))
+        fill_with_means(
+            sums, rows, columns, unit, whole, level_rows, level_columns, top, left, part
+        )
+        _run(  # type: ignore[no-untyped-call]
+            pixels, high, wide, weights, first, second, out
+        )
+        cells_down, cells_across = (high - 1) // 2 - 4, (wide - 1) // 2 - 4
+        width = _width(wide)
+        logits = out[: cells_down * width].reshape((cells_down, width))
+        found = 0
+        for row in range(cells_down):
+            for column in range(cells_across):
+                # No branch, so that this compiles to vector instructions: few cells pass.
+                found += int(logits[row, column] >= least)
+        if found > limits[tile]:
+            crowded[tile] = True
+        elif found:
+            for row in range(cells_down):
+                for column in range(cells_across):
+                    if logits[row, column] >= least:
+                        places[count, 0] = tile
+                        places[count, 1] = row
+                        places[count, 2] = column
+                        count += 1
+    return count
+
+
+@kernel
+def _run(pixels, rows, columns, weights, first, second, out):  # type: ignore[no-untyped-def]
+    """Fill `out`; `_width` cells a row in `first`, `second` and `out`, sixteen bytes a cell."""
+    (
+        weights1, bias1, scale1, order, slope1,
+        weights2, bias2, scale2, slope2,
+        weights3, bias3, scale3, slope3, head,
+    ) = weights  # fmt: skip
+    width = _width(columns)
     pooled_rows, pooled_columns = (rows - 1) // 2, (columns - 1) // 2
     stride = 3 * columns
     # The first convolution's weights stay in registers.
@@ -269,4 +310,4 @@ def _run(  # type: ignore[no-untyped-def]
                 v = mul(as_real(z), high_scale)
                 y = mul(max_real(y, mul(y, low_slope)), low_head)
                 v = mul(max_real(v, mul(v, high_slope)), high_head)
-                out[i, j + cell] = head[32] + total(add(y, v))
+                out[i * width + j + cell] = head[32] + total(add(y, v))

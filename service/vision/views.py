@@ -79,6 +79,11 @@ class View:
         return len(self.rows) - 1
 
     @property
+    def unit(self) -> np.float32:
+        """The factor of a mean over pixels of the view, whose sums are over pixels of the photo."""
+        return np.float32(1 / self.pixel**2)
+
+    @property
     def photo_size(self) -> tuple[int, int]:
         """Width and height without the border, in pixels of the view."""
         return self.width - 2 * self.border, self.height - 2 * self.border

@@ -58,9 +58,7 @@ def noise(rows: int, columns: int) -> NDArray[np.uint8]:
 
 
 def logits(screen: Screen, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    pixels = screen.pixels(*picture.shape[:2])
-    pixels[:] = picture
-    return screen.logits(pixels).copy()
+    return screen.logits(picture)
 
 
 def prepared(picture: NDArray[np.uint8]) -> View:
@@ -99,16 +97,33 @@ def test_threads_do_not_disturb_each_other(screen: Screen) -> None:
 
 
 @needs_vnni
-def test_places_are_those_within_the_margin_of_the_threshold(weights: ScreenWeights) -> None:
-    picture = noise(60, 80)
+@pytest.mark.parametrize("turned", [0, 90])
+def test_places_are_those_within_the_margin_of_the_threshold(
+    weights: ScreenWeights, turned: int
+) -> None:
+    picture = noise(60, 81)
+    view = View.of(summed_area_table(picture), turned=turned)
+    whole = np.ascontiguousarray(np.rot90(picture, -turned // 90))
+    # In whole pixels, so that the means are the pixels.
+    parts = [(0, 60, 0, 60), (20, 49, 7, 58)]
+    tiles = np.array([(view.height, view.width, *part) for part in parts], np.int32)
     for margin in (0.0, 3.0):
         screen = Screen(weights, margin)
-        pixels = screen.pixels(60, 80)
-        pixels[:] = picture
-        least = np.log(0.6 / 0.4) - margin
-        wanted = np.argwhere(screen.logits(pixels) >= np.float32(least))
-        np.testing.assert_array_equal(screen.places(pixels, 0.6), wanted)
-    assert len(wanted) > 0
+        least = np.float32(np.log(0.6 / 0.4) - margin)
+        wanted = [
+            np.argwhere(screen.logits(whole[top:bottom, left:right]) >= least)
+            for top, bottom, left, right in parts
+        ]
+        limits = np.array([len(each) for each in wanted])
+        places, crowded = screen.places(view, tiles, limits, 0.6)
+        assert not crowded.any()
+        for number, each in enumerate(wanted):
+            np.testing.assert_array_equal(places[places[:, 0] == number, 1:], each)
+    limits[0] -= 1
+    places, crowded = screen.places(view, tiles, limits, 0.6)
+    np.testing.assert_array_equal(crowded, [True, False])
+    np.testing.assert_array_equal(places[:, 1:], wanted[1])
+    assert len(wanted[0]) > len(wanted[1]) > 0
 
 
 def in_order(cells: Cells) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float32]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.vision.resample import (
-    resample_bytes,
+    fill_with_means,
     resample_patches,
     resample_tile,
     resample_windows,
@@ -69,9 +69,12 @@ def test_every_way_to_resample_sees_the_view(turned: int) -> None:
     rounded = [np.empty((9, 8, 3), np.uint8) for _ in range(2)]
     for seen, tile, whole in zip((view, copy), tiles, rounded, strict=True):
         resample_tile(seen, 21, 19, 4, 2, tile)
-        resample_bytes(seen, 21, 19, 4, 2, whole)
+        window = np.array([0, 0, seen.height, seen.width], np.int32)
+        arrays = seen.sums, seen.rows, seen.columns
+        fill_with_means(*arrays, seen.unit, window, 21, 19, 4, 2, whole)
     np.testing.assert_array_equal(*tiles)
     np.testing.assert_array_equal(*rounded)
+    np.testing.assert_array_equal(rounded[0], np.floor(tiles[0] + 0.5).transpose(1, 2, 0))
 
 
 @pytest.mark.parametrize("turned", TURNS)
