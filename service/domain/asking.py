@@ -26,13 +26,14 @@ def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> flo
     return float(6 * similarity / (6 * similarity + odds_against))
 
 
-def chance_of_a_stranger(similarity: float) -> float:
+def chance_of_a_stranger(similarity: float, others: int) -> float:
     """The chance that a face is not of the person that it was put into.
 
     Args:
-        similarity: of the face to the other faces of the person.
+        similarity: of the face to the other faces of the person. others: their number, 1 or more.
     """
-    return (1 - similarity) / (1 + 9 * similarity)
+    odds = max(1, others) * (1 - similarity)
+    return odds / (odds + 10 * similarity)
 
 
 def chance_of_two_people(similarity: float, faces: int) -> float:

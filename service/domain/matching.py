@@ -329,7 +329,7 @@ class MatchRule:
             None if other is None else other.distance,
             similarity,
             match.faces,
-            chance_of_a_stranger(similarity),
+            chance_of_a_stranger(similarity, match.faces),
         )
 
 

@@ -299,8 +299,8 @@ class AskQuestions:
     ) -> Evidence:
         distance = self._to_rest(embedding, person)
         similarity = self._rule.limit.similarity(distance, limit)
-        settles, chance = pairs_settled(1, person.faces - 1), chance_of_a_stranger(similarity)
-        return Evidence(distance, to_other, similarity, settles, chance)
+        chance = chance_of_a_stranger(similarity, person.faces - 1)
+        return Evidence(distance, to_other, similarity, pairs_settled(1, person.faces - 1), chance)
 
     def _to_rest(self, embedding: NDArray[np.float32], person: DoubtfulPerson) -> float:
         """The distance of a face to the other faces of its person."""

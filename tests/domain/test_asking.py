@@ -30,12 +30,12 @@ def test_the_more_alike_two_people_are_the_likelier_they_are_one(
     assert chances[-1] == 1
 
 
-@given(SIMILARITIES, SIMILARITIES)
+@given(SIMILARITIES, SIMILARITIES, FACES)
 def test_the_more_a_face_is_like_the_others_the_less_likely_it_is_a_stranger(
-    one: float, other: float
+    one: float, other: float, others: int
 ) -> None:
     less, more = sorted((one, other))
-    chances = [chance_of_a_stranger(each) for each in (1, more, less, 0)]
+    chances = [chance_of_a_stranger(each, others) for each in (1, more, less, 0)]
     assert chances == sorted(chances)
     assert chances[0] == 0
     assert chances[-1] == 1
