@@ -81,6 +81,8 @@ _MOST_AT_ONCE = 100
 _AT_ONCE = 0.01
 _RECALL, _PRECISION = 0.99, 0.999
 _MAX_QUESTIONS = 40_000
+# The oldest questions are answered until as many times those of most worth do not suffice.
+_MOST_TIMES = 3
 # As far as the curve of the manifest goes: of strangers 1e-2, 1e-3, 1e-4 and 1e-5 are within
 # distances of 0.613, 0.493, 0.408 and 0.347 (measured on photos 0.605, 0.496, 0.413 and 0.349), and
 # with them 0.994, 0.966, 0.887 and 0.755 of the pairs of one person (0.994, 0.966, 0.892, 0.764).
@@ -167,12 +169,16 @@ class Reviewer:
         self._at_once = min(_MOST_AT_ONCE, max(1, round(_AT_ONCE * len(faces.people))))
         self.kinds: Counter[str] = Counter()
 
-    async def work(self, *, by_age: bool) -> list[tuple[int, Clustering]]:
-        """Answer until the clusters are good enough; how good after how many questions."""
+    async def work(self, most: int, *, by_age: bool) -> list[tuple[int, Clustering]]:
+        """Answer until the clusters are good enough; how good after how many questions.
+
+        Args:
+            most: so many questions are answered at most.
+        """
         await self._ask.of_tenant(_TENANT)
         answered = 0
         curve = [(0, await self.judged())]
-        while not _is_enough(curve[-1][1]) and answered < _MAX_QUESTIONS:
+        while not _is_enough(curve[-1][1]) and answered < most:
             questions = await (self._oldest() if by_age else self._best())
             if not questions:
                 break
@@ -295,7 +301,11 @@ async def run(effort: Effort) -> Result:
         curves=curves,
         configuration={"faces": most, "recall": _RECALL, "precision": _PRECISION},
         notes=[
-            f"Questions until pairs have recall {_RECALL} and precision {_PRECISION}, or null.",
+            (
+                f"Questions until pairs have recall {_RECALL} and precision {_PRECISION}, or null. "
+                f"Where {_MOST_TIMES} times those of most worth did not suffice by age, the ratio "
+                "is at least that."
+            ),
             "The reviewer knows everybody, and answers up to a hundred questions at a time.",
         ],
     )
@@ -333,7 +343,12 @@ class _Reviewed:
         others = {"age": self.needed(_BY_AGE), "people": self.needed(_BY_PERSON)}
         if not by_worth:
             return {}
-        return {f"{name}_{way}_over_worth": each / by_worth for way, each in others.items() if each}
+        ratios = {
+            f"{name}_{way}_over_worth": each / by_worth for way, each in others.items() if each
+        }
+        if others["age"] is None:
+            ratios[f"{name}_age_over_worth"] = self.lines[_BY_AGE][-1][0] / by_worth
+        return ratios
 
     def curve(self) -> Curve:
         return Curve(
@@ -383,7 +398,9 @@ async def _reviewed(faces: Labelled) -> _Reviewed:
                     clusters = await reviewer.clusters()
                     lines[_BY_PERSON] = looked_through(clusters, faces.people)
                     print(f"    {_BY_PERSON}: {_numbers(lines[_BY_PERSON][-1])}", flush=True)
-                lines[line] = await reviewer.work(by_age=line == _BY_AGE)
+                by_age = line == _BY_AGE
+                most = _MOST_TIMES * lines[_BY_WORTH][-1][0] if by_age else _MAX_QUESTIONS
+                lines[line] = await reviewer.work(most, by_age=by_age)
                 kinds[line] = reviewer.kinds
                 print(f"    {line}: {_numbers(lines[line][-1])} {reviewer.kinds}", flush=True)
     return _Reviewed(len(faces.people), lines, kinds)
