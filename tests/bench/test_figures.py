@@ -16,7 +16,7 @@ from bench.search import search
 from service.api import forms, image_bytes, intake
 from service.commands.tenant_report import contents
 from service.config import SECTIONS
-from service.domain import matching, names
+from service.domain import calibration, matching, names
 from service.process import connection
 from service.runtime import choice
 from service.store.embedded import cluster
@@ -72,6 +72,7 @@ ALLOWED = {
     f"{shown._MAX_BYTES >> 20} MiB",
     f"{contents._SAMPLED_FACES_OF_A_PERSON} faces",
     f"{contents._SAMPLED_PEOPLE:,} people",
+    f"{calibration.FEWEST_PEOPLE} people",
     f"{matching.REACH_BEYOND_LIMIT:.2f}",
     f"{matching._DOUBTED_ABOVE:.1f}",
     # The loads of benches.

@@ -153,7 +153,7 @@ async def test_values_that_were_there_before_are_mended(
         await connection.execute(statement)
     others = "SELECT * FROM face WHERE face_id <> $1 ORDER BY seq"
     before = await connection.fetch(others, FACE)
-    assert await migrate(connection) == [9, 10, 11, 12, 13]
+    assert await migrate(connection) == [9, 10, 11, 12, 13, 14]
     assert await connection.fetch(others, FACE) == before
     row = await connection.fetchrow("SELECT * FROM face WHERE face_id = $1", FACE)
     assert row["area"] == [0, 0, 2, 1]
@@ -172,7 +172,7 @@ async def test_what_cannot_be_mended_stays_as_it_was(
     connection = await _former(empty_database, monkeypatch)
     await connection.execute("INSERT INTO tenant (tenant_id) VALUES (''), (E'a\\u009bb')")
     await connection.execute("UPDATE image SET blob_key = 'a/b.jpg'")
-    assert await migrate(connection) == [9, 10, 11, 12, 13]
+    assert await migrate(connection) == [9, 10, 11, 12, 13, 14]
     assert await connection.fetchval("SELECT count(*) FROM tenant") == 3
     assert await connection.fetchval("SELECT count(*) FROM image WHERE blob_key = 'a/b.jpg'") == 10
     await connection.execute("DELETE FROM tenant")
