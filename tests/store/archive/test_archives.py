@@ -214,7 +214,7 @@ async def test_archive_of_a_release_before_comes_in_with_defaults(
     )
     rows = await bare.rows(tenant_id)
     (tenant,) = rows["tenant"]
-    assert tenant[1:] == (2, 3, 5)
+    assert tenant[1:] == (2, 3, 5, 1.0)
     assert [row[-4:] for row in rows["image"]] == [(None, 1, None, None)] * 3
     facts = {row[2:8] for row in rows["cluster"]}
     assert facts == {(None, None, None, "{}", False, 1)}
@@ -783,7 +783,7 @@ async def test_archive_has_every_column_but_those_of_the_database_itself(
         "merged_cluster": PARTS["merges"],
         "decision": PARTS["decisions"],
         "decision_face": PARTS["decision_faces"],
-        "tenant": ["created_at"],  # in the head
+        "tenant": ["created_at", "match_factor"],  # in the head
     }
     for table, columns in archived.items():
         assert tables[table] - own == set(columns) - {"photo_suffix"}, table
