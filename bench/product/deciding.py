@@ -15,21 +15,23 @@ from bench.common.photos import load as load_photos
 from bench.product.place import Part, Place, postmaster_of
 from bench.search.insert_rate import Given
 from service.batching import free_ticket
-from service.domain.types import ClusterId, FaceId, TenantId
+from service.domain.reviews import Answer, Reply
+from service.domain.types import ClusterId, ReviewId, TenantId
 from service.store.database.database import Database
 from service.store.face.code_cache import CodeCache
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.telemetry import StageClock
 from service.usecases.ingest import IngestPhoto
-from service.usecases.people import NewHome, People
+from service.usecases.people import People
+from service.usecases.reviews import Reviews
 
 _UNDECIDED, _DECIDED = TenantId("nobody decided"), TenantId("much was decided")
 _WITHOUT, _WITH = "inserts without decisions", "inserts with decisions, history and questions"
 _FACES, _LEAST_FACES = 20_000, 400
-# Of all people so many lost a face by a person's word, and so many are confirmed.
-_PARTED, _CONFIRMED = 0.5, 0.5
-_QUESTIONS_OF_A_PERSON = 4
+# So many people are confirmed, and each is told apart from another one.
+_CONFIRMED = 0.5
+_QUESTIONS_OF_A_PERSON = 6
 _AT_ONCE, _QUICK_AT_ONCE = 100, 5
 _PASSES, _QUICK_PASSES = 6, 1
 _PHOTOS, _QUICK_PHOTOS = 24, 2
@@ -44,7 +46,7 @@ async def measure(place: Place) -> Part:
     for tenant in (_UNDECIDED, _DECIDED):
         async with place.database.maintenance() as connection:
             await load(connection, tenant, people)
-    decided = await _decide(place.database, people)
+    decided = await _decide(place.database)
     async with place.database.maintenance() as connection:
         await connection.execute("VACUUM (ANALYZE)")
     codes = CodeCache(place.database)
@@ -82,33 +84,34 @@ async def measure(place: Place) -> Part:
     )
 
 
-async def _decide(database: Database, people: Crowd) -> dict[str, int]:
-    """Part faces from people, confirm others, and leave many questions open; returns numbers."""
+async def _decide(database: Database) -> dict[str, int]:
+    """Confirm people, tell others apart, and leave many questions open; returns numbers.
+
+    Nobody gets or loses a face, so that the same faces are compared in both tenants.
+    """
     repository = Repository(database, SearchSettings())
-    editor = People(repository)
     async with database.maintenance() as connection:
-        rows = await connection.fetch(
-            "SELECT cluster_id, array_agg(face_id) AS faces FROM face WHERE tenant_id = $1"
-            " GROUP BY cluster_id ORDER BY cluster_id",
-            _DECIDED,
+        people = await connection.fetch(
+            "SELECT cluster_id FROM cluster WHERE tenant_id = $1 ORDER BY cluster_id", _DECIDED
         )
-    parted, confirmed = round(_PARTED * len(rows)), round(_CONFIRMED * len(rows))
-    for row in rows[:parted]:
-        await editor.move_face(_DECIDED, FaceId(str(row["faces"][0])), NewHome.UNKNOWN)
-    for row in rows[-confirmed:]:
-        await editor.confirm(_DECIDED, ClusterId(str(row["cluster_id"])), (), None)
-    async with database.maintenance() as connection:
-        await connection.execute(
+        questions = await connection.fetch(
             "WITH numbered AS ("
             " SELECT cluster_id, row_number() OVER (ORDER BY cluster_id) AS n FROM cluster"
             " WHERE tenant_id = $1"
             ") INSERT INTO review (tenant_id, cluster_id, other_cluster_id, kind, chance)"
             " SELECT $1, one.cluster_id, other.cluster_id, 'same_person', 0.1 FROM numbered AS one"
             " JOIN numbered AS other ON other.n BETWEEN one.n + 1 AND one.n + $2"
-            " ON CONFLICT DO NOTHING",
+            " ON CONFLICT DO NOTHING RETURNING review_id",
             _DECIDED,
             _QUESTIONS_OF_A_PERSON,
         )
+    editor, reviews = People(repository), Reviews(repository)
+    for row in people[:: round(1 / _CONFIRMED)]:
+        await editor.confirm(_DECIDED, ClusterId(str(row["cluster_id"])), (), None)
+    for row in questions[::_QUESTIONS_OF_A_PERSON]:
+        review_id = ReviewId(row["review_id"])
+        await reviews.answer(_DECIDED, review_id, Reply(Answer.DIFFERENT))
+    async with database.maintenance() as connection:
         counts = await connection.fetchrow(
             "SELECT (SELECT count(*) FROM decision WHERE tenant_id = $1) AS decisions,"
             " (SELECT count(*) FROM change WHERE tenant_id = $1) AS changes,"
