@@ -29,11 +29,14 @@ def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> flo
 def chance_of_a_stranger(similarity: float, others: int) -> float:
     """The chance that a face is not of the person that it was put into.
 
+    Its odds were fitted as above. A face beside one other was within the limit of that one when it
+    came; beside more it may be far from what they are together.
+
     Args:
         similarity: of the face to the other faces of the person. others: their number, 1 or more.
     """
-    odds = max(1, others) * (1 - similarity)
-    return odds / (odds + 10 * similarity)
+    odds = (1.5 if others > 1 else 0.05) * (1 - similarity) ** 1.5
+    return float(odds / (odds + similarity**1.5))
 
 
 def chance_of_two_people(similarity: float, faces: int) -> float:
