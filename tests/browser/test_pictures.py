@@ -1,33 +1,21 @@
-"""Every page of the console fits its window and is accessible, in light, dark and on a phone.
-
-`UPDATE_PICTURES=1` writes the pictures of docs/console anew.
-"""
+"""Every page of the console fits its window and is accessible, in light, dark and on a phone."""
 
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Callable
-from typing import Any
 
 import httpx2 as httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image, ImageEnhance
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.console import Console
+from tests.browser.pictures import LOOKS, keep
 from tests.support.calls import Photos, encode
-from tests.support.folders import ROOT
 
 JPEG = {"Content-Type": "image/jpeg"}
-PICTURES = ROOT / "docs" / "console"
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 800}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 800}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 800}},
-}
 # What is there once a page has everything.
 PAGES = {
     "people": ".person-card .picture.there",
@@ -60,7 +48,7 @@ def test_every_page_fits_its_window_and_is_accessible(
     client.patch(f"{path}/people/{two_people['astronaut']}", json={"label": "Eileen"})
     console = open_console(**LOOKS[look])
     page = console.page
-    _keep(page, f"sign-in-{look}")
+    keep(page, f"sign-in-{look}")
     console.sign_in(key)
     for name, content in PAGES.items():
         page.get_by_role("navigation", name="Pages").locator(f"a[href*='/{name}']").click()
@@ -68,53 +56,53 @@ def test_every_page_fits_its_window_and_is_accessible(
         if name == "status":
             # The second reading gives the first rates.
             expect(page.locator(".chart-now b").last).to_have_text(re.compile(r"\d"))
-        _keep(page, f"{name}-{look}")
+        keep(page, f"{name}-{look}")
 
     page.locator(".nav a[href*='/review']").click()
     expect(page.locator(".side-face .picture.there").first).to_be_visible()
-    _keep(page, f"review-{look}")
+    keep(page, f"review-{look}")
     page.keyboard.press("n")
     expect(page.get_by_role("dialog").locator(".option .picture.there").first).to_be_visible()
-    _keep(page, f"name-{look}")
+    keep(page, f"name-{look}")
     page.keyboard.press("Escape")
 
     page.locator(".nav a[href*='/people']").click()
     page.get_by_role("link", name="Eileen").click()
     expect(page.locator(".face-card .picture.there").first).to_be_visible()
     console.faces().first.click()
-    _keep(page, f"person-{look}")
+    keep(page, f"person-{look}")
     page.get_by_role("tab", name="Looks alike").click()
     expect(page.locator(".alike-card .picture.there")).to_be_visible()
-    _keep(page, f"alike-{look}")
+    keep(page, f"alike-{look}")
     page.get_by_role("tab", name="Photos").click()
     page.get_by_role("list", name="Photos").get_by_role("link").first.click()
     expect(page.locator(".photo-stage .picture.there")).to_be_visible()
-    _keep(page, f"photo-{look}")
+    keep(page, f"photo-{look}")
     console.drop(photos.both, "both.jpg")
     expect(page.locator(".face-line.is-match .picture.there")).to_be_visible()
-    _keep(page, f"found-{look}")
+    keep(page, f"found-{look}")
     face = client.get(f"{path}/people/{two_people['astronaut']}").json()["cover_face_id"]
     console.go(f"search?face={face}")
     expect(page.locator(".face-line.is-match .picture.there")).to_be_visible()
-    _keep(page, f"face-{look}")
+    keep(page, f"face-{look}")
 
     copy = client.post(f"{path}/images", content=_smaller(photos.astronaut), headers=JPEG)
     console.go(f"copies?id={copy.json()['image_id']}")
     expect(page.locator(".copy .picture.there")).to_have_count(2)
-    _keep(page, f"copies-{look}")
+    keep(page, f"copies-{look}")
     for each in _variants(photos.hopper):
         client.post(f"{path}/images", content=each, headers=JPEG)
     console.go("review")
     expect(page.get_by_role("listbox").locator(".picture.there")).to_have_count(2 + MANY)
     page.get_by_role("option").nth(1).press("Space")
-    _keep(page, f"batch-{look}")
+    keep(page, f"batch-{look}")
     console.go("people")
     page.get_by_role("button", name="Select", exact=True).click()
     page.get_by_role("listbox", name="People").get_by_role("option").first.press("Control+a")
     expect(page.get_by_role("toolbar")).to_contain_text("2 selected")
-    _keep(page, f"selected-{look}")
+    keep(page, f"selected-{look}")
     page.get_by_role("button", name="Merge…").click()
-    _keep(page, f"merge-{look}")
+    keep(page, f"merge-{look}")
 
 
 MANY = 12
@@ -130,16 +118,3 @@ def _variants(photo: bytes) -> list[bytes]:
     """Photos of one face, brighter and darker."""
     image = ImageEnhance.Brightness(Image.open(io.BytesIO(photo)).convert("RGB"))
     return [encode(image.enhance(0.7 + 0.05 * number)) for number in range(MANY)]
-
-
-def _keep(page: Page, name: str) -> None:
-    """Hold that a page fits and is accessible, and keep its picture where that was asked for."""
-    expect(page.locator(".picture.loading")).to_have_count(0)
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0, f"{name} is {wide} px wider than its window"
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    shot = page.screenshot()
-    if os.environ.get("UPDATE_PICTURES"):
-        PICTURES.mkdir(exist_ok=True)
-        Image.open(io.BytesIO(shot)).save(PICTURES / f"{name}.webp", quality=70, method=6)

@@ -23,4 +23,4 @@ def test_the_configuration_is_read_in_one_place_of_the_commands() -> None:
     # `facette init` is about the configuration itself.
     of_init = reading.pop("init.py")
     assert of_init == ["_models_there", "_database", "_steps"]
-    assert reading == {"doctor.py": ["of"]}
+    assert reading == {"calibrate.py": ["of"], "doctor.py": ["of"]}

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -123,5 +124,6 @@ class PseudoTerminal:
 
 
 def _take_terminal() -> None:
-    """Let Ctrl-C reach the process."""
+    """Let Ctrl-C reach the process, also where it is ignored here, as in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -46,7 +46,7 @@ function Page({ name, query }) {
   useEffect(() => {
     if (!loaded[name]) load();
   }, [name]);
-  if (problem && !loaded[name]) return html`<${Failure} problem=${problem} retry=${load} />`;
+  if (problem && !loaded[name]) return html`<${Failure} isPage problem=${problem} retry=${load} />`;
   if (!loaded[name]) return html`<${Loading} />`;
   return html`<${loaded[name]} key=${`${name} ${tenant.value} ${query.id ?? ""}`} ...${query} />`;
 }
@@ -61,7 +61,7 @@ function Console() {
   useEffect(() => {
     if (session.value) outbox.send();
   }, [session.value]);
-  if (problem) return html`<main id="page" class="alone"><${Failure} problem=${problem} retry=${start} /></main>`;
+  if (problem) return html`<main id="page" class="alone"><${Failure} isPage problem=${problem} retry=${start} /></main>`;
   if (session.value === undefined) return null;
   if (session.value === null) return html`<${SignIn} />`;
   const { page, query } = route.value;
@@ -70,12 +70,12 @@ function Console() {
 
 function content(page, query) {
   if (!PAGES[page]) {
-    return html`<${Empty} icon="question" title=${words.noPage.title} text=${words.noPage.text}>
+    return html`<${Empty} isPage icon="question" title=${words.noPage.title} text=${words.noPage.text}>
       <a class="button primary" href=${address("people")}>${words.pages.people}</a><//>`;
   }
   if (!tenant.value && !NEEDS_NO_TENANT.has(page)) {
     const none = tenants.value?.length === 0;
-    return html`<${Empty} icon="people" title=${none ? words.noTenants.title : words.chooseTenant}
+    return html`<${Empty} isPage icon="people" title=${none ? words.noTenants.title : words.chooseTenant}
       text=${none ? words.noTenants.text : words.chooseTenantText}>
       ${none && mayAdminister.value && html`<a class="button primary" href=${address("keys")}>${words.keys.newTenant}</a>`}<//>`;
   }

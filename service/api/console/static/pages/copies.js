@@ -35,10 +35,10 @@ export function Page({ id, other = null }) {
     return { image, copies: copies.items };
   }, [id, changed.value]);
   if (problem?.status === 404) {
-    return html`<${Empty} icon="photos" title=${words.photo.gone}>
+    return html`<${Empty} isPage icon="photos" title=${words.photo.gone}>
       <a class="button" href=${address("photos")}>${words.pages.photos}</a><//>`;
   }
-  if (problem) return html`<${Failure} problem=${problem} retry=${reload} />`;
+  if (problem) return html`<${Failure} isPage problem=${problem} retry=${reload} />`;
   if (!data) return html`<${Loading} count=${1} className="photo-large" />`;
   const { image, copies } = data;
   const at = Math.max(0, copies.findIndex((each) => each.image.id === other));

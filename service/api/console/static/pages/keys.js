@@ -16,7 +16,7 @@ import { Empty, Failure, Loading } from "../parts/states.js";
 const SCOPES = ["read", "write", "admin"];
 
 export function Page() {
-  if (!mayAdminister.value) return html`<${Empty} icon="lock" title=${words.noPermission} text=${words.noPermissionText("admin")} />`;
+  if (!mayAdminister.value) return html`<${Empty} isPage icon="lock" title=${words.noPermission} text=${words.noPermissionText("admin")} />`;
   return html`
     <header class="page-head"><h1>${words.pages.keys}</h1></header>
     <${Keys} />

@@ -31,10 +31,10 @@ export function Page({ id, tab = "faces", order = "created" }) {
     if (problem?.body?.merged_into) go("person", { id: problem.body.merged_into }, { replace: true });
   }, [problem]);
   if (problem?.status === 404) {
-    return html`<${Empty} icon="people" title=${words.person.gone} text=${words.person.goneText}>
+    return html`<${Empty} isPage icon="people" title=${words.person.gone} text=${words.person.goneText}>
       <a class="button" href=${address("people")}>${words.pages.people}</a><//>`;
   }
-  if (problem) return html`<${Failure} problem=${problem} retry=${reload} />`;
+  if (problem) return html`<${Failure} isPage problem=${problem} retry=${reload} />`;
   if (!person) return html`<div class="person-head"><span class="skeleton cover" /></div><${Loading} />`;
   const choose = (name) => go("person", { id, tab: name }, { replace: true });
   return html`

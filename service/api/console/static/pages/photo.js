@@ -29,10 +29,10 @@ export function Page({ id, face: first = null }) {
   }, [id, changed.value]);
   const [chosen, choose] = useState(first);
   if (problem?.status === 404) {
-    return html`<${Empty} icon="photos" title=${words.photo.gone}>
+    return html`<${Empty} isPage icon="photos" title=${words.photo.gone}>
       <a class="button" href=${address("photos")}>${words.pages.photos}</a><//>`;
   }
-  if (problem) return html`<${Failure} problem=${problem} retry=${reload} />`;
+  if (problem) return html`<${Failure} isPage problem=${problem} retry=${reload} />`;
   if (!data) return html`<${Loading} count=${1} className="photo-large" />`;
   const { image, faces, copies } = data;
   const nameOf = (face) => person(face.person_id).value?.label ?? words.noName;

@@ -35,10 +35,10 @@ export function Page() {
   useEffect(() => {
     for (const each of next.slice(0, AHEAD)) prefetch(each);
   }, [first?.id, next.length]);
-  if (!mayWrite.value) return html`<${Empty} icon="lock" title=${words.noPermission} text=${words.noPermissionText("write")} />`;
+  if (!mayWrite.value) return html`<${Empty} isPage icon="lock" title=${words.noPermission} text=${words.noPermissionText("write")} />`;
   const problem = reviews.problem.value;
-  if (problem?.status === 404) return html`<${Empty} icon="review" title=${words.review.missing} text=${words.review.missingText} />`;
-  if (problem && !first) return html`<${Failure} problem=${problem} retry=${() => reviews.load()} />`;
+  if (problem?.status === 404) return html`<${Empty} isPage icon="review" title=${words.review.missing} text=${words.review.missingText} />`;
+  if (problem && !first) return html`<${Failure} isPage problem=${problem} retry=${() => reviews.load()} />`;
   return html`
     <div class="review">
       <header class="page-head"><h1>${words.pages.review}</h1>

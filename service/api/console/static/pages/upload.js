@@ -17,7 +17,7 @@ const MOST_ROWS = 400;
 
 export function Page() {
   const [filter, setFilter] = useState("all");
-  if (!mayWrite.value) return html`<${Empty} icon="lock" title=${words.noPermission} text=${words.noPermissionText("write")} />`;
+  if (!mayWrite.value) return html`<${Empty} isPage icon="lock" title=${words.noPermission} text=${words.noPermissionText("write")} />`;
   const all = uploads.all.value;
   const counts = uploads.counts.value;
   const left = counts.waiting + counts.sending + counts.held;

@@ -4,20 +4,21 @@ import { html } from "../html.js";
 import { words } from "../words.js";
 import { Icon } from "./icons.js";
 
-export const Empty = ({ icon, title, text, children }) => html`
+// isPage: it stands for the whole page, and so has its heading.
+export const Empty = ({ icon, title, text, children, isPage = false }) => html`
   <div class="state">
     <span class="state-icon"><${Icon} name=${icon} size=${32} /></span>
-    <h2>${title}</h2>
+    <${isPage ? "h1" : "h2"}>${title}<//>
     ${text && html`<p>${text}</p>`}
     <div class="row">${children}</div>
   </div>`;
 
-export const Failure = ({ problem, retry }) => html`
+export const Failure = ({ problem, retry, isPage = false }) => html`
   <div class="state" role="alert">
     <span class="state-icon wrong">
       <${Icon} name=${problem.isOffline ? "offline" : problem.status === 403 ? "lock" : "warning"} size=${32} />
     </span>
-    <h2>${words.failureTitle(problem)}</h2>
+    <${isPage ? "h1" : "h2"}>${words.failureTitle(problem)}<//>
     <p>${words.problem(problem, false)}</p>
     ${retry && problem.status !== 403 && html`
       <button class="button" onClick=${retry}>${words.tryAgain}</button>`}
