@@ -27,16 +27,16 @@ def chance_of_one_person(similarity: float, faces: int, other_faces: int) -> flo
 
 
 def chance_of_a_stranger(similarity: float, others: int) -> float:
-    """The chance that a face is not of the person that it was put into.
+    """The chance that the face that is the farthest from the others of a person is not of it.
 
     Its odds were fitted as above. A face beside one other was within the limit of that one when it
-    came; beside more it may be far from what they are together.
+    came; beside more it may be far from what they are together. Of faces that are nearer to the
+    others than a right one hardly any is wrong.
 
     Args:
         similarity: of the face to the other faces of the person. others: their number, 1 or more.
     """
-    odds = (1.5 if others > 1 else 0.05) * (1 - similarity) ** 1.5
-    return float(odds / (odds + similarity**1.5))
+    return (1 - similarity) / (1 - similarity + (4 if others > 1 else 20) * similarity)
 
 
 def chance_of_two_people(similarity: float, faces: int) -> float:
