@@ -161,7 +161,7 @@ async def _analysis_ms(place: Place) -> float:
 
 
 def _processor_s(place: Place) -> dict[int, float]:
-    """Processor time so far of this process, 0, and of each connection to PostgreSQL, in seconds."""
+    """Seconds of processor time of this process, 0, and of each connection to PostgreSQL."""
     server = postmaster_of(place.folder / "postgres")
     found = {0: time.process_time()}
     for process in server.children(recursive=True):
