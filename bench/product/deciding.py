@@ -143,7 +143,7 @@ async def _insert(place: Place, codes: CodeCache, people: Crowd) -> dict[TenantI
             for photo in photos:
                 await ingest(tenant, source(photo), StageClock(), free_ticket())
             if number:  # the first pass warms up
-                ms[tenant].append((_processor_s(place) - before) / count * 1e3)
+                ms[tenant].append(_since(before, _processor_s(place)) / count * 1e3)
             await codes.refresh(tenant, SPACE)
     return ms
 
@@ -160,18 +160,20 @@ async def _analysis_ms(place: Place) -> float:
     return spent / len(photos) * 1e3
 
 
-def _processor_s(place: Place) -> float:
-    """Processor time so far of this process and of the connections to PostgreSQL, in seconds.
-
-    The connections stay open, while other processes of PostgreSQL come and go with their time.
-    """
+def _processor_s(place: Place) -> dict[int, float]:
+    """Seconds of processor time of this process, 0, and of each connection to PostgreSQL."""
     server = postmaster_of(place.folder / "postgres")
-    total = time.process_time()
+    found = {0: time.process_time()}
     for process in server.children(recursive=True):
         try:
             if _CONNECTION in " ".join(process.cmdline()):
                 times = process.cpu_times()
-                total += times.user + times.system
-        except psutil.NoSuchProcess:  # a worker that ended meanwhile
+                found[process.pid] = times.user + times.system
+        except psutil.NoSuchProcess:  # it ended meanwhile
             continue
-    return total
+    return found
+
+
+def _since(before: dict[int, float], after: dict[int, float]) -> float:
+    """What was spent meanwhile; a connection that was closed is left out."""
+    return sum(spent - before.get(process, 0.0) for process, spent in after.items())

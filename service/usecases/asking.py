@@ -44,9 +44,8 @@ _PROBES_AT_ONCE = 32
 _MOST_ODD_FACES = 8
 # A question of less worth is not asked: fifty answers would put one pair of faces right.
 _LEAST_WORTH = 0.02
-# Of the faces of a person that are not the farthest from the others so many are wrong, of those
-# that would be if it were: of 2,500 beyond a right one, in 12 clusterings of labelled and made-up
-# faces, one was.
+# A face that is not the farthest of its person is wrong so much more seldom: of 2,500 that were
+# nearer than a right one, in eleven clusterings of labelled and made-up faces, one was.
 _NOT_THE_FARTHEST = 0.03
 # A person of so many faces may be two, and is asked about face by face where that is so likely.
 _FEWEST_FACES_OF_TWO = 4
