@@ -242,7 +242,7 @@ class AskQuestions:
         of_asked: dict[FaceId, Evidence] = {}
         for person in several:  # one by one: requests are served in between
             faces = await reader.faces([person.person_id])
-            found = self._evidence_of_faces(person, faces, limit)
+            found = await asyncio.to_thread(self._evidence_of_faces, person, faces, limit)
             of_asked |= {
                 face.face_id: each for face, each in zip(faces, found, strict=True) if face.is_asked
             }
