@@ -135,6 +135,7 @@ def test_every_bench_of_the_history_has_its_place_on_the_page_of_figures() -> No
     shown |= {
         match["bench"] for match in report.SECTION.finditer(report.MATCHING.read_text("utf-8"))
     }
+    shown |= quotes.NEEDS["reviews"]  # a page of its own
     measured = set(history.latest(history.read(history.PATH)))
     # Replaced by http_insert; its lines stay in the history.
     assert measured - {"insert"} <= shown
