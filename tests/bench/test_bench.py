@@ -134,7 +134,8 @@ def test_the_bench_of_ingests_kills_one_and_finds_every_photo_once(tmp_path: Pat
     document, (line,) = run_quickly("ingest", tmp_path)
     assert set(document["ratios"]) == {"ingest_vs_capacity"}
     killed, resumed, again = line["tables"]["resumed"]["rows"]
-    assert int(killed[1]) + int(resumed[1]) == line["configuration"]["photos"]
+    photos = line["configuration"]["photos"]
+    assert photos // 2 <= int(killed[1]) == photos - int(resumed[1])
     assert again[1] == "0"
     assert resumed[3] == again[3] == "2"
 

@@ -60,8 +60,8 @@ class Console:
         return sorted((each["label"] for each in people), key=lambda each: (each is None, each))
 
     def expect_message(self, text: str) -> Locator:
-        """The message with this text, once it is there."""
-        found = self.page.locator(".toast", has_text=text)
+        """The last message with this text, once it is there."""
+        found = self.page.locator(".toast", has_text=text).last
         expect(found).to_be_visible()
         return found
 

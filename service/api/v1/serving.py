@@ -68,8 +68,12 @@ async def _handle(
 ) -> Response:
     headers, ids = request.headers, request.path_params
     network = request.scope[NETWORK]
+    takes_json = operation.body is BodyKind.JSON or (
+        operation.body is BodyKind.PHOTO_OR_JSON and _is_json(headers.get("content-type", ""))
+    )
     query = None
-    if operation.body not in (BodyKind.PHOTO, BodyKind.PHOTO_OR_JSON):
+    # The query of a photo may stand in its form.
+    if takes_json or operation.body in (BodyKind.NONE, BodyKind.STREAM):
         if operation.query is not None:
             query = parse_query(operation.query, call.query)
         elif call.query:
@@ -84,8 +88,8 @@ async def _handle(
         stream = BodyStream(request, permit)
         streamed = V1Call(call, operation.path, network, headers, ids, query, stream=stream)
         return await operation.handler(api, streamed)
-    sends_json = _is_json(headers.get("content-type", ""))
-    if operation.takes is not None and (operation.body is BodyKind.JSON or sends_json):
+    if takes_json:
+        assert operation.takes is not None  # the operation says so
         body, raw = await read_json(operation.takes, intake, headers)
         made = V1Call(call, operation.path, network, headers, ids, query, body, raw_body=raw)
         return await operation.handler(api, made)

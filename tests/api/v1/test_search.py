@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from tests.api.v1.conftest import Tenant, problem
@@ -76,6 +78,18 @@ def test_a_malformed_search_is_refused(
 ) -> None:
     answer = house.call("POST", "/search", content=photos.hopper, headers=JPEG, params=query)
     assert (answer.status_code, problem(answer)) == (422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [({"max_distance": "near"}, "/query/max_distance"), ({"colour": "red"}, "/query/colour")],
+)
+def test_the_query_is_checked_beside_json_too(
+    house: Tenant, query: dict[str, str], pointer: str
+) -> None:
+    face = {"face_id": str(uuid4())}
+    answer = house.call("POST", "/search", json=face, params=query)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 def test_a_search_in_a_tenant_that_does_not_exist(house: Tenant, photos: Photos) -> None:
