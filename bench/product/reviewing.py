@@ -85,9 +85,9 @@ _RECALL, _PRECISION = 0.99, 0.999
 _MAX_QUESTIONS = 40_000
 # The oldest questions are answered until as many times those of most worth do not suffice.
 _MOST_TIMES = 3
-# Of strangers 1e-3, 1e-4 and 1e-5 are within distances of 0.460, 0.403 and 0.356 (measured on photos
-# 0.496, 0.413 and 0.349), and with them 0.941, 0.893 and 0.813 of the pairs of one person (0.966,
-# 0.892, 0.764). Joined one by one, 6,000 faces have a precision of 0.989 and a recall of 0.930 (on
+# Of strangers 1e-3, 1e-4 and 1e-5 are within distances of 0.460, 0.403 and 0.356 (on photos 0.496,
+# 0.413 and 0.349), and with them 0.941, 0.893 and 0.813 of the pairs of one person (0.966, 0.892
+# and 0.764). Joined one by one, 6,000 faces have a precision of 0.989 and a recall of 0.930 (on
 # photos 0.986 and 0.938).
 _AS_MEASURED = Spread(512, 1.2, 0.0, 0.36, 0.3)
 _MEASURED_FACES, _QUICK_MEASURED_FACES = 6_600, 2_000
