@@ -4,8 +4,8 @@ Faces are inserted as the service does it. Then the questions of most worth are 
 another copy of the database the oldest ones, until the clusters are as good as wanted; or people
 are looked through one by one, the largest first, without any question.
 
-The made-up people are as hard to tell apart as those of Labeled Faces in the Wild are for FaceNet:
-the rates of false and of right matches by distance are those of the manifest, and so is the rule.
+The made-up people are as hard to tell apart as those of Labeled Faces in the Wild are for FaceNet,
+and their rule is measured on other made-up people as `bench accuracy --record` does it on photos.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from bench.accuracy.people import (
     people_folder,
     photo_paths,
 )
+from bench.accuracy.population import curve_of, make_cohort, pairs_of
 from bench.common.crowd import SPACE, Spread, crowd
 from bench.common.harness import MODELS
 from bench.common.measure import Samples
@@ -41,7 +42,7 @@ from bench.common.result import Curve, Effort, Result
 from service.app.settings import rule_of
 from service.batching import Ticket, free_ticket
 from service.config.sections import MatchConfig
-from service.domain.matching import MatchRule
+from service.domain.matching import DistanceLimit, MatchRule
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
 from service.domain.types import (
     AnalyzedPhoto,
@@ -57,6 +58,7 @@ from service.domain.types import (
     TenantId,
 )
 from service.runtime.manifest import load_manifest
+from service.runtime.matching import false_match_curve
 from service.runtime.sessions import SessionSettings
 from service.store.database.database import Database, DatabaseSettings
 from service.store.embedded.server import EmbeddedAddress, embedded_server
@@ -83,10 +85,12 @@ _RECALL, _PRECISION = 0.99, 0.999
 _MAX_QUESTIONS = 40_000
 # The oldest questions are answered until as many times those of most worth do not suffice.
 _MOST_TIMES = 3
-# As far as the curve of the manifest goes: of strangers 1e-2, 1e-3, 1e-4 and 1e-5 are within
-# distances of 0.613, 0.493, 0.408 and 0.347 (measured on photos 0.605, 0.496, 0.413 and 0.349), and
-# with them 0.994, 0.966, 0.887 and 0.755 of the pairs of one person (0.994, 0.966, 0.892, 0.764).
-_AS_MEASURED = Spread(512, 1.0, 0.0, 0.36, 0.3)
+# Of strangers 1e-3, 1e-4 and 1e-5 are within distances of 0.460, 0.403 and 0.356 (on photos 0.496,
+# 0.413 and 0.349), and with them 0.941, 0.893 and 0.813 of the pairs of one person (0.966, 0.892
+# and 0.764). Joined one by one, 6,000 faces have a precision of 0.989 and a recall of 0.930 (on
+# photos 0.986 and 0.938).
+_AS_MEASURED = Spread(512, 1.2, 0.0, 0.36, 0.3)
+_MEASURED_FACES, _QUICK_MEASURED_FACES = 6_600, 2_000
 # Of the photos 51 of 4,500 are below the quality from which others are matched, and hardly farther
 # from their people: a cosine of 0.63 instead of 0.68 in the mean.
 _POOR = 0.011
@@ -495,11 +499,24 @@ def looked_through(clusters: Labels, people: Labels) -> list[tuple[int, Clusteri
 def made_up(count: int, seed: int) -> Labelled:
     """A crowd that is as hard to tell apart as people on photos."""
     people = crowd(count, seed, _AS_MEASURED)
-    facts = load_manifest(MODELS).models["embedder"].embeddings[0]
-    # Made-up faces lie equally dense everywhere, so that a cohort has nothing to say.
-    rule = rule_of(MatchConfig(), facts.model_copy(update={"cohort": None}))
     qualities = np.where(np.random.default_rng(seed).random(count) < _POOR, GOOD_QUALITY / 2, 1.0)
+    rule = _measured_rule(_MEASURED_FACES if count > _QUICK_FACES else _QUICK_MEASURED_FACES)
     return Labelled("made_up", people.faces, people.person_of, qualities, SPACE, rule)
+
+
+def _measured_rule(count: int) -> MatchRule:
+    """The rule by a cohort of some made-up people and the curve of others, for the usual rates."""
+    facts = load_manifest(MODELS).models["embedder"].embeddings[0]
+    chosen_on, reported_on = (crowd(count, seed, _AS_MEASURED) for seed in (101, 102))
+    cohort, _ = make_cohort(chosen_on.faces, chosen_on.person_of)
+    pairs = pairs_of(reported_on.faces, reported_on.person_of, cohort)
+    limit = DistanceLimit(
+        facts.recommended_max_distance,
+        false_match_curve(curve_of(pairs, reported_on.person_of)),
+        facts.recommended_max_fmr,
+        facts.recommended_max_wrong_joins,
+    )
+    return MatchRule(limit, cohort)
 
 
 async def photographed() -> Labelled:
