@@ -153,6 +153,10 @@ def test_pictures_are_shown_where_the_terminal_says_that_it_can(reviewer: Review
         assert "file://" not in shown
         screen.press("\x03")  # Ctrl-C
         assert screen.ends()[0] == Status.INTERRUPTED
+
+
+# Questions of its own: those of another terminal are held back from this one for a while.
+def test_pictures_are_shown_by_the_protocol_of_iterm2(reviewer: Reviewer) -> None:
     with reviewer.terminal("--limit", "1", name="iTerm2 3.5") as screen:
         shown = screen.shows(KEYS)
         assert "\x1b]1337;File=inline=1;size=" in shown

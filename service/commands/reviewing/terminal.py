@@ -21,7 +21,7 @@ _ASK_KITTY: Final = "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 _ASK_NAME: Final = "\x1b[>q"
 _ASK_ATTRIBUTES: Final = "\x1b[c"
 _ATTRIBUTES: Final = re.compile(rb"\x1b\[\?[0-9;]*c")
-_ANSWER_S: Final = 1.0
+_ANSWER_S: Final = 3.0
 # Arrows, function keys and late answers of the terminal; and Escape alone.
 _NO_KEYS: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|[P_][^\x1b]*\x1b\\)?")
 _WITHOUT_ANSWERS: Final = ("dumb", "linux", "")
