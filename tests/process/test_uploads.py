@@ -79,7 +79,10 @@ class Uploads:
                 self._waiting.unregister(link)
                 if link in self._slow:
                     self._slow.remove(link)
-                head, _, body = link.recv(1 << 16).partition(b"\r\n\r\n")
+                answer = link.recv(1 << 16)
+                while not answer.endswith(b"}") and (more := link.recv(1 << 16)):
+                    answer += more  # head and body may come one after the other
+                head, _, body = answer.partition(b"\r\n\r\n")
                 code = json.loads(body)["code"]
                 self.answers[f"{head[9:12].decode()} {code}"] += 1
 
