@@ -134,9 +134,8 @@ def _run(  # type: ignore[no-untyped-def]
         weights1, bias1, scale1, slope1, weights2, bias2, scale2, slope2,
         weights3, bias3, scale3, slope3, weights4, bias4, scale4, slope4, head,
     ) = weights  # fmt: skip
-    crop = pixels[:_CROP_BYTES].reshape((SIDE, SIDE, 3))
     for n in range(len(windows)):
-        fill_with_means(sums, rows, columns, unit, windows[n], SIDE, SIDE, 0, 0, crop)
+        fill_with_means(sums, rows, columns, unit, windows[n], SIDE, SIDE, 0, 0, SIDE, SIDE, pixels)
         _first(pixels, weights1, bias1, scale1, slope1, cells)
         _pool(cells, _CONV1, pooled, _POOL1, 32)
         _second(pooled, weights2, bias2, scale2, slope2, cells)

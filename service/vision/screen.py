@@ -180,10 +180,10 @@ def _scan(  # type: ignore[no-untyped-def]
     for tile in range(len(tiles)):
         level_rows, level_columns, top, bottom, left, right = tiles[tile]
         high, wide = bottom - top, right - left
-        part = pixels[: 3 * high * wide].reshape((high, wide, 3))
         fill_with_means(
-            sums, rows, columns, unit, whole, level_rows, level_columns, top, left, part
-        )
+            sums, rows, columns, unit, whole, level_rows, level_columns, top, left, high, wide,
+            pixels,
+        )  # fmt: skip
         _run(  # type: ignore[no-untyped-call]
             pixels, high, wide, weights, first, second, out
         )
