@@ -55,6 +55,8 @@ _LARGE_BYTES = 3 * 8_000_000
 # Files that are decoded, or wait for it, take at most so much memory; smaller ones are few.
 _FILES_BYTES = 192 << 20
 _SMALL_FILE_BYTES = 4 << 20
+# The number of photos whose faces one job cuts out, and whose headers one job reads.
+_CROP_JOBS, _MEASURE_JOBS = 4, 8
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
 
@@ -221,12 +223,12 @@ class Analyzer:
             min_confidence=settings.min_confidence,
             compatible=settings.compatible,
         )
-        self._cropper = stages.make("crop", self._crop)
+        self._cropper = stages.make("crop", self._crop, full=_CROP_JOBS)
         self._resizer = stages.make("resize", self._resize)
         self._embedder = FaceEmbedder(sessions["embedder"], stages, space)
         # It goes before all other stages, because it takes next to no time and each photo waits for
         # it before any other stage.
-        self._measurer = stages.make("measure", self._measure)
+        self._measurer = stages.make("measure", self._measure, full=_MEASURE_JOBS)
 
     @property
     def embedding(self) -> EmbeddingFacts:

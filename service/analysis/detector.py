@@ -45,14 +45,21 @@ class CallSizes:
 
     tile_side: the approximate largest side of a P-Net tile, in pixels.
     rnet_crops, onet_crops: the number of crops in a call.
-    job_crops: the number of crops that one R-Net or O-Net job takes from the requests in flight.
+    job_pixels, job_cells, job_crops: the number of pixels, of P-Net's cells before NMS, and of
+        crops that one job of P-Net, R-Net and O-Net takes from the requests in flight, unless a
+        single item has more.
     """
 
     tile_side: int
     rnet_crops: int
     onet_crops: int
+    job_pixels: int
+    job_cells: int
     job_crops: int
 
+
+# The pixels of a P-Net item of cost 1, which is what an item costs at least.
+_PIXELS_OF_COST = 1 << 16
 
 # The largest numbers of boxes of a view that go to R-Net and to O-Net in a coarse pass, which is
 # one job. A rough pass needs only the most probable faces, so it has smaller numbers, and a higher
@@ -64,10 +71,16 @@ _ROUGH_THRESHOLD = 0.8
 # The activations of one call should stay in a core's second-level cache (2 MB on the machine of
 # these figures). On one core, P-Net takes 46 ms a megapixel in tiles of 160 pixels, and 70 ms in
 # whole levels. R-Net takes 39 us a crop in calls of 8 to 16, and 50 us in calls of 128. O-Net takes
-# 259 us in calls of 4, and 323 us in calls of 32.
-CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
+# 259 us in calls of 4, and 323 us in calls of 32. To dispatch a job and to hand its results on
+# takes a quarter of a millisecond: a job takes some milliseconds where there is that much work.
+CPU_CALLS = CallSizes(
+    tile_side=160, rnet_crops=12, onet_crops=4, job_pixels=1 << 19, job_cells=1024, job_crops=32
+)
 # A GPU has no such cache, and each call costs a round trip to the device. Not measured.
-CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
+CUDA_CALLS = CallSizes(
+    tile_side=1024, rnet_crops=512, onet_crops=256,
+    job_pixels=1 << 22, job_cells=1 << 14, job_crops=512,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +120,10 @@ class _Plan:
 class _Tiles:
     plan: _Plan
     tiles: Sequence[Tile]
+
+    @property
+    def cost(self) -> int:
+        return 1 + sum(tile.pixels for tile in self.tiles) // _PIXELS_OF_COST
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,8 +194,13 @@ class CascadeDetector:
 
         self._scanner = scanner(settings.thresholds[0])
         self._rough_scanner = scanner(max(_ROUGH_THRESHOLD, settings.thresholds[0]))
-        self._pnet = stages.make("pnet", self._run_tiles)
-        self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_crops, cost=len)
+        self._pnet = stages.make(
+            "pnet",
+            self._run_tiles,
+            full=calls.job_pixels // _PIXELS_OF_COST,
+            cost=lambda item: item.cost,
+        )
+        self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_cells, cost=len)
         self._onet = stages.make("onet", self._run_onet, full=calls.job_crops, cost=len)
         self._coarse = stages.make("coarse", self._run_jobs)
 

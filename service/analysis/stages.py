@@ -34,6 +34,7 @@ class StageFactory:
         latency_function: Callable[[Sequence[T]], Sequence[R | BaseException]] | None = None,
         full: int = 1,
         cost: Callable[[T], int] = lambda _: 1,
+        gathered: int = 0,
         apart: bool = False,
     ) -> MicroBatcher[T, R]:
         """Make the next stage.
@@ -41,6 +42,7 @@ class StageFactory:
         Args:
             latency_function: replaces `function` for a single item while all workers are free.
             full: the cost of a full batch.
+            gathered: the cost up to which other stages go first.
             apart: whether its requests enter no later stage, and those of other stages not it.
         """
         place = len(self._made) + 1
@@ -49,7 +51,7 @@ class StageFactory:
             latency_function=latency_function,
             pool=self._pool,
             name=name,
-            policy=BatchPolicy(full),
+            policy=BatchPolicy(full, gathered_cost=gathered),
             cost=cost,
             after_s=lambda: (
                 0.0 if apart else sum(each.fit.predict(1) for each in self._made[place:])
