@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import threading
@@ -19,6 +20,7 @@ from facette_client import (
     AuthenticationError,
     BusyError,
     Client,
+    Event,
     FacetteError,
     NotFoundError,
     PhotoError,
@@ -35,6 +37,7 @@ QUICK = Retries(attempts=4, first_wait_s=0.001)
 INSERTED = json.dumps({"image_id": "i", "created": True, "turned": 0, "faces": []}).encode()
 
 Insert: TypeAlias = Callable[[str, Retries], Any]
+Follow: TypeAlias = Callable[[str, Retries, int | None, int], list[Event]]
 
 
 def _plain(url: str, retries: Retries) -> Any:
@@ -186,30 +189,52 @@ def _sends(*events: int) -> Callable[[Conversation], None]:
     return reply
 
 
-def test_no_event_is_left_out_where_a_connection_ends_or_breaks() -> None:
+def _followed(url: str, retries: Retries, after: int | None, count: int) -> list[Event]:
+    with Client(url, retries=retries) as client:
+        return list(itertools.islice(client.tenant("t").events(after), count))
+
+
+def _followed_by_asyncio(url: str, retries: Retries, after: int | None, count: int) -> list[Event]:
+    async def follow() -> list[Event]:
+        async with AsyncClient(url, retries=retries) as client:
+            events = client.tenant("t").events(after)
+            return [await anext(events) for _ in range(count)]
+
+    return asyncio.run(follow())
+
+
+both_follow = pytest.mark.parametrize("follow", [_followed, _followed_by_asyncio])
+
+
+@both_follow
+def test_no_event_is_left_out_where_a_connection_ends_or_breaks(follow: Follow) -> None:
     turns = _sends(3, 4), cut_off, problem(503, "stopping", "Retry-After: 0"), _sends(5), _sends(6)
-    with answering(*turns) as (url, heads), Client(url, retries=QUICK) as client:
-        events = client.tenant("t").events(after=2)
-        found = [next(events) for _ in range(4)]
+    with answering(*turns) as (url, heads):
+        found = follow(url, QUICK, 2, 4)
     assert [each.id for each in found] == [3, 4, 5, 6]
     assert [each.facts for each in found] == [{"n": n} for n in (3, 4, 5, 6)]
     assert [head["last-event-id"] for head in heads] == ["2", "4", "4", "4", "5"]
 
-    async def follow(url: str) -> list[int]:
-        async with AsyncClient(url, retries=QUICK) as client:
-            events = client.tenant("t").events(after=2)
-            return [(await anext(events)).id for _ in range(4)]
-
-    with answering(*turns) as (url, _):
-        assert asyncio.run(follow(url)) == [3, 4, 5, 6]
-
 
 def test_a_stream_without_events_may_break_as_often_as_it_likes() -> None:
-    """Only attempts that follow each other count, however long the stream lasted before."""
+    """Only attempts that follow each other count."""
     turns = (_sends(), cut_off) * 6 + (_sends(7),)
     retries = Retries(attempts=2, first_wait_s=0.001)
-    with answering(*turns) as (url, _), Client(url, retries=retries) as client:
-        assert next(client.tenant("t").events(after=6)).id == 7
+    with answering(*turns) as (url, _):
+        assert _followed(url, retries, 6, 1)[0].id == 7
+
+
+@both_follow
+def test_a_stream_that_breaks_is_opened_again_however_long_it_lasted(follow: Follow) -> None:
+    """The time for attempts begins with the break: this stream outlasts all of it."""
+
+    def breaks_late(conversation: Conversation) -> None:
+        conversation.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n: hello\n\n")
+        asyncio.get_running_loop().call_later(0.3, conversation.transport.abort)
+
+    retries = Retries(within_s=0.25, first_wait_s=0.001)
+    with answering(breaks_late, _sends(7)) as (url, _):
+        assert follow(url, retries, 6, 1)[0].id == 7
 
 
 @pytest.mark.long

@@ -144,10 +144,12 @@ class Client:
                         if wait_s is None:
                             raise attempts.error(call, said)
                     else:
-                        attempts = Attempts(self._retries)
-                        for line in said.iter_lines():
-                            if (event := parser.feed(line)) is not None:
-                                yield event
+                        try:
+                            for line in said.iter_lines():
+                                if (event := parser.feed(line)) is not None:
+                                    yield event
+                        finally:  # also where it breaks: what lasted until now is no attempt
+                            attempts = Attempts(self._retries)
                         wait_s = self._retries.first_wait_s  # the service ended the stream
             except httpx2.TransportError as error:
                 wait_s = attempts.after_failure(call, error)
