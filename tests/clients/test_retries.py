@@ -203,6 +203,16 @@ def _followed_by_asyncio(url: str, retries: Retries, after: int | None, count: i
     return asyncio.run(follow())
 
 
+def _cut_behind(lines: bytes, after_s: float = 0.0) -> Callable[[Conversation], None]:
+    """A stream that breaks behind these lines."""
+
+    def reply(conversation: Conversation) -> None:
+        conversation.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + lines)
+        asyncio.get_running_loop().call_later(after_s, conversation.transport.close)
+
+    return reply
+
+
 both_follow = pytest.mark.parametrize("follow", [_followed, _followed_by_asyncio])
 
 
@@ -216,6 +226,16 @@ def test_no_event_is_left_out_where_a_connection_ends_or_breaks(follow: Follow) 
     assert [head["last-event-id"] for head in heads] == ["2", "4", "4", "4", "5"]
 
 
+@both_follow
+def test_an_event_that_is_cut_off_comes_whole_by_the_next_connection(follow: Follow) -> None:
+    """Behind its id, and behind its data; before that, behind the id of where the stream begins."""
+    cuts = b"id: 4\n\n", b"id: 5\nevent: a\n", b'id: 5\nevent: a\ndata: {"n": 0}\n'
+    with answering(*map(_cut_behind, cuts), _sends(5, 6)) as (url, heads):
+        found = follow(url, QUICK, None, 2)
+    assert [(each.id, each.facts) for each in found] == [(5, {"n": 5}), (6, {"n": 6})]
+    assert [head.get("last-event-id") for head in heads] == [None, "4", "4", "4"]
+
+
 def test_a_stream_without_events_may_break_as_often_as_it_likes() -> None:
     """Only attempts that follow each other count."""
     turns = (_sends(), cut_off) * 6 + (_sends(7),)
@@ -227,13 +247,8 @@ def test_a_stream_without_events_may_break_as_often_as_it_likes() -> None:
 @both_follow
 def test_a_stream_that_breaks_is_opened_again_however_long_it_lasted(follow: Follow) -> None:
     """The time for attempts begins with the break: this stream outlasts all of it."""
-
-    def breaks_late(conversation: Conversation) -> None:
-        conversation.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n: hello\n\n")
-        asyncio.get_running_loop().call_later(0.3, conversation.transport.abort)
-
     retries = Retries(within_s=0.25, first_wait_s=0.001)
-    with answering(breaks_late, _sends(7)) as (url, _):
+    with answering(_cut_behind(b": hello\n\n", 0.3), _sends(7)) as (url, _):
         assert follow(url, retries, 6, 1)[0].id == 7
 
 

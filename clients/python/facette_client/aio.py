@@ -144,6 +144,7 @@ class AsyncClient:
         parser = EventParser(after)
         attempts = Attempts(self._retries)
         while True:
+            parser.begin()
             call = events_call(path, parser)
             try:
                 streaming = self._http.stream(call.method, call.path, headers=dict(call.headers))

@@ -134,6 +134,7 @@ class Client:
         parser = EventParser(after)
         attempts = Attempts(self._retries)
         while True:
+            parser.begin()
             call = events_call(path, parser)
             try:
                 with self._http.stream(call.method, call.path, headers=dict(call.headers)) as said:

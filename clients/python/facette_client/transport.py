@@ -116,17 +116,26 @@ def answer_of(response: httpx2.Response) -> Answer:
 
 
 class EventParser:
-    """Reads server-sent events, line by line."""
+    """Reads server-sent events, line by line.
+
+    Attributes:
+        last_id: of the last event that was read to its end, or where the stream began; None as
+            long as neither is known.
+    """
 
     def __init__(self, after: int | None) -> None:
         self.last_id = after
-        self._kind = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a connection: an event that was cut off with the last one is sent again."""
+        self._id, self._kind = self.last_id, ""
         self._data: list[str] = []
 
     def feed(self, line: str) -> Event | None:
         """The event that ends with a line."""
         if not line:
-            event = None
+            event, self.last_id = None, self._id
             if self._data and self.last_id is not None:
                 event = Event(self.last_id, self._kind, json.loads("\n".join(self._data)))
             self._kind, self._data = "", []
@@ -134,7 +143,7 @@ class EventParser:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "id" and value.isdecimal():
-            self.last_id = int(value)
+            self._id = int(value)
         elif name == "event":
             self._kind = value
         elif name == "data":
