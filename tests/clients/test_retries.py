@@ -16,6 +16,7 @@ import pytest
 
 from bench.common.server import TOKEN, ServiceProcess
 from facette_client import (
+    AnswerError,
     AsyncClient,
     AuthenticationError,
     BusyError,
@@ -26,6 +27,7 @@ from facette_client import (
     PhotoError,
     Retries,
     ServiceError,
+    Tenant,
     UnreachableError,
 )
 from facette_client.retries import REPEATED_STATUSES
@@ -155,14 +157,39 @@ def test_without_an_answer_it_says_whether_the_request_may_have_been_done(insert
     assert not raised.value.outcome_unknown
 
 
-def test_a_deletion_whose_answer_was_lost_says_so() -> None:
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        (lambda tenant: tenant.delete_image("i"), 404, "may have deleted it"),
+        (lambda tenant: tenant.change_person("p", if_version=1), 412, "may have changed it so"),
+    ],
+)
+def test_a_change_whose_answer_was_lost_says_that_it_may_have_been_made(
+    change: Callable[[Tenant], object], status: int, said: str
+) -> None:
     with (
-        answering(cut_off, problem(404, "not_found")) as (url, _),
+        answering(cut_off, problem(status, "code")) as (url, _),
         Client(url, retries=QUICK) as client,
-        pytest.raises(NotFoundError) as raised,
+        pytest.raises(AnswerError) as raised,
     ):
-        client.tenant("t").delete_image("i")
-    assert "may have deleted it" in raised.value.__notes__[0]
+        change(client.tenant("t"))
+    assert said in raised.value.__notes__[0]
+
+
+def test_a_face_is_not_moved_to_somebody_new_twice() -> None:
+    """What was not done for sure is repeated, and a move to somebody is, too."""
+    for turn, kind in (cut_off, UnreachableError), (problem(502, ""), ServiceError):
+        with (
+            answering(problem(429, "overloaded"), turn) as (url, heads),
+            Client(url, retries=QUICK) as client,
+        ):
+            for person_id in "new", None:
+                with pytest.raises(kind):
+                    client.tenant("t").move_face("f", person_id)
+            assert len(heads) == 3
+            with pytest.raises(kind):
+                client.tenant("t").move_face("f", "p")
+            assert len(heads) == 3 + QUICK.attempts
 
 
 def test_waits_double_up_to_a_limit_and_heed_the_service() -> None:
