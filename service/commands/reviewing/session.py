@@ -148,8 +148,12 @@ class Session:
             png = in_a_row(self._crops.sides(question))
             columns = shutil.get_terminal_size().columns
             print(picture(self._graphics, png, columns), end="", flush=True)
+        self._offer(keys_of(question))
+
+    def _offer(self, keys: str) -> None:
+        """Show which keys answer; what was typed before answers nothing."""
         self._terminal.forget_keys()
-        tell(keys_of(question), indent="  ")
+        tell(keys, indent="  ")
 
     def _act(self, question: Review) -> bool:
         """Take keys until the question is done with; returns whether to go on."""
@@ -172,7 +176,7 @@ class Session:
             if reply is not None and self._send(question, reply):
                 return True
             if reply is not None or key in _ASKS_FOR_MORE:
-                tell(keys_of(question), indent="  ")
+                self._offer(keys_of(question))
 
     def _reply(self, question: Review, key: str) -> _Reply | None:
         """What a key answers; None where it answers nothing."""
@@ -198,7 +202,7 @@ class Session:
         others = [each for each in people_called(self._family, label) if each.id != person.id]
         for other in others:
             tell(f"{_line(other)} has this name")
-            tell("a the same person  x another one  other keys: back", indent="  ")
+            self._offer("a the same person  x another one  other keys: back")
             key = self._terminal.key()
             if key == "a":
                 return _Reply("same", person_id=other.id)
@@ -243,7 +247,7 @@ class Session:
             return True
         except DecisionConflictError as error:
             tell(f"not saved: {error.detail}", indent="  ")
-            tell("a make this the last word  other keys: back", indent="  ")
+            self._offer("a make this the last word  other keys: back")
             return self._terminal.key() == "a" and self._send(question, reply, override=True)
         except NotFoundError as error:
             tell(f"not saved: {error.detail}", indent="  ")

@@ -68,11 +68,7 @@ class Terminal:
         return os.ttyname(self._in)
 
     def key(self) -> str:
-        """The next key, in lower case; "" when the terminal is gone.
-
-        What was typed before the question was shown answers nothing. Arrows and the like are left
-        out.
-        """
+        """The next key, in lower case; "" when the terminal is gone. Arrows are left out."""
         while not self._keys:
             read = self._read()
             if not read:
@@ -88,6 +84,7 @@ class Terminal:
 
     def line(self, prompt: str) -> str:
         """A line that is typed after a prompt, without blanks around it; "" for none."""
+        self.forget_keys()
         termios.tcsetattr(self._in, termios.TCSADRAIN, self._before)
         try:
             print(prompt, end="", flush=True)
