@@ -98,3 +98,10 @@ def test_a_key_that_was_pressed_twice_is_not_the_last_word() -> None:
     service = Service(refused("decision_conflict"), refused("decision_conflict"), SAVED)
     assert held(service, "aa", "x", "a", "a", limit=1).answered == 1
     assert [each["override"] for each in service.sent] == [False, False, True]
+
+
+def test_an_answer_that_cannot_be_taken_back_stands() -> None:
+    """It counts, unlike one that somebody else took back."""
+    service = Service(SAVED, SAVED, SAVED, refused("change_undone"), refused("change_in_use"))
+    session = held(service, "a", "a", "a", "u", "u", "q")
+    assert (session.answered, session.taken_back) == (2, 0)
