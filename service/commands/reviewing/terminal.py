@@ -11,6 +11,7 @@ import termios
 import time
 import tty
 from base64 import b64encode
+from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 from typing import Final, Self
@@ -60,7 +61,8 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        termios.tcsetattr(self._in, termios.TCSAFLUSH, self._before)
+        with suppress(termios.error):  # the terminal was closed
+            termios.tcsetattr(self._in, termios.TCSAFLUSH, self._before)
 
     @property
     def name(self) -> str:
@@ -90,7 +92,8 @@ class Terminal:
             print(prompt, end="", flush=True)
             return self._read().strip()
         finally:
-            tty.setcbreak(self._in)
+            with suppress(termios.error):  # the terminal was closed
+                tty.setcbreak(self._in)
 
     def _read(self) -> str:
         try:
