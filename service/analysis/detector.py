@@ -183,12 +183,15 @@ class CascadeDetector:
     ) -> None:
         self._sessions = {"rnet": rnet, "onet": onet}
         self._settings = settings
-        self._rnet_screen = screens.rnet
+        rnet_screen = screens.rnet
+        if rnet_screen is not None and not rnet_screen.margin.holds_for(settings.thresholds[1]):
+            rnet_screen = None
+        self._rnet_screen = rnet_screen
         on_cuda = pnet.placement.provider == "cuda"
         self._calls = calls = calls or (CUDA_CALLS if on_cuda else CPU_CALLS)
 
         def scanner(threshold: float) -> Scanner:
-            if screens.pnet is None:
+            if screens.pnet is None or not screens.pnet.margin.holds_for(threshold):
                 return FullScanner(pnet, threshold, calls.tile_side)
             return ScreenedScanner(pnet, threshold, screens.pnet)
 
@@ -257,6 +260,8 @@ class CascadeDetector:
         cells = Cells(places, np.ones(2, np.float32), np.zeros((2, 4), np.float32))
         scan = _Scan(plan, cells)
         self._run_rnet([scan])
+        # Its screen drops black crops.
+        self._judge("rnet", [self._proposals(scan)], RNET_SIZE, self._calls.rnet_crops)
         self._run_onet([self._proposals(scan)])
         table = view.sums.reshape(view.height + 1, view.width + 1, 3)
         self._run_coarse_pass(CoarsePass(table, 40, 2, 4, (0,), rough=True))
@@ -322,6 +327,8 @@ class CascadeDetector:
 
     def _run_rnet(self, scans: Sequence[_Scan]) -> list[_Proposals]:
         batch = [self._to_judge(self._proposals(scan)) for scan in scans]
+        if not any(map(len, batch)):
+            return batch
         regression, probability = self._judge("rnet", batch, RNET_SIZE, self._calls.rnet_crops)
         threshold = self._settings.thresholds[1]
         return [
@@ -334,13 +341,13 @@ class CascadeDetector:
 
     def _to_judge(self, proposals: _Proposals) -> _Proposals:
         """The proposals that R-Net has to judge: all but those that its screen drops."""
-        screen = self._rnet_screen
-        if screen is None or not len(proposals):
+        if self._rnet_screen is None or not len(proposals):
             return proposals
-        threshold = self._settings.thresholds[1]
-        return proposals.take(screen.may_pass(proposals.view, proposals.windows, threshold))
+        return proposals.take(self._rnet_screen.may_pass(proposals.view, proposals.windows))
 
     def _run_onet(self, batch: Sequence[_Proposals]) -> list[Detections]:
+        if not any(map(len, batch)):
+            return [NO_DETECTIONS] * len(batch)
         regression, landmarks, probability = self._judge(
             "onet", batch, ONET_SIZE, self._calls.onet_crops
         )
@@ -355,14 +362,13 @@ class CascadeDetector:
     def _judge(
         self, network: str, batch: Sequence[_Proposals], size: int, call_crops: int
     ) -> list[NDArray[np.float32]]:
-        """Run a network over the crops of all items, `call_crops` of them in a call."""
+        """Run a network over the crops of all items, one or more, `call_crops` in a call."""
         crops = np.concatenate(
             [resample_windows(item.view, item.windows, size, size) for item in batch]
         )
-        # At least one call: without crops the outputs still need the right width.
         calls = [
             self._sessions[network].run(crops[start : start + call_crops])
-            for start in range(0, max(1, len(crops)), call_crops)
+            for start in range(0, len(crops), call_crops)
         ]
         return [np.concatenate(parts) for parts in zip(*calls, strict=True)]
 

@@ -78,7 +78,10 @@ class FullScanner:
 
 
 class ScreenedScanner:
-    """P-Net on the cells that its screen chooses; finds the cells that `FullScanner` finds."""
+    """P-Net on the cells that its screen chooses.
+
+    On all photos that were measured it finds the cells that `FullScanner` finds.
+    """
 
     tile_side = _SCREEN_SIDE
     job_pixels = 1 << 18
@@ -101,7 +104,7 @@ class ScreenedScanner:
         limits = np.array(
             [max(_CALL_CELLS, t.pixels // (_CELLS_FOR_A_PATCH * STRIDE**2)) for t in tiles]
         )
-        places, crowded = self._screen.places(view, shapes, limits, self._threshold)
+        places, crowded = self._screen.places(view, shapes, limits)
         whole = [tile for tile, full in zip(tiles, crowded, strict=True) if full]
         parts = [self._full.find(view, levels, whole)] if whole else []
         # From places in a tile's output to places in that of its level.

@@ -48,7 +48,8 @@ def perceptual_hash(picture: Image.Image | NDArray[np.uint8]) -> str:
     return str(imagehash.phash(Image.fromarray(picture)))
 
 
-@lru_cache(maxsize=128)
+# Of a side of 65,535 pixels they take 1.6 MB.
+@lru_cache(maxsize=16)
 def _weights(length: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     return _compute_weights(length)
 

@@ -1,6 +1,6 @@
 """An eight-bit R-Net that selects the crops for the exact R-Net.
 
-Of ten crops that P-Net proposes nine are far from R-Net's threshold. This network is to R-Net what
+Of ten crops that P-Net proposes eight are far below the threshold. This network is to R-Net what
 `service.vision.screen` is to P-Net: R-Net's own weights as signed bytes, its activations as bytes.
 A crop below the threshold by more than a margin is dropped; R-Net itself judges all others, in
 float32, so every result is R-Net's own value.
@@ -10,16 +10,14 @@ Pooling takes the bytes behind a PReLU, whose order is that of the values.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.compiled import kernel
 from service.vision.resample import fill_with_means
-from service.vision.screen import SPARE_BYTES, Buffers
+from service.vision.screening import SPARE_BYTES, Buffers, Margin
 from service.vision.vectors import (
     add,
     as_real,
@@ -79,40 +77,26 @@ class RnetScreenWeights:
     slope4: NDArray[np.float32]
     head: NDArray[np.float32]
 
-    @classmethod
-    def read(cls, path: Path) -> RnetScreenWeights:
-        """Read the file of the export program.
-
-        Raises:
-            KeyError, OSError, ValueError: the file is missing or has another format.
-        """
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{field.name: file[field.name] for field in fields(cls)})
-
 
 class RnetScreen:
     """The network; safe to call from several threads.
 
     Args:
-        margin: distance below the threshold, in logits, within which a crop is kept.
+        margin: crops within it are kept.
     """
 
-    def __init__(self, weights: RnetScreenWeights, margin: float) -> None:
+    def __init__(self, weights: RnetScreenWeights, margin: Margin) -> None:
         self._weights = tuple(getattr(weights, field.name) for field in fields(weights))
-        self._margin = margin
+        self.margin = margin
         self._buffers = Buffers()
 
-    def may_pass(
-        self, view: View, windows: NDArray[np.int32], threshold: float
-    ) -> NDArray[np.bool_]:
+    def may_pass(self, view: View, windows: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether R-Net has to judge each window, in one call of compiled code: bool [n].
 
         Args:
             windows: int32 [n, 4], y1 x1 y2 x2 in pixels, inside the view, not empty.
-            threshold: the threshold for the probabilities of R-Net itself.
         """
-        least = math.log(threshold / (1 - threshold)) - self._margin
-        return np.asarray(self.logits(view, windows) >= np.float32(least))
+        return np.asarray(self.logits(view, windows) >= self.margin.least())
 
     def logits(self, view: View, windows: NDArray[np.int32]) -> NDArray[np.float32]:
         """The logit of each window: float32 [n]."""

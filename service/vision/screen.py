@@ -1,6 +1,6 @@
 """An eight-bit P-Net that selects the cells for the exact P-Net.
 
-Of a thousand cells of a photo 997 are far from the threshold. This network
+Of a thousand cells of a photo 995 are far below the threshold. This network
 has P-Net's own weights as signed bytes and its activations as bytes, so that a processor with
 AVX512-VNNI does four products at once; its logit is off by a quarter on average. A cell below the
 threshold by more than a margin is dropped; P-Net itself computes all others, in float32, so every
@@ -14,16 +14,14 @@ slope, times it.
 
 from __future__ import annotations
 
-import math
-import threading
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.compiled import kernel
 from service.vision.resample import fill_with_means
+from service.vision.screening import SPARE_BYTES, Buffers, Margin
 from service.vision.vectors import (
     add,
     as_real,
@@ -40,10 +38,7 @@ from service.vision.vectors import (
 )
 from service.vision.views import View
 
-SPARE_BYTES = 64
-"""Padding behind the last pixel for a compiled loop."""
-
-# The same behind the last column, in cells.
+# Padding behind the last column, in cells.
 _SPARE_CELLS = 8
 _CHANNELS = 16
 
@@ -75,44 +70,21 @@ class ScreenWeights:
     slope3: NDArray[np.float32]
     head: NDArray[np.float32]
 
-    @classmethod
-    def read(cls, path: Path) -> ScreenWeights:
-        """Read the file of the export program.
-
-        Raises:
-            KeyError, OSError, ValueError: the file is missing or has another format.
-        """
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{field.name: file[field.name] for field in fields(cls)})
-
-
-class Buffers(threading.local):
-    """Buffers of a thread, reused for every tile or batch of crops."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, NDArray[np.uint8]] = {}
-
-    def bytes(self, name: str, size: int) -> NDArray[np.uint8]:
-        """uint8 [size or more], with the contents of the last use."""
-        if name not in self._made or self._made[name].size < size:
-            self._made[name] = np.zeros(size, dtype=np.uint8)
-        return self._made[name]
-
 
 class Screen:
     """The network, for tiles of 12 x 12 pixels and more; safe to call from several threads.
 
     Args:
-        margin: distance below the threshold, in logits, within which a cell is kept.
+        margin: cells within it are kept.
     """
 
-    def __init__(self, weights: ScreenWeights, margin: float) -> None:
+    def __init__(self, weights: ScreenWeights, margin: Margin) -> None:
         self._weights = tuple(getattr(weights, field.name) for field in fields(weights))
-        self._margin = margin
+        self.margin = margin
         self._buffers = Buffers()
 
     def places(
-        self, view: View, tiles: NDArray[np.int32], limits: NDArray[np.int64], threshold: float
+        self, view: View, tiles: NDArray[np.int32], limits: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """The cells that P-Net has to compute, in one call of compiled code.
 
@@ -120,20 +92,18 @@ class Screen:
             tiles: int32 [n, 6], rows and columns of a whole level, and where the tile begins and
                 ends in it: top, bottom, left, right.
             limits: int64 [n], the largest number of cells of each tile.
-            threshold: the threshold for the probabilities of P-Net itself.
 
         Returns:
             places: int32 [m, 3], tile, row and column in the tile's output.
             crowded: bool [n], whether a tile has more cells than its limit. None of them is
                 among the places.
         """
-        least = math.log(threshold / (1 - threshold)) - self._margin
         sides = tiles[:, 3::2] - tiles[:, 2::2]
         buffers = self._scratch(int(sides[:, 0].max()), int(sides[:, 1].max()))
         places = np.empty((int(limits.sum()), 3), dtype=np.int32)
         crowded = np.zeros(len(tiles), dtype=np.bool_)
         count = _scan(  # type: ignore[no-untyped-call]
-            view.sums, view.rows, view.columns, view.unit, tiles, limits, np.float32(least),
+            view.sums, view.rows, view.columns, view.unit, tiles, limits, self.margin.least(),
             self._weights, *buffers, places, crowded,
         )  # fmt: skip
         return places[:count], crowded
