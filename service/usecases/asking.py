@@ -140,8 +140,13 @@ class AskQuestions:
         changed = [people[each] for each in person_ids if each in people]
         shown = [each for each in changed if not each.hidden]
         limit = self._rule.limit.at(reader.number_of_people, factor=reader.match_factor)
-        pairs = await self._pairs(reader, shown, limit)
-        joined = tuple(each for each in pairs if self._is_sure(each, people))
+        pairs, others = await self._pairs(reader, shown, limit)
+        met = people | others
+        joined = tuple(
+            each
+            for each in pairs
+            if self._is_sure(met[each.person_id], met[each.other_id], each.evidence)
+        )
         # Of a person of two faces, whether one belongs there is whether the other one does.
         told = {each.person_id for each in asked if each.embedding is not None}
         told |= {each.person_id for each in shown if each.is_placed}
@@ -158,30 +163,38 @@ class AskQuestions:
             joined,
         )
 
-    def _is_sure(self, pair: AskedPair, people: dict[ClusterId, DoubtfulPerson]) -> bool:
-        if not self._joins or (pair.evidence.similarity or 0) < SURE_SIMILARITY:
-            return False
-        person = people.get(pair.person_id)
-        return person is not None and not person.is_spoken_of and not person.is_poor
+    def _is_sure(self, one: DoubtfulPerson, other: DoubtfulPerson, evidence: Evidence) -> bool:
+        """Whether the machine itself lets one person become a part of another one.
+
+        No other face is matched against a poor one, so it says nothing of either side.
+        """
+        return (
+            self._joins
+            and (evidence.similarity or 0) >= SURE_SIMILARITY
+            and not one.is_spoken_of
+            and not (one.is_poor or other.is_poor)
+        )
 
     async def _pairs(
         self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: float
-    ) -> list[AskedPair]:
-        """The pairs of people who may be one, each once."""
+    ) -> tuple[list[AskedPair], dict[ClusterId, DoubtfulPerson]]:
+        """The pairs of people who may be one, each once, and the people near those who changed."""
         found: dict[frozenset[ClusterId], AskedPair] = {}
+        met: dict[ClusterId, DoubtfulPerson] = {}
         for start in range(0, len(changed), _PROBES_AT_ONCE):
             some = changed[start : start + _PROBES_AT_ONCE]
             near = await reader.near(some, self._rule, _NEAR)
-            others = await reader.people({each for each_one in near for each in each_one})
+            met |= await reader.people({each for each_one in near for each in each_one})
             for person, ids in zip(some, near, strict=True):
-                options = [others[each] for each in ids if each in others]
+                options = [met[each] for each in ids if each in met]
                 for pair in self._near_pairs(person, options, limit):
                     key = frozenset((pair.person_id, pair.other_id))
                     found.setdefault(key, pair)
         together = await reader.photographed_together(
             [(each.person_id, each.other_id) for each in found.values()]
         )
-        return [each for each in found.values() if (each.person_id, each.other_id) not in together]
+        pairs = [each for each in found.values() if (each.person_id, each.other_id) not in together]
+        return pairs, met
 
     def _near_pairs(
         self, person: DoubtfulPerson, options: Sequence[DoubtfulPerson], limit: float

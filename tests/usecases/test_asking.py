@@ -219,7 +219,17 @@ async def test_a_person_of_one_poor_face_is_asked_about_but_not_joined_by_the_ma
     pair = (await look.open())[ReviewKind.SAME_PERSON]
     assert {each.person_id for each in pair.people} == {DORA, OTHER}
     assert pair.settles == 3
+    # Nor is Dora joined to it once it has a name, which makes her the one that would go.
+    await look.people.edit(TENANT, OTHER, PersonEdit(label="Dora"), None)
     assert (await look.once(joins=True)).joined == 0
+    assert (await look.people.person(TENANT, DORA)).faces == 3
+
+
+async def test_the_machine_joins_one_who_changed_with_one_who_did_not(look: Look) -> None:
+    await look.once()
+    await look.grow(OTHER, 4, 4)  # more than Dora has, who goes
+    assert (await look.once(joins=True)).joined == 1
+    assert (await look.people.person(TENANT, OTHER)).faces == 7
 
 
 async def test_of_a_person_of_two_faces_one_is_asked_about_until_it_is_answered(
