@@ -159,7 +159,6 @@ class AskedQuestion:
     other_id: ClusterId | None
     distance: float | None
     settles: int
-    is_put_off: bool
     face_id: FaceId | None
     embedding: Embedding | None
 

@@ -60,9 +60,6 @@ SURE_SIMILARITY = 0.999
 _CHANCE_OF_A_NAME = 0.001
 # Two people who have different names are seldom one.
 _CHANCE_OF_TWO_NAMES = 0.25
-# The evidence of a question that was put off has changed by more than this.
-_CHANGED_DISTANCE = 0.02
-_CHANGED_FACES = 0.5
 # Looks at one tenant in a round, each at some hundred people: others wait for their turn.
 _LOOKS_PER_TENANT = 40
 
@@ -344,12 +341,12 @@ class AskQuestions:
         of_faces: dict[FaceId, Evidence],
         limit: float,
     ) -> Iterable[tuple[ReviewId, Evidence]]:
-        """The evidence of open questions; of one that was put off where it changed."""
+        """The evidence of open questions."""
         for each in asked:
             evidence = self._evidence(each, people, limit)
             if evidence is not None and each.face_id in of_faces:
                 evidence = replace(of_faces[each.face_id], other_distance=evidence.other_distance)
-            if evidence is not None and not (each.is_put_off and not _differs(each, evidence)):
+            if evidence is not None:
                 yield each.review_id, evidence
 
     def _evidence(
@@ -426,12 +423,3 @@ class AskingSchedule:
 
 def _standing(person: DoubtfulPerson) -> tuple[bool, bool, int]:
     return person.label_key is not None, person.is_spoken_of, person.faces
-
-
-def _differs(asked: AskedQuestion, evidence: Evidence) -> bool:
-    """Whether the evidence of a question is another than when somebody was not sure."""
-    if abs(evidence.settles - asked.settles) > _CHANGED_FACES * asked.settles:
-        return True
-    if asked.distance is None or evidence.distance is None:
-        return asked.distance is not evidence.distance
-    return abs(evidence.distance - asked.distance) > _CHANGED_DISTANCE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -11,13 +13,13 @@ import pytest
 from pgvector import HalfVector
 
 from bench.common.crowd import SFACE, SPACE, Crowd, id_of, load
-from service.domain.asking import AskingCounts
+from service.domain.asking import AskingCounts, AskingPosition
 from service.domain.matching import fixed_rule
 from service.domain.people import PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
 from service.domain.types import ClusterId, FaceId, TenantId
 from service.store.database.database import Database
-from service.store.face.asking import DatabaseAskingTurns
+from service.store.face.asking import DatabaseAskingTurns, QuestionWriter
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.usecases.asking import AskQuestions
@@ -43,6 +45,22 @@ async def _people(database: Database, uploads: Path) -> None:
         await load(owner, TENANT, Crowd(SFACE, faces, faces, clusters))
 
 
+class Interrupted(Repository):
+    """A store in which something happens between what a look reads and what it writes."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    @asynccontextmanager
+    async def asking(
+        self, tenant_id: TenantId, position: AskingPosition
+    ) -> AsyncIterator[QuestionWriter]:
+        happen, self.meanwhile = self.meanwhile, None
+        if happen is not None:
+            await happen()
+        async with super().asking(tenant_id, position) as writer:
+            yield writer
+
+
 @dataclass
 class Look:
     """Looks for questions in the tenant, and what there is then."""
@@ -50,7 +68,7 @@ class Look:
     database: Database
 
     def __post_init__(self) -> None:
-        repository = Repository(self.database, SearchSettings())
+        repository = Interrupted(self.database, SearchSettings())
         self.people = People(repository)
         self.reviews = Reviews(repository)
         self.history = History(repository)
@@ -171,6 +189,20 @@ async def test_what_was_put_off_is_asked_again_once_its_evidence_changes(look: L
     await look.once()
     again = (await look.open())[ReviewKind.SAME_PERSON]
     assert again.review_id == pair.review_id
+
+
+async def test_what_is_put_off_while_it_is_measured_stays_so(look: Look) -> None:
+    await look.once()
+    pair = (await look.open())[ReviewKind.SAME_PERSON]
+    await look.grow(ADA_TOO, 1, 1)  # a third more
+    look.repository.meanwhile = lambda: look.reviews.answer(
+        TENANT, pair.review_id, Reply(Answer.NOT_SURE)
+    )
+    await look.once()
+    assert ReviewKind.SAME_PERSON not in await look.open()
+    await look.grow(ADA_TOO, 1, 2, first=1)  # twice as many as when it was put off
+    await look.once()
+    assert (await look.open())[ReviewKind.SAME_PERSON].review_id == pair.review_id
 
 
 async def test_the_machine_joins_the_sure_where_it_may_and_never_again(look: Look) -> None:

@@ -246,7 +246,6 @@ def _asked(row: asyncpg.Record) -> AskedQuestion:
         None if other is None else ClusterId(str(other)),
         row["distance"],
         row["faces"],
-        row["put_off"],
         None if row["face_id"] is None else FaceId(str(row["face_id"])),
         None if vector is None else vector.to_numpy().astype(np.float32),
     )

@@ -176,8 +176,7 @@ CROSS JOIN LATERAL (
 
 -- name: asked_about
 -- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
-SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.face_id,
-       vector.embedding
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, vector.face_id, vector.embedding
 FROM review
 LEFT JOIN LATERAL (
     SELECT face_vector.face_id, embedding FROM face_vector
@@ -246,7 +245,8 @@ WHERE face.tenant_id = $1 AND face.cluster_id = owner
 ON CONFLICT DO NOTHING
 
 -- name: measure_anew
--- The evidence of questions as it is now; one that was put off is asked again.
+-- The evidence of questions as it is now. One that was put off, be it since it was measured, is asked again
+-- where the evidence is another one than then: by more than 0.02 of distance, or half of what it settles.
 UPDATE review
 SET distance = fresh.distance, other_distance = fresh.other_distance, similarity = fresh.similarity,
     faces = settled, chance = fresh.chance, put_off = false
@@ -254,10 +254,12 @@ FROM unnest($2::bigint[], $3::real[], $4::real[], $5::real[], $6::integer[], $7:
     AS fresh (review_id, distance, other_distance, similarity, settled, chance)
 WHERE review.tenant_id = $1 AND review.review_id = fresh.review_id
   AND (
-      review.distance, review.other_distance, review.similarity, review.faces, review.chance, review.put_off
-  ) IS DISTINCT FROM (
-      fresh.distance, fresh.other_distance, fresh.similarity, settled, fresh.chance, false
-  )
+      NOT review.put_off OR abs(settled - review.faces) > 0.5 * review.faces
+      OR abs(fresh.distance - review.distance) > 0.02
+      OR (fresh.distance IS NULL) <> (review.distance IS NULL)
+  ) AND (
+      review.distance, review.other_distance, review.similarity, review.faces, review.chance
+  ) IS DISTINCT FROM (fresh.distance, fresh.other_distance, fresh.similarity, settled, fresh.chance)
 
 -- name: may_be_rejoined
 -- Whether the machine may let the cluster $2 become a part of $3: nobody said anything of the first, and no
