@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +15,7 @@ from pgvector import HalfVector
 
 from bench.common.crowd import SFACE, SPACE, Crowd, id_of, load
 from service.domain.asking import AskingCounts, AskingPosition
+from service.domain.errors import StoreUnavailableError
 from service.domain.matching import fixed_rule
 from service.domain.people import PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
@@ -216,6 +218,23 @@ async def test_the_machine_joins_the_sure_where_it_may_and_never_again(look: Loo
     assert (await look.people.person(TENANT, ADA_TOO)).faces == 3
     for _ in range(2):
         assert (await look.once(joins=True)).joined == 0
+    assert ReviewKind.SAME_PERSON not in await look.open()
+
+
+async def test_whom_the_machine_could_not_join_stays_asked_about(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(tenant_id: TenantId) -> NoReturn:
+        raise StoreUnavailableError("The database does not answer.")
+
+    with monkeypatch.context() as away:
+        away.setattr(look.repository, "writing", lost)
+        with pytest.raises(StoreUnavailableError):
+            await look.once(joins=True)
+    pair = (await look.open())[ReviewKind.SAME_PERSON]
+    assert {each.person_id for each in pair.people} == {ADA, ADA_TOO}
+    await look.grow(ADA, 1, 1)
+    assert (await look.once(joins=True)).joined == 1
     assert ReviewKind.SAME_PERSON not in await look.open()
 
 

@@ -190,10 +190,14 @@ class QuestionWriter:
     async def write(self, findings: Findings) -> int:
         """Open and renew questions; those that follow from what people said are left out.
 
+        Those whom the machine joins after this are asked about until it did.
+
         Returns:
-            The number of new questions.
+            The number of new questions, without these.
         """
         made = 0
+        if findings.joined:
+            await self._made("ask_about_pairs", _pair_columns(findings.joined))
         if findings.pairs:
             made += await self._made("ask_about_pairs", _pair_columns(findings.pairs))
         if findings.odd:
