@@ -210,15 +210,20 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class AskingCounts:
-    """What a round came to: people looked at, new questions, people that the machine joined."""
+    """What a round came to: people looked at, new questions, people that the machine joined.
+
+    failures: the number of tenants of which a look failed.
+    """
 
     people: int = 0
     questions: int = 0
     joined: int = 0
+    failures: int = 0
 
     def __add__(self, other: AskingCounts) -> AskingCounts:
         return AskingCounts(
             self.people + other.people,
             self.questions + other.questions,
             self.joined + other.joined,
+            self.failures + other.failures,
         )

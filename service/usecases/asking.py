@@ -28,7 +28,7 @@ from service.domain.asking import (
     halves,
     pairs_settled,
 )
-from service.domain.errors import FacetteError, NotFoundError
+from service.domain.errors import FacetteError, ModelReplacedError, NotFoundError
 from service.domain.matching import MatchRule
 from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
@@ -90,19 +90,26 @@ class AskQuestions:
     async def __call__(self) -> AskingCounts | None:
         """Look once at all tenants in which something happened; None while another process does.
 
+        One of which a look fails is left for the next round.
+
         Raises:
-            StoreUnavailableError: the database does not answer.
+            StoreUnavailableError: the connection that has the turn was lost.
             ModelReplacedError: the database is searched by another model.
         """
         counts = AskingCounts()
         async with self._turns.take() as tenants:
             if tenants is None:
                 return None
-            for tenant_id in tenants:
+            async for tenant_id in tenants:
                 try:
                     counts += await self.of_tenant(tenant_id)
                 except NotFoundError:  # it was deleted meanwhile
                     continue
+                except ModelReplacedError:  # so it is for all tenants
+                    raise
+                except Exception as error:
+                    _log_failure(f"questions of the tenant {tenant_id}", error)
+                    counts += AskingCounts(failures=1)
         return counts
 
     async def of_tenant(self, tenant_id: TenantId) -> AskingCounts:
@@ -377,7 +384,7 @@ class AskingSchedule:
     """Looks for questions at once, and then periodically, until its task is cancelled.
 
     Args:
-        on_asked: called after each look. on_failure: called after each failed one.
+        on_asked: called after each round. on_failure: called after each one that failed as a whole.
     """
 
     def __init__(
@@ -410,15 +417,19 @@ class AskingSchedule:
     async def _once(self, ask: AskQuestions) -> None:
         try:
             counts = await ask()
-        except FacetteError as error:
-            _logger.warning("questions could not be looked for: %s", error.message)
-            self._on_failure()
-        except Exception:  # a failed look must not end the schedule
-            _logger.exception("questions could not be looked for")
+        except Exception as error:  # a failed look must not end the schedule
+            _log_failure("questions", error)
             self._on_failure()
         else:
             if counts is not None:
                 self._on_asked(counts)
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    if isinstance(error, FacetteError):
+        _logger.warning("%s could not be looked for: %s", what, error.message)
+    else:
+        _logger.error("%s could not be looked for", what, exc_info=error)
 
 
 def _standing(person: DoubtfulPerson) -> tuple[bool, bool, int]:

@@ -19,9 +19,9 @@ from service.domain.errors import StoreUnavailableError
 from service.domain.matching import fixed_rule
 from service.domain.people import PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
-from service.domain.types import ClusterId, FaceId, TenantId
+from service.domain.types import ClusterId, FaceId, ModelSpace, TenantId
 from service.store.database.database import Database
-from service.store.face.asking import DatabaseAskingTurns, QuestionWriter
+from service.store.face.asking import DatabaseAskingTurns, DoubtReader, QuestionWriter
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.usecases.asking import AskQuestions
@@ -87,6 +87,15 @@ class Look:
         )()
         assert counts is not None
         return counts
+
+    async def end_the_turn(self) -> None:
+        """Cut the connection that holds the turn."""
+        async with self.database.maintenance() as owner:
+            await owner.execute(
+                "SELECT pg_terminate_backend(pid, 1000) FROM pg_locks"
+                " JOIN pg_database ON pg_database.oid = database"
+                " WHERE locktype = 'advisory' AND datname = current_database()"
+            )
 
     async def all(self) -> list[Question]:
         """The open questions."""
@@ -229,13 +238,39 @@ async def test_whom_the_machine_could_not_join_stays_asked_about(
 
     with monkeypatch.context() as away:
         away.setattr(look.repository, "writing", lost)
-        with pytest.raises(StoreUnavailableError):
-            await look.once(joins=True)
+        assert (await look.once(joins=True)).failures == 1
     pair = (await look.open())[ReviewKind.SAME_PERSON]
     assert {each.person_id for each in pair.people} == {ADA, ADA_TOO}
     await look.grow(ADA, 1, 1)
     assert (await look.once(joins=True)).joined == 1
     assert ReviewKind.SAME_PERSON not in await look.open()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_one_tenant_that_fails_does_not_hold_up_those_behind_it(
+    look: Look, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    reads, failing = look.repository.doubting, TenantId("a")
+    async with look.database.maintenance() as owner:
+        await owner.execute("INSERT INTO tenant (tenant_id, changes) VALUES ($1, 1)", failing)
+
+    @asynccontextmanager
+    async def doubting(tenant_id: TenantId, space: ModelSpace) -> AsyncIterator[DoubtReader]:
+        async with reads(tenant_id, space) as reader:
+            if tenant_id == failing:
+                if lost:
+                    await look.end_the_turn()
+                raise StoreUnavailableError("The database does not answer.")
+            yield reader
+
+    monkeypatch.setattr(look.repository, "doubting", doubting)
+    if lost:  # another process may look by now
+        with pytest.raises(StoreUnavailableError):
+            await look.once()
+        assert not await look.all()
+    else:
+        counts = await look.once()
+        assert (counts.questions, counts.failures) == (2, 1)
 
 
 async def test_the_machine_joins_nobody_of_whom_people_spoke(look: Look) -> None:

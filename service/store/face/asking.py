@@ -226,18 +226,27 @@ class DatabaseAskingTurns:
         self._database = database
 
     @asynccontextmanager
-    async def take(self) -> AsyncIterator[list[TenantId] | None]:
+    async def take(self) -> AsyncIterator[AsyncIterator[TenantId] | None]:
         """The tenants in which something happened; None while another process looks.
 
         Raises:
-            StoreUnavailableError: the database does not answer.
+            StoreUnavailableError: the database does not answer, or the connection that holds the
+                turn was lost.
         """
         async with self._database.maintenance() as connection:
             if not await connection.fetchval(SQL["lock_asking"]):
                 yield None
                 return
             rows = await connection.fetch(SQL["tenants_to_ask"])
-            yield [TenantId(row["tenant_id"]) for row in rows]
+            yield _while_connected(connection, [TenantId(row["tenant_id"]) for row in rows])
+
+
+async def _while_connected(
+    connection: asyncpg.Connection, tenant_ids: Sequence[TenantId]
+) -> AsyncIterator[TenantId]:
+    for each in tenant_ids:
+        await connection.execute(SQL["ping"])
+        yield each
 
 
 def _asked(row: asyncpg.Record) -> AskedQuestion:
