@@ -273,6 +273,19 @@ async def test_one_tenant_that_fails_does_not_hold_up_those_behind_it(
         assert (counts.questions, counts.failures) == (2, 1)
 
 
+async def test_what_a_turn_left_is_looked_at_in_the_next_one(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.usecases.asking._LOOKS_PER_TENANT", 1)
+    monkeypatch.setattr("service.store.face.asking._ROWS_AT_ONCE", 4)
+    await look.people.edit(TENANT, ADA, PersonEdit(label="Ada"), None)  # looked at in the first one
+    rounds = 0
+    while await look.once() != AskingCounts():
+        rounds += 1
+    assert rounds == 5  # of 18 faces
+    assert (await look.open()).keys() == {ReviewKind.SAME_PERSON, ReviewKind.ODD_FACE}
+
+
 async def test_the_machine_joins_nobody_of_whom_people_spoke(look: Look) -> None:
     await look.people.edit(TENANT, ADA, PersonEdit(label="Ada"), None)
     await look.people.edit(TENANT, ADA_TOO, PersonEdit(label="Ada Lovelace"), None)

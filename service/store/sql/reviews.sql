@@ -105,8 +105,11 @@ WHERE tenant_id = $1 AND review_id = $2
 SELECT pg_try_advisory_lock(hashtextextended('facette questions', 0))
 
 -- name: tenants_to_ask
--- The tenants in which something happened since questions were looked for.
-SELECT tenant_id FROM tenant WHERE changes > asked_change ORDER BY tenant_id
+-- The tenants in which something happened since questions were looked for, or that have faces behind it still.
+SELECT tenant_id FROM tenant
+WHERE changes > asked_change
+   OR EXISTS (SELECT FROM face WHERE face.tenant_id = tenant.tenant_id AND seq > asked_seq)
+ORDER BY tenant_id
 
 -- name: asked_up_to
 SELECT changes, asked_seq, asked_change FROM tenant WHERE tenant_id = $1
