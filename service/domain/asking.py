@@ -83,10 +83,14 @@ def pairs_settled(faces: int, other_faces: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AskingPosition:
-    """Up to where questions were looked for: the newest face, and the newest change by people."""
+    """Up to where questions were looked for: the newest face, and the newest change by people.
+
+    match_factor: of the limit by which they were looked for.
+    """
 
     seq: int
     change: int
+    match_factor: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ async def _answered(database: Database, _: Path) -> None:
         )
         for n in range(PAIRS)
     )
-    async with repository.asking(TENANT, AskingPosition(0, 0)) as writer:
+    async with repository.asking(TENANT, AskingPosition(0, 0, 1.0)) as writer:
         await writer.write(Findings(pairs))
     for question in await reviews.page(TENANT, None, None, PAIRS):
         number = min(int(each.person_id.replace("-", ""), 16) for each in question.people) - 1

@@ -21,6 +21,7 @@ from service.domain.people import PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
 from service.domain.types import ClusterId, FaceId, ModelSpace, TenantId
 from service.store.database.database import Database
+from service.store.database.statements import SQL
 from service.store.face.asking import DatabaseAskingTurns, DoubtReader, QuestionWriter
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
@@ -284,6 +285,14 @@ async def test_what_a_turn_left_is_looked_at_in_the_next_one(
         rounds += 1
     assert rounds == 5  # of 18 faces
     assert (await look.open()).keys() == {ReviewKind.SAME_PERSON, ReviewKind.ODD_FACE}
+
+
+async def test_all_are_looked_at_anew_by_a_limit_that_changes_during_a_look(look: Look) -> None:
+    async with look.database.maintenance() as owner:
+        look.repository.meanwhile = lambda: owner.execute(SQL["set_match_factor"], TENANT, 2.0)
+        assert (await look.once()).people == 5
+    assert (await look.once()).people == 5
+    assert await look.once() == AskingCounts()
 
 
 async def test_the_machine_joins_nobody_of_whom_people_spoke(look: Look) -> None:

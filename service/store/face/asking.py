@@ -81,7 +81,7 @@ class DoubtReader:
         seq, change = positions
         if is_all:  # the changes that are about nobody as well
             change = max(change, tenant["changes"])
-        return Unasked(frozenset(people), AskingPosition(seq, change), is_all)
+        return Unasked(frozenset(people), AskingPosition(seq, change, self.match_factor), is_all)
 
     async def people(self, person_ids: Collection[ClusterId]) -> dict[ClusterId, DoubtfulPerson]:
         """Those of some people who have a face with a vector."""

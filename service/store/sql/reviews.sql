@@ -203,8 +203,11 @@ WHERE EXISTS (
 )
 
 -- name: move_asking_on
--- Takes the lock of the tenant, as all do who write, and counts no change.
-UPDATE tenant SET asked_seq = greatest(asked_seq, $2), asked_change = greatest(asked_change, $3)
+-- Takes the lock of the tenant, as all do who write, and counts no change. Faces that were looked at by another
+-- factor $4 of the limit than the one of now are looked at anew, as `set_match_factor` says.
+UPDATE tenant
+SET asked_seq = CASE match_factor WHEN $4 THEN greatest(asked_seq, $2) ELSE asked_seq END,
+    asked_change = greatest(asked_change, $3)
 WHERE tenant_id = $1
 RETURNING tenant_id
 
