@@ -150,23 +150,6 @@ class DoubtfulFace:
     is_asked: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AskedQuestion:
-    """An open question, as its evidence was when it was measured.
-
-    face_id, embedding: of the face that it is about; None without one, or a matchable one.
-    """
-
-    review_id: ReviewId
-    kind: ReviewKind
-    person_id: ClusterId
-    other_id: ClusterId | None
-    distance: float | None
-    settles: int
-    face_id: FaceId | None
-    embedding: Embedding | None
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The numbers of a question, as `Question` has them."""
@@ -181,6 +164,22 @@ class Evidence:
     def worth(self) -> float:
         """By what questions are ordered."""
         return self.settles * self.chance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskedQuestion:
+    """An open question, with its evidence as it was measured.
+
+    face_id, embedding: of the face that it is about; None without one, or a matchable one.
+    """
+
+    review_id: ReviewId
+    kind: ReviewKind
+    person_id: ClusterId
+    other_id: ClusterId | None
+    evidence: Evidence
+    face_id: FaceId | None
+    embedding: Embedding | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -151,19 +151,15 @@ class AskQuestions:
             for each in pairs
             if self._is_sure(met[each.person_id], met[each.other_id], each.evidence)
         )
-        # Of a person of two faces, whether one belongs there is whether the other one does.
         told = {each.person_id for each in asked if each.embedding is not None}
         told |= {each.person_id for each in shown if each.is_placed}
-        several = [
-            each
-            for each in shown
-            if each.count > 2 or (each.count > 1 and each.person_id not in told)
-        ]
-        odd, of_asked = await self._odd(reader, several, limit)
+        several = [each for each in shown if each.count > 1]
+        odd, of_faces = await self._odd(reader, several, told, limit)
+        of_pairs = {frozenset((each.person_id, each.other_id)): each.evidence for each in pairs}
         return Findings(
             tuple(each for each in pairs if each not in joined),
             tuple(odd),
-            tuple(self._fresh(asked, people, of_asked, limit)),
+            tuple(self._fresh(asked, people, of_faces, of_pairs, limit)),
             joined,
         )
 
@@ -248,9 +244,17 @@ class AskQuestions:
         )
 
     async def _odd(
-        self, reader: DoubtReads, several: Sequence[DoubtfulPerson], limit: float
+        self,
+        reader: DoubtReads,
+        several: Sequence[DoubtfulPerson],
+        told: Collection[ClusterId],
+        limit: float,
     ) -> tuple[list[AskedOddFace], dict[FaceId, Evidence]]:
         """The faces of people with several that belong there the least, as far as they are known.
+
+        Args:
+            told: people with a face of which it is asked, or was said, whether it belongs there. Of
+                two faces that is the same of both.
 
         Returns:
             New questions, and the evidence of the faces that are asked about already.
@@ -270,15 +274,15 @@ class AskQuestions:
                 and each.chance >= _LEAST_CHANCE
                 and each.worth >= _LEAST_WORTH
             ]
-            most = _MOST_ODD_FACES if person.count > 2 else 1
+            most = _MOST_ODD_FACES if person.count > 2 else int(person.person_id not in told)
             far += sorted(odd, key=lambda each: -each[0].worth)[:most]
         asked = []
         for start in range(0, len(far), _PROBES_AT_ONCE):
             some = far[start : start + _PROBES_AT_ONCE]
             nearest = await reader.near_faces([face for _, face in some], self._rule)
             for (known, face), (other_id, distance) in zip(some, nearest, strict=True):
-                told = replace(known, other_distance=distance)
-                asked.append(AskedOddFace(face.face_id, face.person_id, other_id, told))
+                evidence = replace(known, other_distance=distance)
+                asked.append(AskedOddFace(face.face_id, face.person_id, other_id, evidence))
         return asked, of_asked
 
     def _evidence_of_faces(
@@ -289,7 +293,7 @@ class AskQuestions:
         Args:
             faces: the newest of the person.
         """
-        found = [self._evidence_of_face(face.embedding, person, None, limit) for face in faces]
+        found = [self._evidence_of_face(face.embedding, person, limit) for face in faces]
         farthest = max((each.distance or 0 for each in found), default=0)
         found = [
             each
@@ -322,62 +326,64 @@ class AskQuestions:
         return found
 
     def _evidence_of_face(
-        self,
-        embedding: NDArray[np.float32],
-        person: DoubtfulPerson,
-        to_other: float | None,
-        limit: float,
+        self, embedding: NDArray[np.float32], person: DoubtfulPerson, limit: float
     ) -> Evidence:
         distance = self._to_rest(embedding, person)
         similarity = self._rule.limit.similarity(distance, limit)
         chance = chance_of_a_stranger(similarity, person.faces - 1)
-        return Evidence(distance, to_other, similarity, pairs_settled(1, person.faces - 1), chance)
+        return Evidence(distance, None, similarity, pairs_settled(1, person.faces - 1), chance)
 
     def _to_rest(self, embedding: NDArray[np.float32], person: DoubtfulPerson) -> float:
         """The distance of a face to the other faces of its person."""
-        rest = person.total - embedding
-        (distance,) = self._rule.distances(
-            embedding, rest[np.newaxis], np.array([person.count - 1.0])
-        )
+        return self._to_sum(embedding, person.total - embedding, person.count - 1)
+
+    def _to_sum(
+        self, embedding: NDArray[np.float32], total: NDArray[np.float64], count: float
+    ) -> float:
+        (distance,) = self._rule.distances(embedding, total[np.newaxis], np.array([count]))
         return float(distance)
 
     def _fresh(
         self,
         asked: Sequence[AskedQuestion],
-        people: dict[ClusterId, DoubtfulPerson],
-        of_faces: dict[FaceId, Evidence],
+        people: Mapping[ClusterId, DoubtfulPerson],
+        of_faces: Mapping[FaceId, Evidence],
+        of_pairs: Mapping[frozenset[ClusterId], Evidence],
         limit: float,
     ) -> Iterable[tuple[ReviewId, Evidence]]:
-        """The evidence of open questions."""
-        for each in asked:
-            evidence = self._evidence(each, people, limit)
-            if evidence is not None and each.face_id in of_faces:
-                evidence = replace(of_faces[each.face_id], other_distance=evidence.other_distance)
-            if evidence is not None:
-                yield each.review_id, evidence
+        """The evidence of open questions.
 
-    def _evidence(
-        self, asked: AskedQuestion, people: dict[ClusterId, DoubtfulPerson], limit: float
-    ) -> Evidence | None:
-        person = people.get(asked.person_id)
-        other = None if asked.other_id is None else people.get(asked.other_id)
-        if person is None:
-            return None
-        if asked.kind is ReviewKind.NEW_PERSON:
-            return Evidence(None, None, None, person.faces, _CHANCE_OF_A_NAME)
-        if asked.kind is ReviewKind.SAME_PERSON:
-            if other is None:
-                return None
-            (distance,) = self._between(person, [other]).tolist()
-            return self._evidence_of_pair(person, other, distance, None, limit)
-        if asked.embedding is None or person.count < 2:
-            return None
-        to_other = None
-        if other is not None:
-            (to_other,) = self._rule.distances(
-                asked.embedding, other.total[np.newaxis], np.array([other.count])
-            ).tolist()
-        return self._evidence_of_face(asked.embedding, person, to_other, limit)
+        Args:
+            people: those who changed, and all about whom something is asked together with them.
+            of_faces: of the faces of those who changed, without the distance to another person.
+            of_pairs: of pairs of people of whom one changed.
+        """
+        for each in asked:
+            person = people.get(each.person_id)
+            other = None if each.other_id is None else people.get(each.other_id)
+            if person is None:
+                continue
+            if each.kind is ReviewKind.NEW_PERSON:
+                evidence = Evidence(None, None, None, person.faces, _CHANCE_OF_A_NAME)
+            elif each.kind is ReviewKind.SAME_PERSON and other is not None:
+                measured = of_pairs.get(frozenset((person.person_id, other.person_id)))
+                evidence = measured or self._evidence_of_asked(each, person, other, limit)
+            elif each.face_id is not None and each.embedding is not None:
+                to_other = None
+                if other is not None:
+                    to_other = self._to_sum(each.embedding, other.total, other.count)
+                known = of_faces.get(each.face_id, each.evidence)
+                evidence = replace(known, other_distance=to_other)
+            else:
+                continue
+            yield each.review_id, evidence
+
+    def _evidence_of_asked(
+        self, asked: AskedQuestion, one: DoubtfulPerson, other: DoubtfulPerson, limit: float
+    ) -> Evidence:
+        """The evidence of a pair that is asked about; who follows is not looked for again."""
+        (distance,) = self._between(one, [other]).tolist()
+        return self._evidence_of_pair(one, other, distance, asked.evidence.other_distance, limit)
 
 
 class AskingSchedule:

@@ -370,3 +370,23 @@ async def test_two_people_in_one_are_asked_about_as_a_half_of_the_faces(look: Lo
     # Nor are the others of the half strangers then.
     again = [each for each in await look.all() if each.people[0].person_id == OTHER]
     assert {each.settles for each in again} == {10}
+
+
+async def test_a_question_keeps_the_evidence_that_no_change_concerns(look: Look) -> None:
+    await look.grow(OTHER, 5, 6)
+    await look.grow(OTHER, 6, 5, first=6)
+    await look.once()
+    before = {each.review_id: each for each in await look.all()}
+    half = next(each for each in before.values() if each.settles == 30)
+    pair = next(each for each in before.values() if each.kind is ReviewKind.SAME_PERSON)
+    assert pair.other_distance is not None
+    await look.grow(half.people[1].person_id, 4, 1, first=11)
+    await look.grow(ADA_TOO, 1, 1, first=12)
+    await look.once()
+    after = {each.review_id: each for each in await look.all()}
+    again = after[half.review_id]
+    assert (again.settles, again.chance) == (half.settles, half.chance)
+    assert (again.distance, again.similarity) == (half.distance, half.similarity)
+    assert again.other_distance != half.other_distance
+    assert after[pair.review_id].settles > pair.settles
+    assert after[pair.review_id].other_distance is not None

@@ -257,8 +257,13 @@ def _asked(row: asyncpg.Record) -> AskedQuestion:
         ReviewKind(row["kind"]),
         ClusterId(str(row["cluster_id"])),
         None if other is None else ClusterId(str(other)),
-        row["distance"],
-        row["faces"],
+        Evidence(
+            row["distance"],
+            row["other_distance"],
+            row["similarity"],
+            row["faces"],
+            row["chance"],
+        ),
         None if row["face_id"] is None else FaceId(str(row["face_id"])),
         None if vector is None else vector.to_numpy().astype(np.float32),
     )

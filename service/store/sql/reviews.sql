@@ -179,7 +179,8 @@ CROSS JOIN LATERAL (
 
 -- name: asked_about
 -- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
-SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, vector.face_id, vector.embedding
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, other_distance, similarity, faces, chance,
+       vector.face_id, vector.embedding
 FROM review
 LEFT JOIN LATERAL (
     SELECT face_vector.face_id, embedding FROM face_vector
