@@ -60,6 +60,9 @@ SURE_SIMILARITY = 0.999
 _CHANCE_OF_A_NAME = 0.001
 # Two people who have different names are seldom one.
 _CHANCE_OF_TWO_NAMES = 0.25
+# A question is written anew where its worth, or one of its distances, changed by more than this.
+_SAME_WORTH = 0.05
+_SAME_DISTANCE = 0.005
 # Looks at one tenant in a round, each at some hundred people: others wait for their turn.
 _LOOKS_PER_TENANT = 40
 
@@ -156,10 +159,11 @@ class AskQuestions:
         several = [each for each in shown if each.count > 1]
         odd, of_faces = await self._odd(reader, several, told, limit)
         of_pairs = {frozenset((each.person_id, each.other_id)): each.evidence for each in pairs}
+        fresh = await asyncio.to_thread(self._fresh, asked, people, of_faces, of_pairs, limit)
         return Findings(
             tuple(each for each in pairs if each not in joined),
             tuple(odd),
-            tuple(self._fresh(asked, people, of_faces, of_pairs, limit)),
+            fresh,
             joined,
         )
 
@@ -350,14 +354,15 @@ class AskQuestions:
         of_faces: Mapping[FaceId, Evidence],
         of_pairs: Mapping[frozenset[ClusterId], Evidence],
         limit: float,
-    ) -> Iterable[tuple[ReviewId, Evidence]]:
-        """The evidence of open questions.
+    ) -> tuple[tuple[ReviewId, Evidence], ...]:
+        """The evidence of open questions, where it changed.
 
         Args:
             people: those who changed, and all about whom something is asked together with them.
             of_faces: of the faces of those who changed, without the distance to another person.
             of_pairs: of pairs of people of whom one changed.
         """
+        fresh = []
         for each in asked:
             person = people.get(each.person_id)
             other = None if each.other_id is None else people.get(each.other_id)
@@ -376,7 +381,9 @@ class AskQuestions:
                 evidence = replace(known, other_distance=to_other)
             else:
                 continue
-            yield each.review_id, evidence
+            if _differs(each.evidence, evidence):
+                fresh.append((each.review_id, evidence))
+        return tuple(fresh)
 
     def _evidence_of_asked(
         self, asked: AskedQuestion, one: DoubtfulPerson, other: DoubtfulPerson, limit: float
@@ -440,3 +447,18 @@ def _log_failure(what: str, error: Exception) -> None:
 
 def _standing(person: DoubtfulPerson) -> tuple[bool, bool, int]:
     return person.label_key is not None, person.is_spoken_of, person.faces
+
+
+def _differs(before: Evidence, now: Evidence) -> bool:
+    """Whether a question is to be written anew, for its place in the order or for what it says."""
+    if abs(now.worth - before.worth) > _SAME_WORTH * before.worth:
+        return True
+    distances = zip(_distances(before), _distances(now), strict=True)
+    return any(
+        one is not other if one is None or other is None else abs(one - other) > _SAME_DISTANCE
+        for one, other in distances
+    )
+
+
+def _distances(evidence: Evidence) -> tuple[float | None, float | None]:
+    return evidence.distance, evidence.other_distance

@@ -390,3 +390,25 @@ async def test_a_question_keeps_the_evidence_that_no_change_concerns(look: Look)
     assert again.other_distance != half.other_distance
     assert after[pair.review_id].settles > pair.settles
     assert after[pair.review_id].other_distance is not None
+
+
+async def test_questions_are_measured_anew_by_worth_and_where_much_changed(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.face.asking._MOST_QUESTIONS", 1)
+    await look.once()
+    await look.grow(OTHER, 4, 21)
+    await look.once()
+    (pair,) = [each for each in await look.all() if each.settles == 63]
+    async with look.database.maintenance() as owner:
+        await owner.execute(
+            "INSERT INTO review (tenant_id, cluster_id) VALUES ($1, $2)", TENANT, UUID(OTHER)
+        )
+    for more, settles in ((1, 63), (3, 75)):
+        await look.grow(OTHER, 4, more, first=21 + 10 * more)
+        await look.once()
+        found = {each.kind: each for each in await look.all() if each.people[0].person_id == DORA}
+        assert found[ReviewKind.SAME_PERSON].review_id == pair.review_id
+        assert found[ReviewKind.SAME_PERSON].settles == settles
+    who = next(each for each in await look.all() if each.kind is ReviewKind.NEW_PERSON)
+    assert who.settles == 1  # of less worth

@@ -32,6 +32,8 @@ from service.store.face.people_search import PeopleSearch, numbers_of
 _ROWS_AT_ONCE = 256
 # Of a person with more faces, so many of the newest are measured against the others.
 _MEASURED_FACES = 256
+# Of the questions about a person so many are measured anew in one look.
+_MOST_QUESTIONS = 100
 
 
 class DoubtReader:
@@ -158,12 +160,13 @@ class DoubtReader:
         ]
 
     async def asked(self, person_ids: Collection[ClusterId]) -> list[AskedQuestion]:
-        """The open questions about people."""
+        """The open questions about people; about each of them those of most worth."""
         rows = await self._connection.fetch(
             SQL["asked_about"],
             self._tenant_id,
             [UUID(each) for each in person_ids],
             self._space,
+            _MOST_QUESTIONS,
         )
         return [_asked(row) for row in rows]
 

@@ -178,7 +178,8 @@ CROSS JOIN LATERAL (
 ) AS vector
 
 -- name: asked_about
--- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
+-- The questions about the clusters $2, of each the $4 of most worth, with the vectors of the space $3 of the faces
+-- that they are about.
 SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, other_distance, similarity, faces, chance,
        vector.face_id, vector.embedding
 FROM review
@@ -188,8 +189,15 @@ LEFT JOIN LATERAL (
       AND is_matchable LIMIT 1
 ) AS vector ON true
 WHERE review.tenant_id = $1 AND review_id IN (
-    SELECT review_id FROM review WHERE tenant_id = $1 AND cluster_id = ANY ($2::uuid[])
-    UNION SELECT review_id FROM review WHERE tenant_id = $1 AND other_cluster_id = ANY ($2::uuid[])
+    SELECT best.review_id FROM unnest($2::uuid[]) AS wanted (cluster_id)
+    CROSS JOIN LATERAL (
+        SELECT review_id FROM (
+            SELECT review_id, worth FROM review WHERE tenant_id = $1 AND review.cluster_id = wanted.cluster_id
+            UNION ALL
+            SELECT review_id, worth FROM review WHERE tenant_id = $1 AND other_cluster_id = wanted.cluster_id
+        ) AS about
+        ORDER BY worth DESC, review_id DESC LIMIT $4
+    ) AS best
 )
 
 -- name: photographed_together
