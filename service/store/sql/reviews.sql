@@ -201,13 +201,18 @@ WHERE review.tenant_id = $1 AND review_id IN (
 )
 
 -- name: photographed_together
--- Those of the pairs ($2, $3) of clusters that one image shows beside each other.
+-- Those of the pairs ($2, $3) of clusters that one image shows beside each other: the faces of the smaller one
+-- are looked through.
 SELECT one, other FROM unnest($2::uuid[], $3::uuid[]) AS pair (one, other)
+CROSS JOIN LATERAL (
+    SELECT array_agg(cluster_id ORDER BY faces) AS by_size FROM cluster
+    WHERE tenant_id = $1 AND cluster_id IN (one, other)
+) AS clusters
 WHERE EXISTS (
     SELECT FROM face
-    WHERE face.tenant_id = $1 AND face.cluster_id = one AND EXISTS (
+    WHERE face.tenant_id = $1 AND face.cluster_id = by_size[1] AND EXISTS (
         SELECT FROM face AS beside
-        WHERE beside.tenant_id = $1 AND beside.image_id = face.image_id AND beside.cluster_id = other
+        WHERE beside.tenant_id = $1 AND beside.image_id = face.image_id AND beside.cluster_id = by_size[2]
     )
 )
 
