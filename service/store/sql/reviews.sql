@@ -107,8 +107,9 @@ SELECT pg_try_advisory_lock(hashtextextended('facette questions', 0))
 -- name: tenants_to_ask
 -- The tenants in which something happened since questions were looked for, or that have faces behind it still.
 SELECT tenant_id FROM tenant
-WHERE changes > asked_change
-   OR EXISTS (SELECT FROM face WHERE face.tenant_id = tenant.tenant_id AND seq > asked_seq)
+WHERE changes > asked_change OR asked_seq < (
+    SELECT seq FROM face WHERE face.tenant_id = tenant.tenant_id ORDER BY seq DESC LIMIT 1
+)
 ORDER BY tenant_id
 
 -- name: asked_up_to
@@ -180,16 +181,8 @@ CROSS JOIN LATERAL (
 -- name: asked_about
 -- The questions about the clusters $2, of each the $4 of most worth, with the vectors of the space $3 of the faces
 -- that they are about.
-SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, other_distance, similarity, faces, chance,
-       vector.face_id, vector.embedding
-FROM review
-LEFT JOIN LATERAL (
-    SELECT face_vector.face_id, embedding FROM face_vector
-    WHERE tenant_id = $1 AND face_vector.face_id = review.face_id AND model_space || '' = $3
-      AND is_matchable LIMIT 1
-) AS vector ON true
-WHERE review.tenant_id = $1 AND review_id IN (
-    SELECT best.review_id FROM unnest($2::uuid[]) AS wanted (cluster_id)
+WITH best AS MATERIALIZED (
+    SELECT DISTINCT found.review_id FROM unnest($2::uuid[]) AS wanted (cluster_id)
     CROSS JOIN LATERAL (
         SELECT review_id FROM (
             SELECT review_id, worth FROM review WHERE tenant_id = $1 AND review.cluster_id = wanted.cluster_id
@@ -197,24 +190,37 @@ WHERE review.tenant_id = $1 AND review_id IN (
             SELECT review_id, worth FROM review WHERE tenant_id = $1 AND other_cluster_id = wanted.cluster_id
         ) AS about
         ORDER BY worth DESC, review_id DESC LIMIT $4
-    ) AS best
+    ) AS found
 )
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, other_distance, similarity, faces, chance,
+       vector.face_id, vector.embedding
+FROM best
+CROSS JOIN LATERAL (
+    SELECT * FROM review WHERE tenant_id = $1 AND review.review_id = best.review_id LIMIT 1
+) AS review
+LEFT JOIN LATERAL (
+    SELECT face_vector.face_id, embedding FROM face_vector
+    WHERE tenant_id = $1 AND face_vector.face_id = review.face_id AND model_space || '' = $3
+      AND is_matchable LIMIT 1
+) AS vector ON true
 
 -- name: photographed_together
 -- Those of the pairs ($2, $3) of clusters that one image shows beside each other: the faces of the smaller one
--- are looked through.
+-- are looked through. Without the OFFSET the planner may walk all faces of the tenant for the first such image.
 SELECT one, other FROM unnest($2::uuid[], $3::uuid[]) AS pair (one, other)
 CROSS JOIN LATERAL (
     SELECT array_agg(cluster_id ORDER BY faces) AS by_size FROM cluster
     WHERE tenant_id = $1 AND cluster_id IN (one, other)
 ) AS clusters
-WHERE EXISTS (
-    SELECT FROM face
-    WHERE face.tenant_id = $1 AND face.cluster_id = by_size[1] AND EXISTS (
-        SELECT FROM face AS beside
-        WHERE beside.tenant_id = $1 AND beside.image_id = face.image_id AND beside.cluster_id = by_size[2]
-    )
-)
+CROSS JOIN LATERAL (
+    SELECT FROM (
+        SELECT image_id FROM face WHERE tenant_id = $1 AND cluster_id = by_size[1] OFFSET 0
+    ) AS few
+    CROSS JOIN LATERAL (
+        SELECT FROM face WHERE tenant_id = $1 AND image_id = few.image_id AND cluster_id = by_size[2] LIMIT 1
+    ) AS beside
+    LIMIT 1
+) AS image
 
 -- name: move_asking_on
 -- Takes the lock of the tenant, as all do who write, and counts no change. Faces that were looked at by another
