@@ -295,6 +295,7 @@ class Running:
     def _count_asked(self, counts: AskingCounts) -> None:
         self._metrics.questions.inc(counts.questions)
         self._metrics.rejoined_people.inc(counts.joined)
+        self._metrics.asking_failures.inc(counts.failures)
 
     def _limiter(self, config: Config) -> InFlightLimiter:
         server = config.server

@@ -83,10 +83,14 @@ def pairs_settled(faces: int, other_faces: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AskingPosition:
-    """Up to where questions were looked for: the newest face, and the newest change by people."""
+    """Up to where questions were looked for: the newest face, and the newest change by people.
+
+    match_factor: of the limit by which they were looked for.
+    """
 
     seq: int
     change: int
+    match_factor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,24 +150,6 @@ class DoubtfulFace:
     is_asked: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AskedQuestion:
-    """An open question, as its evidence was when it was measured.
-
-    face_id, embedding: of the face that it is about; None without one, or a matchable one.
-    """
-
-    review_id: ReviewId
-    kind: ReviewKind
-    person_id: ClusterId
-    other_id: ClusterId | None
-    distance: float | None
-    settles: int
-    is_put_off: bool
-    face_id: FaceId | None
-    embedding: Embedding | None
-
-
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The numbers of a question, as `Question` has them."""
@@ -178,6 +164,22 @@ class Evidence:
     def worth(self) -> float:
         """By what questions are ordered."""
         return self.settles * self.chance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskedQuestion:
+    """An open question, with its evidence as it was measured.
+
+    face_id, embedding: of the face that it is about; None without one, or a matchable one.
+    """
+
+    review_id: ReviewId
+    kind: ReviewKind
+    person_id: ClusterId
+    other_id: ClusterId | None
+    evidence: Evidence
+    face_id: FaceId | None
+    embedding: Embedding | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,15 +213,20 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class AskingCounts:
-    """What a round came to: people looked at, new questions, people that the machine joined."""
+    """What a round came to: people looked at, new questions, people that the machine joined.
+
+    failures: the number of tenants of which a look failed.
+    """
 
     people: int = 0
     questions: int = 0
     joined: int = 0
+    failures: int = 0
 
     def __add__(self, other: AskingCounts) -> AskingCounts:
         return AskingCounts(
             self.people + other.people,
             self.questions + other.questions,
             self.joined + other.joined,
+            self.failures + other.failures,
         )

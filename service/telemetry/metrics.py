@@ -263,7 +263,7 @@ class Metrics:
         )
         self.asking_failures = Counter(
             "facette_asking_failures",
-            "Looks for questions that failed.",
+            "Looks for questions that failed, in one tenant or as a whole.",
             registry=self.registry,
         )
         self.last_sweep = Gauge(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,7 @@ from service.domain.asking import (
     halves,
     pairs_settled,
 )
-from service.domain.errors import FacetteError, NotFoundError
+from service.domain.errors import FacetteError, ModelReplacedError, NotFoundError
 from service.domain.matching import MatchRule
 from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
@@ -60,9 +60,9 @@ SURE_SIMILARITY = 0.999
 _CHANCE_OF_A_NAME = 0.001
 # Two people who have different names are seldom one.
 _CHANCE_OF_TWO_NAMES = 0.25
-# The evidence of a question that was put off has changed by more than this.
-_CHANGED_DISTANCE = 0.02
-_CHANGED_FACES = 0.5
+# A question is written anew where its worth, or one of its distances, changed by more than this.
+_SAME_WORTH = 0.05
+_SAME_DISTANCE = 0.005
 # Looks at one tenant in a round, each at some hundred people: others wait for their turn.
 _LOOKS_PER_TENANT = 40
 
@@ -93,19 +93,26 @@ class AskQuestions:
     async def __call__(self) -> AskingCounts | None:
         """Look once at all tenants in which something happened; None while another process does.
 
+        One of which a look fails is left for the next round.
+
         Raises:
-            StoreUnavailableError: the database does not answer.
+            StoreUnavailableError: the connection that has the turn was lost.
             ModelReplacedError: the database is searched by another model.
         """
         counts = AskingCounts()
         async with self._turns.take() as tenants:
             if tenants is None:
                 return None
-            for tenant_id in tenants:
+            async for tenant_id in tenants:
                 try:
                     counts += await self.of_tenant(tenant_id)
                 except NotFoundError:  # it was deleted meanwhile
                     continue
+                except ModelReplacedError:  # so it is for all tenants
+                    raise
+                except Exception as error:
+                    _log_failure(f"questions of the tenant {tenant_id}", error)
+                    counts += AskingCounts(failures=1)
         return counts
 
     async def of_tenant(self, tenant_id: TenantId) -> AskingCounts:
@@ -140,48 +147,58 @@ class AskQuestions:
         changed = [people[each] for each in person_ids if each in people]
         shown = [each for each in changed if not each.hidden]
         limit = self._rule.limit.at(reader.number_of_people, factor=reader.match_factor)
-        pairs = await self._pairs(reader, shown, limit)
-        joined = tuple(each for each in pairs if self._is_sure(each, people))
-        # Of a person of two faces, whether one belongs there is whether the other one does.
+        pairs, others = await self._pairs(reader, shown, limit)
+        met = people | others
+        joined = tuple(
+            each
+            for each in pairs
+            if self._is_sure(met[each.person_id], met[each.other_id], each.evidence)
+        )
         told = {each.person_id for each in asked if each.embedding is not None}
         told |= {each.person_id for each in shown if each.is_placed}
-        several = [
-            each
-            for each in shown
-            if each.count > 2 or (each.count > 1 and each.person_id not in told)
-        ]
-        odd, of_asked = await self._odd(reader, several, limit)
+        several = [each for each in shown if each.count > 1]
+        odd, of_faces = await self._odd(reader, several, told, limit)
+        of_pairs = {frozenset((each.person_id, each.other_id)): each.evidence for each in pairs}
+        fresh = await asyncio.to_thread(self._fresh, asked, people, of_faces, of_pairs, limit)
         return Findings(
             tuple(each for each in pairs if each not in joined),
             tuple(odd),
-            tuple(self._fresh(asked, people, of_asked, limit)),
+            fresh,
             joined,
         )
 
-    def _is_sure(self, pair: AskedPair, people: dict[ClusterId, DoubtfulPerson]) -> bool:
-        if not self._joins or (pair.evidence.similarity or 0) < SURE_SIMILARITY:
-            return False
-        person = people.get(pair.person_id)
-        return person is not None and not person.is_spoken_of and not person.is_poor
+    def _is_sure(self, one: DoubtfulPerson, other: DoubtfulPerson, evidence: Evidence) -> bool:
+        """Whether the machine itself lets one person become a part of another one.
+
+        No other face is matched against a poor one, so it says nothing of either side.
+        """
+        return (
+            self._joins
+            and (evidence.similarity or 0) >= SURE_SIMILARITY
+            and not one.is_spoken_of
+            and not (one.is_poor or other.is_poor)
+        )
 
     async def _pairs(
         self, reader: DoubtReads, changed: Sequence[DoubtfulPerson], limit: float
-    ) -> list[AskedPair]:
-        """The pairs of people who may be one, each once."""
+    ) -> tuple[list[AskedPair], dict[ClusterId, DoubtfulPerson]]:
+        """The pairs of people who may be one, each once, and the people near those who changed."""
         found: dict[frozenset[ClusterId], AskedPair] = {}
+        met: dict[ClusterId, DoubtfulPerson] = {}
         for start in range(0, len(changed), _PROBES_AT_ONCE):
             some = changed[start : start + _PROBES_AT_ONCE]
             near = await reader.near(some, self._rule, _NEAR)
-            others = await reader.people({each for each_one in near for each in each_one})
+            met |= await reader.people({each for each_one in near for each in each_one})
             for person, ids in zip(some, near, strict=True):
-                options = [others[each] for each in ids if each in others]
+                options = [met[each] for each in ids if each in met]
                 for pair in self._near_pairs(person, options, limit):
                     key = frozenset((pair.person_id, pair.other_id))
                     found.setdefault(key, pair)
         together = await reader.photographed_together(
             [(each.person_id, each.other_id) for each in found.values()]
         )
-        return [each for each in found.values() if (each.person_id, each.other_id) not in together]
+        pairs = [each for each in found.values() if (each.person_id, each.other_id) not in together]
+        return pairs, met
 
     def _near_pairs(
         self, person: DoubtfulPerson, options: Sequence[DoubtfulPerson], limit: float
@@ -231,9 +248,17 @@ class AskQuestions:
         )
 
     async def _odd(
-        self, reader: DoubtReads, several: Sequence[DoubtfulPerson], limit: float
+        self,
+        reader: DoubtReads,
+        several: Sequence[DoubtfulPerson],
+        told: Collection[ClusterId],
+        limit: float,
     ) -> tuple[list[AskedOddFace], dict[FaceId, Evidence]]:
         """The faces of people with several that belong there the least, as far as they are known.
+
+        Args:
+            told: people with a face of which it is asked, or was said, whether it belongs there. Of
+                two faces that is the same of both.
 
         Returns:
             New questions, and the evidence of the faces that are asked about already.
@@ -253,15 +278,15 @@ class AskQuestions:
                 and each.chance >= _LEAST_CHANCE
                 and each.worth >= _LEAST_WORTH
             ]
-            most = _MOST_ODD_FACES if person.count > 2 else 1
+            most = _MOST_ODD_FACES if person.count > 2 else int(person.person_id not in told)
             far += sorted(odd, key=lambda each: -each[0].worth)[:most]
         asked = []
         for start in range(0, len(far), _PROBES_AT_ONCE):
             some = far[start : start + _PROBES_AT_ONCE]
             nearest = await reader.near_faces([face for _, face in some], self._rule)
             for (known, face), (other_id, distance) in zip(some, nearest, strict=True):
-                told = replace(known, other_distance=distance)
-                asked.append(AskedOddFace(face.face_id, face.person_id, other_id, told))
+                evidence = replace(known, other_distance=distance)
+                asked.append(AskedOddFace(face.face_id, face.person_id, other_id, evidence))
         return asked, of_asked
 
     def _evidence_of_faces(
@@ -272,7 +297,7 @@ class AskQuestions:
         Args:
             faces: the newest of the person.
         """
-        found = [self._evidence_of_face(face.embedding, person, None, limit) for face in faces]
+        found = [self._evidence_of_face(face.embedding, person, limit) for face in faces]
         farthest = max((each.distance or 0 for each in found), default=0)
         found = [
             each
@@ -305,69 +330,74 @@ class AskQuestions:
         return found
 
     def _evidence_of_face(
-        self,
-        embedding: NDArray[np.float32],
-        person: DoubtfulPerson,
-        to_other: float | None,
-        limit: float,
+        self, embedding: NDArray[np.float32], person: DoubtfulPerson, limit: float
     ) -> Evidence:
         distance = self._to_rest(embedding, person)
         similarity = self._rule.limit.similarity(distance, limit)
         chance = chance_of_a_stranger(similarity, person.faces - 1)
-        return Evidence(distance, to_other, similarity, pairs_settled(1, person.faces - 1), chance)
+        return Evidence(distance, None, similarity, pairs_settled(1, person.faces - 1), chance)
 
     def _to_rest(self, embedding: NDArray[np.float32], person: DoubtfulPerson) -> float:
         """The distance of a face to the other faces of its person."""
-        rest = person.total - embedding
-        (distance,) = self._rule.distances(
-            embedding, rest[np.newaxis], np.array([person.count - 1.0])
-        )
+        return self._to_sum(embedding, person.total - embedding, person.count - 1)
+
+    def _to_sum(
+        self, embedding: NDArray[np.float32], total: NDArray[np.float64], count: float
+    ) -> float:
+        (distance,) = self._rule.distances(embedding, total[np.newaxis], np.array([count]))
         return float(distance)
 
     def _fresh(
         self,
         asked: Sequence[AskedQuestion],
-        people: dict[ClusterId, DoubtfulPerson],
-        of_faces: dict[FaceId, Evidence],
+        people: Mapping[ClusterId, DoubtfulPerson],
+        of_faces: Mapping[FaceId, Evidence],
+        of_pairs: Mapping[frozenset[ClusterId], Evidence],
         limit: float,
-    ) -> Iterable[tuple[ReviewId, Evidence]]:
-        """The evidence of open questions; of one that was put off where it changed."""
-        for each in asked:
-            evidence = self._evidence(each, people, limit)
-            if evidence is not None and each.face_id in of_faces:
-                evidence = replace(of_faces[each.face_id], other_distance=evidence.other_distance)
-            if evidence is not None and not (each.is_put_off and not _differs(each, evidence)):
-                yield each.review_id, evidence
+    ) -> tuple[tuple[ReviewId, Evidence], ...]:
+        """The evidence of open questions, where it changed.
 
-    def _evidence(
-        self, asked: AskedQuestion, people: dict[ClusterId, DoubtfulPerson], limit: float
-    ) -> Evidence | None:
-        person = people.get(asked.person_id)
-        other = None if asked.other_id is None else people.get(asked.other_id)
-        if person is None:
-            return None
-        if asked.kind is ReviewKind.NEW_PERSON:
-            return Evidence(None, None, None, person.faces, _CHANCE_OF_A_NAME)
-        if asked.kind is ReviewKind.SAME_PERSON:
-            if other is None:
-                return None
-            (distance,) = self._between(person, [other]).tolist()
-            return self._evidence_of_pair(person, other, distance, None, limit)
-        if asked.embedding is None or person.count < 2:
-            return None
-        to_other = None
-        if other is not None:
-            (to_other,) = self._rule.distances(
-                asked.embedding, other.total[np.newaxis], np.array([other.count])
-            ).tolist()
-        return self._evidence_of_face(asked.embedding, person, to_other, limit)
+        Args:
+            people: those who changed, and all about whom something is asked together with them.
+            of_faces: of the faces of those who changed, without the distance to another person.
+            of_pairs: of pairs of people of whom one changed.
+        """
+        fresh = []
+        for each in asked:
+            person = people.get(each.person_id)
+            other = None if each.other_id is None else people.get(each.other_id)
+            if person is None:
+                continue
+            if each.kind is ReviewKind.NEW_PERSON:
+                evidence = Evidence(None, None, None, person.faces, _CHANCE_OF_A_NAME)
+            elif each.kind is ReviewKind.SAME_PERSON and other is not None:
+                measured = of_pairs.get(frozenset((person.person_id, other.person_id)))
+                evidence = measured or self._evidence_of_asked(each, person, other, limit)
+            elif each.face_id is not None and each.embedding is not None:
+                to_other = None
+                if other is not None:
+                    to_other = self._to_sum(each.embedding, other.total, other.count)
+                known = of_faces.get(each.face_id, each.evidence)
+                evidence = replace(known, other_distance=to_other)
+            else:
+                continue
+            if _differs(each.evidence, evidence):
+                fresh.append((each.review_id, evidence))
+        return tuple(fresh)
+
+    def _evidence_of_asked(
+        self, asked: AskedQuestion, one: DoubtfulPerson, other: DoubtfulPerson, limit: float
+    ) -> Evidence:
+        """The evidence of a pair that is asked about; who follows is not looked for again."""
+        (distance,) = self._between(one, [other]).tolist()
+        return self._evidence_of_pair(one, other, distance, asked.evidence.other_distance, limit)
 
 
 class AskingSchedule:
     """Looks for questions at once, and then periodically, until its task is cancelled.
 
     Args:
-        on_asked: called after each look. on_failure: called after each failed one.
+        on_asked: called after each round. on_failure: called after each one that failed as a whole.
     """
 
     def __init__(
@@ -400,25 +430,35 @@ class AskingSchedule:
     async def _once(self, ask: AskQuestions) -> None:
         try:
             counts = await ask()
-        except FacetteError as error:
-            _logger.warning("questions could not be looked for: %s", error.message)
-            self._on_failure()
-        except Exception:  # a failed look must not end the schedule
-            _logger.exception("questions could not be looked for")
+        except Exception as error:  # a failed look must not end the schedule
+            _log_failure("questions", error)
             self._on_failure()
         else:
             if counts is not None:
                 self._on_asked(counts)
 
 
+def _log_failure(what: str, error: Exception) -> None:
+    if isinstance(error, FacetteError):
+        _logger.warning("%s could not be looked for: %s", what, error.message)
+    else:
+        _logger.error("%s could not be looked for", what, exc_info=error)
+
+
 def _standing(person: DoubtfulPerson) -> tuple[bool, bool, int]:
     return person.label_key is not None, person.is_spoken_of, person.faces
 
 
-def _differs(asked: AskedQuestion, evidence: Evidence) -> bool:
-    """Whether the evidence of a question is another than when somebody was not sure."""
-    if abs(evidence.settles - asked.settles) > _CHANGED_FACES * asked.settles:
+def _differs(before: Evidence, now: Evidence) -> bool:
+    """Whether a question is to be written anew, for its place in the order or for what it says."""
+    if abs(now.worth - before.worth) > _SAME_WORTH * before.worth:
         return True
-    if asked.distance is None or evidence.distance is None:
-        return asked.distance is not evidence.distance
-    return abs(evidence.distance - asked.distance) > _CHANGED_DISTANCE
+    distances = zip(_distances(before), _distances(now), strict=True)
+    return any(
+        one is not other if one is None or other is None else abs(one - other) > _SAME_DISTANCE
+        for one, other in distances
+    )
+
+
+def _distances(evidence: Evidence) -> tuple[float | None, float | None]:
+    return evidence.distance, evidence.other_distance

@@ -461,8 +461,11 @@ class AskingStore(Protocol):
 class AskingTurns(Protocol):
     """Gives the search for questions to one process at a time."""
 
-    def take(self) -> AbstractAsyncContextManager[list[TenantId] | None]:
-        """The tenants in which something happened; None while another process looks."""
+    def take(self) -> AbstractAsyncContextManager[AsyncIterator[TenantId] | None]:
+        """The tenants in which something happened, as long as this process has the turn.
+
+        None while another process looks.
+        """
 
 
 class BlobStore(Protocol):

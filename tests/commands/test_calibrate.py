@@ -23,6 +23,7 @@ from service.domain.types import ClusterId, FaceId, ModelSpace, TenantId
 from service.runtime.manifest import load_manifest
 from service.runtime.matching import match_rule
 from service.store.database.database import Database, DatabaseSettings
+from service.store.face.answers import Answers
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.usecases.people import NewHome, People
@@ -80,7 +81,7 @@ async def _answered(database: Database, _: Path) -> None:
         )
         for n in range(PAIRS)
     )
-    async with repository.asking(TENANT, AskingPosition(0, 0)) as writer:
+    async with repository.asking(TENANT, AskingPosition(0, 0, 1.0)) as writer:
         await writer.write(Findings(pairs))
     for question in await reviews.page(TENANT, None, None, PAIRS):
         number = min(int(each.person_id.replace("-", ""), 16) for each in question.people) - 1
@@ -196,3 +197,13 @@ async def test_too_few_pairs_and_an_unknown_tenant_are_refused(
     assert "facette review --tenant new" in shown
     with pytest.raises(NotFoundError):
         await operator.run(TenantId("nobody"))
+
+
+async def test_of_many_faces_the_same_few_are_read_of_both_kinds(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.face.answers._MOST_ANSWERS", 6)
+    async with database.maintenance() as owner:
+        said = await Answers(owner, TENANT, SPACE).said()
+    assert [each.is_same for each in said.looked_through].count(True) == 3
+    assert len(said.looked_through) == len(said.answers) == 6

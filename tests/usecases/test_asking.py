@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID
 
 import numpy as np
@@ -11,13 +14,15 @@ import pytest
 from pgvector import HalfVector
 
 from bench.common.crowd import SFACE, SPACE, Crowd, id_of, load
-from service.domain.asking import AskingCounts
+from service.domain.asking import AskingCounts, AskingPosition
+from service.domain.errors import StoreUnavailableError
 from service.domain.matching import fixed_rule
 from service.domain.people import PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
-from service.domain.types import ClusterId, FaceId, TenantId
+from service.domain.types import ClusterId, FaceId, ModelSpace, TenantId
 from service.store.database.database import Database
-from service.store.face.asking import DatabaseAskingTurns
+from service.store.database.statements import SQL
+from service.store.face.asking import DatabaseAskingTurns, DoubtReader, QuestionWriter
 from service.store.face.repository import Repository
 from service.store.face.search import SearchSettings
 from service.usecases.asking import AskQuestions
@@ -43,6 +48,22 @@ async def _people(database: Database, uploads: Path) -> None:
         await load(owner, TENANT, Crowd(SFACE, faces, faces, clusters))
 
 
+class Interrupted(Repository):
+    """A store in which something happens between what a look reads and what it writes."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    @asynccontextmanager
+    async def asking(
+        self, tenant_id: TenantId, position: AskingPosition
+    ) -> AsyncIterator[QuestionWriter]:
+        happen, self.meanwhile = self.meanwhile, None
+        if happen is not None:
+            await happen()
+        async with super().asking(tenant_id, position) as writer:
+            yield writer
+
+
 @dataclass
 class Look:
     """Looks for questions in the tenant, and what there is then."""
@@ -50,7 +71,7 @@ class Look:
     database: Database
 
     def __post_init__(self) -> None:
-        repository = Repository(self.database, SearchSettings())
+        repository = Interrupted(self.database, SearchSettings())
         self.people = People(repository)
         self.reviews = Reviews(repository)
         self.history = History(repository)
@@ -67,6 +88,15 @@ class Look:
         )()
         assert counts is not None
         return counts
+
+    async def end_the_turn(self) -> None:
+        """Cut the connection that holds the turn."""
+        async with self.database.maintenance() as owner:
+            await owner.execute(
+                "SELECT pg_terminate_backend(pid, 1000) FROM pg_locks"
+                " JOIN pg_database ON pg_database.oid = database"
+                " WHERE locktype = 'advisory' AND datname = current_database()"
+            )
 
     async def all(self) -> list[Question]:
         """The open questions."""
@@ -173,6 +203,20 @@ async def test_what_was_put_off_is_asked_again_once_its_evidence_changes(look: L
     assert again.review_id == pair.review_id
 
 
+async def test_what_is_put_off_while_it_is_measured_stays_so(look: Look) -> None:
+    await look.once()
+    pair = (await look.open())[ReviewKind.SAME_PERSON]
+    await look.grow(ADA_TOO, 1, 1)  # a third more
+    look.repository.meanwhile = lambda: look.reviews.answer(
+        TENANT, pair.review_id, Reply(Answer.NOT_SURE)
+    )
+    await look.once()
+    assert ReviewKind.SAME_PERSON not in await look.open()
+    await look.grow(ADA_TOO, 1, 2, first=1)  # twice as many as when it was put off
+    await look.once()
+    assert (await look.open())[ReviewKind.SAME_PERSON].review_id == pair.review_id
+
+
 async def test_the_machine_joins_the_sure_where_it_may_and_never_again(look: Look) -> None:
     counts = await look.once(joins=True)
     assert (counts.joined, counts.questions) == (1, 1)
@@ -185,6 +229,70 @@ async def test_the_machine_joins_the_sure_where_it_may_and_never_again(look: Loo
     for _ in range(2):
         assert (await look.once(joins=True)).joined == 0
     assert ReviewKind.SAME_PERSON not in await look.open()
+
+
+async def test_whom_the_machine_could_not_join_stays_asked_about(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(tenant_id: TenantId) -> NoReturn:
+        raise StoreUnavailableError("The database does not answer.")
+
+    with monkeypatch.context() as away:
+        away.setattr(look.repository, "writing", lost)
+        assert (await look.once(joins=True)).failures == 1
+    pair = (await look.open())[ReviewKind.SAME_PERSON]
+    assert {each.person_id for each in pair.people} == {ADA, ADA_TOO}
+    await look.grow(ADA, 1, 1)
+    assert (await look.once(joins=True)).joined == 1
+    assert ReviewKind.SAME_PERSON not in await look.open()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_one_tenant_that_fails_does_not_hold_up_those_behind_it(
+    look: Look, monkeypatch: pytest.MonkeyPatch, *, lost: bool
+) -> None:
+    reads, failing = look.repository.doubting, TenantId("a")
+    async with look.database.maintenance() as owner:
+        await owner.execute("INSERT INTO tenant (tenant_id, changes) VALUES ($1, 1)", failing)
+
+    @asynccontextmanager
+    async def doubting(tenant_id: TenantId, space: ModelSpace) -> AsyncIterator[DoubtReader]:
+        async with reads(tenant_id, space) as reader:
+            if tenant_id == failing:
+                if lost:
+                    await look.end_the_turn()
+                raise StoreUnavailableError("The database does not answer.")
+            yield reader
+
+    monkeypatch.setattr(look.repository, "doubting", doubting)
+    if lost:  # another process may look by now
+        with pytest.raises(StoreUnavailableError):
+            await look.once()
+        assert not await look.all()
+    else:
+        counts = await look.once()
+        assert (counts.questions, counts.failures) == (2, 1)
+
+
+async def test_what_a_turn_left_is_looked_at_in_the_next_one(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.usecases.asking._LOOKS_PER_TENANT", 1)
+    monkeypatch.setattr("service.store.face.asking._ROWS_AT_ONCE", 4)
+    await look.people.edit(TENANT, ADA, PersonEdit(label="Ada"), None)  # looked at in the first one
+    rounds = 0
+    while await look.once() != AskingCounts():
+        rounds += 1
+    assert rounds == 5  # of 18 faces
+    assert (await look.open()).keys() == {ReviewKind.SAME_PERSON, ReviewKind.ODD_FACE}
+
+
+async def test_all_are_looked_at_anew_by_a_limit_that_changes_during_a_look(look: Look) -> None:
+    async with look.database.maintenance() as owner:
+        look.repository.meanwhile = lambda: owner.execute(SQL["set_match_factor"], TENANT, 2.0)
+        assert (await look.once()).people == 5
+    assert (await look.once()).people == 5
+    assert await look.once() == AskingCounts()
 
 
 async def test_the_machine_joins_nobody_of_whom_people_spoke(look: Look) -> None:
@@ -219,7 +327,17 @@ async def test_a_person_of_one_poor_face_is_asked_about_but_not_joined_by_the_ma
     pair = (await look.open())[ReviewKind.SAME_PERSON]
     assert {each.person_id for each in pair.people} == {DORA, OTHER}
     assert pair.settles == 3
+    # Nor is Dora joined to it once it has a name, which makes her the one that would go.
+    await look.people.edit(TENANT, OTHER, PersonEdit(label="Dora"), None)
     assert (await look.once(joins=True)).joined == 0
+    assert (await look.people.person(TENANT, DORA)).faces == 3
+
+
+async def test_the_machine_joins_one_who_changed_with_one_who_did_not(look: Look) -> None:
+    await look.once()
+    await look.grow(OTHER, 4, 4)  # more than Dora has, who goes
+    assert (await look.once(joins=True)).joined == 1
+    assert (await look.people.person(TENANT, OTHER)).faces == 7
 
 
 async def test_of_a_person_of_two_faces_one_is_asked_about_until_it_is_answered(
@@ -252,3 +370,45 @@ async def test_two_people_in_one_are_asked_about_as_a_half_of_the_faces(look: Lo
     # Nor are the others of the half strangers then.
     again = [each for each in await look.all() if each.people[0].person_id == OTHER]
     assert {each.settles for each in again} == {10}
+
+
+async def test_a_question_keeps_the_evidence_that_no_change_concerns(look: Look) -> None:
+    await look.grow(OTHER, 5, 6)
+    await look.grow(OTHER, 6, 5, first=6)
+    await look.once()
+    before = {each.review_id: each for each in await look.all()}
+    half = next(each for each in before.values() if each.settles == 30)
+    pair = next(each for each in before.values() if each.kind is ReviewKind.SAME_PERSON)
+    assert pair.other_distance is not None
+    await look.grow(half.people[1].person_id, 4, 1, first=11)
+    await look.grow(ADA_TOO, 1, 1, first=12)
+    await look.once()
+    after = {each.review_id: each for each in await look.all()}
+    again = after[half.review_id]
+    assert (again.settles, again.chance) == (half.settles, half.chance)
+    assert (again.distance, again.similarity) == (half.distance, half.similarity)
+    assert again.other_distance != half.other_distance
+    assert after[pair.review_id].settles > pair.settles
+    assert after[pair.review_id].other_distance is not None
+
+
+async def test_questions_are_measured_anew_by_worth_and_where_much_changed(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.face.asking._MOST_QUESTIONS", 1)
+    await look.once()
+    await look.grow(OTHER, 4, 21)
+    await look.once()
+    (pair,) = [each for each in await look.all() if each.settles == 63]
+    async with look.database.maintenance() as owner:
+        await owner.execute(
+            "INSERT INTO review (tenant_id, cluster_id) VALUES ($1, $2)", TENANT, UUID(OTHER)
+        )
+    for more, settles in ((1, 63), (3, 75)):
+        await look.grow(OTHER, 4, more, first=21 + 10 * more)
+        await look.once()
+        found = {each.kind: each for each in await look.all() if each.people[0].person_id == DORA}
+        assert found[ReviewKind.SAME_PERSON].review_id == pair.review_id
+        assert found[ReviewKind.SAME_PERSON].settles == settles
+    who = next(each for each in await look.all() if each.kind is ReviewKind.NEW_PERSON)
+    assert who.settles == 1  # of less worth

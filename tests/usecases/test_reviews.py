@@ -52,7 +52,7 @@ class Asked(House):
             if len(people) > 1
         )
         repository = Repository(self.database, SearchSettings())
-        async with repository.asking(TENANT, AskingPosition(0, 0)) as writer:
+        async with repository.asking(TENANT, AskingPosition(0, 0, 1.0)) as writer:
             await writer.write(Findings(pairs, odd))
 
     async def open(self) -> list[Question]:

@@ -23,7 +23,7 @@ from service.api.parts import Part, Parts
 from service.api.render import Json
 from service.api.services import ApiServices
 from service.api.tickets import patient_ticket
-from service.api.v1.images import insert_answer, insert_condition
+from service.api.v1.images import insert_condition, insert_once
 from service.api.v1.operation import BodyStream, V1Call
 from service.api.v1.requests import idempotency_key
 from service.batching import Ticket
@@ -176,12 +176,10 @@ class _Batch:
                 ticket.withdraw()
             self._tickets.add(ticket)
             try:
-                stored = await api.ingest.once(
-                    call.tenant_id, photo.read, StageClock(api.metrics), ticket, condition
-                )
+                clock = StageClock(api.metrics)
+                return await insert_once(api, call, photo, clock, ticket, condition)
             finally:
                 self._tickets.discard(ticket)
-        return await insert_answer(api, call, stored)
 
     def _problem(self, error: FacetteError) -> tuple[int, bytes]:
         """The status and the body of a problem."""

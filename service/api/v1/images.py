@@ -23,8 +23,9 @@ from service.api.v1.rendering import (
     receipt_json,
 )
 from service.api.v1.requests import IDEMPOTENCY_HEADER, answer, once_of
-from service.domain.errors import RequestError
-from service.domain.people import ImageFilter, ImagePosition, KeptAnswer
+from service.batching import Ticket
+from service.domain.errors import NotFoundError, RequestError
+from service.domain.people import ImageFilter, ImagePosition
 from service.domain.types import ClusterId, ImageId, IngestedPhoto, TenantId
 from service.telemetry import StageClock
 from service.usecases.ingest import InsertCondition, OnDuplicate
@@ -38,8 +39,7 @@ async def insert_image(api: ApiServices, call: V1Call) -> Response:
     condition = await insert_condition(api, call, photo)
     clock, tenant_id = StageClock(api.metrics), call.tenant_id
     async with ticket_for(api, call.call, CostClass.PHOTO, tenant_id, photo.size_bytes) as ticket:
-        stored = await api.ingest.once(tenant_id, photo.read, clock, ticket, condition)
-    response = await insert_answer(api, call, stored)
+        response = await insert_once(api, call, photo, clock, ticket, condition)
     response.headers["Server-Timing"] = clock.server_timing()
     return response
 
@@ -67,12 +67,27 @@ async def insert_condition(
     )
 
 
-async def insert_answer(
-    api: ApiServices, call: V1Call, stored: IngestedPhoto | KeptAnswer | ImageId
+async def insert_once(
+    api: ApiServices,
+    call: V1Call,
+    photo: UploadedImage,
+    clock: StageClock,
+    ticket: Ticket,
+    condition: InsertCondition,
 ) -> Response:
-    """The answer to an insert, which is recorded in the audit trail."""
-    if isinstance(stored, str):
-        return Json(await _image_that_was_there(api, call.tenant_id, stored))
+    """Insert a photo, and answer as the condition says; an insert is recorded in the audit trail.
+
+    Raises:
+        Error: as `IngestPhoto.once` does.
+    """
+    while True:
+        stored = await api.ingest.once(call.tenant_id, photo.read, clock, ticket, condition)
+        if not isinstance(stored, str):
+            break
+        try:
+            return Json(await _image_that_was_there(api, call.tenant_id, stored))
+        except NotFoundError:  # it was deleted meanwhile: the photo is to be stored now
+            continue
     if isinstance(stored, IngestedPhoto):
         call.record(api, "image.insert", image_id=stored.image_id)
     return answer(stored, _inserted)

@@ -84,10 +84,14 @@ class Answers:
             SQL["answered_pairs"], self._tenant_id, self._space, _MOST_ANSWERS
         )
         faces = await self._connection.fetch(
-            SQL["looked_through"], self._tenant_id, self._space, _MOST_FACES_OF_A_PERSON
+            SQL["looked_through"],
+            self._tenant_id,
+            self._space,
+            _MOST_FACES_OF_A_PERSON,
+            _MOST_ANSWERS,
         )
         decisions = await self._connection.fetchval(SQL["decisions_that_hold"], self._tenant_id)
-        return Said(_answers(answers), _faces(faces[:_MOST_ANSWERS]), decisions)
+        return Said(_answers(answers), _faces(faces), decisions)
 
 
 def _answers(rows: Sequence[asyncpg.Record]) -> tuple[SaidPair, ...]:

@@ -32,6 +32,8 @@ from service.store.face.people_search import PeopleSearch, numbers_of
 _ROWS_AT_ONCE = 256
 # Of a person with more faces, so many of the newest are measured against the others.
 _MEASURED_FACES = 256
+# Of the questions about a person so many are measured anew in one look.
+_MOST_QUESTIONS = 100
 
 
 class DoubtReader:
@@ -81,7 +83,7 @@ class DoubtReader:
         seq, change = positions
         if is_all:  # the changes that are about nobody as well
             change = max(change, tenant["changes"])
-        return Unasked(frozenset(people), AskingPosition(seq, change), is_all)
+        return Unasked(frozenset(people), AskingPosition(seq, change, self.match_factor), is_all)
 
     async def people(self, person_ids: Collection[ClusterId]) -> dict[ClusterId, DoubtfulPerson]:
         """Those of some people who have a face with a vector."""
@@ -158,12 +160,13 @@ class DoubtReader:
         ]
 
     async def asked(self, person_ids: Collection[ClusterId]) -> list[AskedQuestion]:
-        """The open questions about people."""
+        """The open questions about people; about each of them those of most worth."""
         rows = await self._connection.fetch(
             SQL["asked_about"],
             self._tenant_id,
             [UUID(each) for each in person_ids],
             self._space,
+            _MOST_QUESTIONS,
         )
         return [_asked(row) for row in rows]
 
@@ -190,10 +193,14 @@ class QuestionWriter:
     async def write(self, findings: Findings) -> int:
         """Open and renew questions; those that follow from what people said are left out.
 
+        Those whom the machine joins after this are asked about until it did.
+
         Returns:
-            The number of new questions.
+            The number of new questions, without these.
         """
         made = 0
+        if findings.joined:
+            await self._made("ask_about_pairs", _pair_columns(findings.joined))
         if findings.pairs:
             made += await self._made("ask_about_pairs", _pair_columns(findings.pairs))
         if findings.odd:
@@ -222,18 +229,27 @@ class DatabaseAskingTurns:
         self._database = database
 
     @asynccontextmanager
-    async def take(self) -> AsyncIterator[list[TenantId] | None]:
+    async def take(self) -> AsyncIterator[AsyncIterator[TenantId] | None]:
         """The tenants in which something happened; None while another process looks.
 
         Raises:
-            StoreUnavailableError: the database does not answer.
+            StoreUnavailableError: the database does not answer, or the connection that holds the
+                turn was lost.
         """
         async with self._database.maintenance() as connection:
             if not await connection.fetchval(SQL["lock_asking"]):
                 yield None
                 return
             rows = await connection.fetch(SQL["tenants_to_ask"])
-            yield [TenantId(row["tenant_id"]) for row in rows]
+            yield _while_connected(connection, [TenantId(row["tenant_id"]) for row in rows])
+
+
+async def _while_connected(
+    connection: asyncpg.Connection, tenant_ids: Sequence[TenantId]
+) -> AsyncIterator[TenantId]:
+    for each in tenant_ids:
+        await connection.execute(SQL["ping"])
+        yield each
 
 
 def _asked(row: asyncpg.Record) -> AskedQuestion:
@@ -244,9 +260,13 @@ def _asked(row: asyncpg.Record) -> AskedQuestion:
         ReviewKind(row["kind"]),
         ClusterId(str(row["cluster_id"])),
         None if other is None else ClusterId(str(other)),
-        row["distance"],
-        row["faces"],
-        row["put_off"],
+        Evidence(
+            row["distance"],
+            row["other_distance"],
+            row["similarity"],
+            row["faces"],
+            row["chance"],
+        ),
         None if row["face_id"] is None else FaceId(str(row["face_id"])),
         None if vector is None else vector.to_numpy().astype(np.float32),
     )

@@ -209,7 +209,11 @@ class Repository:
         """
         async with self._database.transaction(tenant_id) as connection:
             row = await connection.fetchrow(
-                SQL["move_asking_on"], tenant_id, position.seq, position.change
+                SQL["move_asking_on"],
+                tenant_id,
+                position.seq,
+                position.change,
+                position.match_factor,
             )
             found(row, "tenant")
             yield QuestionWriter(connection, tenant_id)

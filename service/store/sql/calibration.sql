@@ -52,11 +52,13 @@ SELECT one.is_same, other.cluster_id AS person, one.faces, other.faces AS other_
        vector_send(one.total) AS total, vector_send(other.total) AS other_total
 FROM side AS one JOIN side AS other USING (decision_id)
 WHERE one.side = 0 AND other.side = 1
+ORDER BY decision_id
 
 -- name: looked_through
 -- Faces that the machine put to people whom somebody confirmed as a whole, so that no face of before is
 -- left unconfirmed: those that were confirmed, and those that were taken away. Of each person $3 of both
--- kinds at most. The sum is that of the person; $2 is the space of the vectors.
+-- kinds at most, and $4 in all, of as many people as there are. The sum is that of the person; $2 is the space of
+-- the vectors.
 WITH confirmed AS MATERIALIZED (
     SELECT change, (subject ->> 'person_id')::uuid AS cluster_id FROM change
     WHERE tenant_id = $1 AND kind = 'person.confirmed' AND undone_by IS NULL
@@ -78,13 +80,17 @@ placed AS (
       AND before_cluster_id IN (SELECT cluster_id FROM confirmed)
       AND after_cluster_id <> before_cluster_id
 ),
-chosen AS (
-    SELECT placed.face_id, placed.cluster_id, is_same,
-           row_number() OVER (
-               PARTITION BY placed.cluster_id, is_same ORDER BY uuid_hash_extended(face_id, 0)
-           ) AS nth
-    FROM placed JOIN face USING (face_id)
-    WHERE tenant_id = $1 AND is_matchable AND (face.cluster_id = placed.cluster_id) = is_same
+chosen AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT placed.face_id, placed.cluster_id, is_same,
+               row_number() OVER (
+                   PARTITION BY placed.cluster_id, is_same ORDER BY uuid_hash_extended(face_id, 0)
+               ) AS nth
+        FROM placed JOIN face USING (face_id)
+        WHERE tenant_id = $1 AND is_matchable AND (face.cluster_id = placed.cluster_id) = is_same
+    ) AS found
+    WHERE nth <= $3
+    ORDER BY nth, cluster_id, face_id LIMIT $4
 )
 SELECT is_same, chosen.cluster_id AS person, vector_send(vector.embedding) AS embedding,
        vector_send(sum.total) AS total
@@ -98,7 +104,7 @@ CROSS JOIN LATERAL (
     WHERE tenant_id = $1 AND cluster_sum.cluster_id = chosen.cluster_id AND model_space || '' = $2
     LIMIT 1
 ) AS sum
-WHERE nth <= $3
+ORDER BY nth, chosen.cluster_id, chosen.face_id
 
 -- name: decisions_that_hold
 SELECT count(*) FROM decision WHERE tenant_id = $1 AND is_active

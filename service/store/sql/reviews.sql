@@ -105,8 +105,12 @@ WHERE tenant_id = $1 AND review_id = $2
 SELECT pg_try_advisory_lock(hashtextextended('facette questions', 0))
 
 -- name: tenants_to_ask
--- The tenants in which something happened since questions were looked for.
-SELECT tenant_id FROM tenant WHERE changes > asked_change ORDER BY tenant_id
+-- The tenants in which something happened since questions were looked for, or that have faces behind it still.
+SELECT tenant_id FROM tenant
+WHERE changes > asked_change OR asked_seq < (
+    SELECT seq FROM face WHERE face.tenant_id = tenant.tenant_id ORDER BY seq DESC LIMIT 1
+)
+ORDER BY tenant_id
 
 -- name: asked_up_to
 SELECT changes, asked_seq, asked_change FROM tenant WHERE tenant_id = $1
@@ -175,34 +179,55 @@ CROSS JOIN LATERAL (
 ) AS vector
 
 -- name: asked_about
--- The questions about the clusters $2, with the vectors of the space $3 of the faces that they are about.
-SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, faces, put_off, vector.face_id,
-       vector.embedding
-FROM review
+-- The questions about the clusters $2, of each the $4 of most worth, with the vectors of the space $3 of the faces
+-- that they are about.
+WITH best AS MATERIALIZED (
+    SELECT DISTINCT found.review_id FROM unnest($2::uuid[]) AS wanted (cluster_id)
+    CROSS JOIN LATERAL (
+        SELECT review_id FROM (
+            SELECT review_id, worth FROM review WHERE tenant_id = $1 AND review.cluster_id = wanted.cluster_id
+            UNION ALL
+            SELECT review_id, worth FROM review WHERE tenant_id = $1 AND other_cluster_id = wanted.cluster_id
+        ) AS about
+        ORDER BY worth DESC, review_id DESC LIMIT $4
+    ) AS found
+)
+SELECT review.review_id, kind, cluster_id, other_cluster_id, distance, other_distance, similarity, faces, chance,
+       vector.face_id, vector.embedding
+FROM best
+CROSS JOIN LATERAL (
+    SELECT * FROM review WHERE tenant_id = $1 AND review.review_id = best.review_id LIMIT 1
+) AS review
 LEFT JOIN LATERAL (
     SELECT face_vector.face_id, embedding FROM face_vector
     WHERE tenant_id = $1 AND face_vector.face_id = review.face_id AND model_space || '' = $3
       AND is_matchable LIMIT 1
 ) AS vector ON true
-WHERE review.tenant_id = $1 AND review_id IN (
-    SELECT review_id FROM review WHERE tenant_id = $1 AND cluster_id = ANY ($2::uuid[])
-    UNION SELECT review_id FROM review WHERE tenant_id = $1 AND other_cluster_id = ANY ($2::uuid[])
-)
 
 -- name: photographed_together
--- Those of the pairs ($2, $3) of clusters that one image shows beside each other.
+-- Those of the pairs ($2, $3) of clusters that one image shows beside each other: the faces of the smaller one
+-- are looked through. Without the OFFSET the planner may walk all faces of the tenant for the first such image.
 SELECT one, other FROM unnest($2::uuid[], $3::uuid[]) AS pair (one, other)
-WHERE EXISTS (
-    SELECT FROM face
-    WHERE face.tenant_id = $1 AND face.cluster_id = one AND EXISTS (
-        SELECT FROM face AS beside
-        WHERE beside.tenant_id = $1 AND beside.image_id = face.image_id AND beside.cluster_id = other
-    )
-)
+CROSS JOIN LATERAL (
+    SELECT array_agg(cluster_id ORDER BY faces) AS by_size FROM cluster
+    WHERE tenant_id = $1 AND cluster_id IN (one, other)
+) AS clusters
+CROSS JOIN LATERAL (
+    SELECT FROM (
+        SELECT image_id FROM face WHERE tenant_id = $1 AND cluster_id = by_size[1] OFFSET 0
+    ) AS few
+    CROSS JOIN LATERAL (
+        SELECT FROM face WHERE tenant_id = $1 AND image_id = few.image_id AND cluster_id = by_size[2] LIMIT 1
+    ) AS beside
+    LIMIT 1
+) AS image
 
 -- name: move_asking_on
--- Takes the lock of the tenant, as all do who write, and counts no change.
-UPDATE tenant SET asked_seq = greatest(asked_seq, $2), asked_change = greatest(asked_change, $3)
+-- Takes the lock of the tenant, as all do who write, and counts no change. Faces that were looked at by another
+-- factor $4 of the limit than the one of now are looked at anew, as `set_match_factor` says.
+UPDATE tenant
+SET asked_seq = CASE match_factor WHEN $4 THEN greatest(asked_seq, $2) ELSE asked_seq END,
+    asked_change = greatest(asked_change, $3)
 WHERE tenant_id = $1
 RETURNING tenant_id
 
@@ -246,7 +271,8 @@ WHERE face.tenant_id = $1 AND face.cluster_id = owner
 ON CONFLICT DO NOTHING
 
 -- name: measure_anew
--- The evidence of questions as it is now; one that was put off is asked again.
+-- The evidence of questions as it is now. One that was put off, be it since it was measured, is asked again
+-- where the evidence is another one than then: by more than 0.02 of distance, or half of what it settles.
 UPDATE review
 SET distance = fresh.distance, other_distance = fresh.other_distance, similarity = fresh.similarity,
     faces = settled, chance = fresh.chance, put_off = false
@@ -254,10 +280,12 @@ FROM unnest($2::bigint[], $3::real[], $4::real[], $5::real[], $6::integer[], $7:
     AS fresh (review_id, distance, other_distance, similarity, settled, chance)
 WHERE review.tenant_id = $1 AND review.review_id = fresh.review_id
   AND (
-      review.distance, review.other_distance, review.similarity, review.faces, review.chance, review.put_off
-  ) IS DISTINCT FROM (
-      fresh.distance, fresh.other_distance, fresh.similarity, settled, fresh.chance, false
-  )
+      NOT review.put_off OR abs(settled - review.faces) > 0.5 * review.faces
+      OR abs(fresh.distance - review.distance) > 0.02
+      OR (fresh.distance IS NULL) <> (review.distance IS NULL)
+  ) AND (
+      review.distance, review.other_distance, review.similarity, review.faces, review.chance
+  ) IS DISTINCT FROM (fresh.distance, fresh.other_distance, fresh.similarity, settled, fresh.chance)
 
 -- name: may_be_rejoined
 -- Whether the machine may let the cluster $2 become a part of $3: nobody said anything of the first, and no

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
+from service.api.v1.images import insert_once
+from service.batching import free_ticket
+from service.domain.errors import NotFoundError
 from service.domain.people import MAX_DIGESTS
+from service.domain.types import ImageId, IngestedPhoto
+from service.telemetry import StageClock
+from service.usecases.ingest import InsertCondition, OnDuplicate
 from tests.api.v1.conftest import Tenant, problem
 from tests.support.calls import Photos
 
@@ -342,6 +350,26 @@ def test_on_duplicate_says_what_happens_to_the_same_file(house: Tenant, photos: 
     assert answer.json()["image_id"] == first["image_id"]
     assert house.insert(photos.hopper)["image_id"] != first["image_id"]
     assert len(house.listed("/images")) == 2
+
+
+async def test_a_duplicate_that_is_deleted_before_it_is_shown_is_stored_again() -> None:
+    stored = iter([ImageId("deleted"), IngestedPhoto(ImageId("new"))])
+
+    async def once(*_: object) -> ImageId | IngestedPhoto:
+        return next(stored)
+
+    async def image(*_: object) -> NoReturn:
+        raise NotFoundError("image")
+
+    services: Any = SimpleNamespace(
+        ingest=SimpleNamespace(once=once), people=SimpleNamespace(image=image)
+    )
+    call: Any = SimpleNamespace(tenant_id="tenant", record=lambda *_, **__: None)
+    photo: Any = SimpleNamespace(read=None)
+    condition = InsertCondition(OnDuplicate.RETURN)
+    answer = await insert_once(services, call, photo, StageClock(), free_ticket(), condition)
+    assert answer.status_code == 201
+    assert json.loads(bytes(answer.body))["image_id"] == "new"
 
 
 def test_nobody_is_without_faces_and_without_a_name(house: Tenant, couple: tuple[str, str]) -> None:
