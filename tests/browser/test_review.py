@@ -157,6 +157,7 @@ def test_an_answer_and_the_faces_taken_out_before_it_are_saved_and_taken_back_as
     page.unroute(ANSWERS)
 
     page.reload()
+    page.route(ANSWERS, _cut_off, times=1)
     answer("Ada")
     expect(past).to_have_text("Adasaved")
     assert people() == [(None, 2), (None, 1), ("Ada", 1)]
@@ -169,6 +170,12 @@ def _refuse(route: Route) -> None:
     """Answer as the service does where a decision keeps people apart."""
     problem = {"code": "decision_conflict", "title": "Conflict", "detail": "Somebody said no."}
     route.fulfill(status=409, json=problem)
+
+
+def _cut_off(route: Route) -> None:
+    """Let the service answer, and lose what it says."""
+    assert route.fetch().ok
+    route.fulfill(content_type="application/json", body='{"id": ')
 
 
 def test_each_window_saves_its_own_answers_and_those_of_a_window_that_was_closed(
