@@ -45,7 +45,7 @@ def test_what_was_saved_is_told_as_saved_and_an_ended_session_as_ended(
     # Of two calls at once the second one is refused on the page to sign in.
     page.route("**/v1/**", _refuse(401))
     held: list[Route] = []
-    page.route("**/v1/tenants?*", held.append)
+    page.route("**/v1/tenants?*", lambda route: held.append(route))
     page.reload()
     ended = page.get_by_text("Your session has ended.")
     expect(ended).to_be_visible()
