@@ -152,18 +152,39 @@ def _first(
     low_scale, high_scale = load_real(scale, 0), load_real(scale, 16)
     low_offset, high_offset = load_real(scale, 32), load_real(scale, 48)
     low_slope, high_slope = load_real(slope, 0), load_real(slope, 16)
+    # The weights stay in registers.
+    a0, b0 = load_whole(weights, 0), load_whole(weights, 16)
+    a1, b1 = load_whole(weights, 32), load_whole(weights, 48)
+    a2, b2 = load_whole(weights, 64), load_whole(weights, 80)
+    a3, b3 = load_whole(weights, 96), load_whole(weights, 112)
+    a4, b4 = load_whole(weights, 128), load_whole(weights, 144)
+    a5, b5 = load_whole(weights, 160), load_whole(weights, 176)
+    a6, b6 = load_whole(weights, 192), load_whole(weights, 208)
+    a7, b7 = load_whole(weights, 224), load_whole(weights, 240)
+    a8, b8 = load_whole(weights, 256), load_whole(weights, 272)
     for i in range(_CONV1):
         for j in range(_CONV1):
-            x, z = low_bias, high_bias
             o = 3 * (SIDE * i + j)
-            w = 0
-            for _ in range(3):
-                for word in range(3):
-                    four = four_bytes(pixels, o + 4 * word)
-                    x = dot(x, four, load_whole(weights, w))
-                    z = dot(z, four, load_whole(weights, w + 16))
-                    w += 32
-                o += 3 * SIDE
+            four = four_bytes(pixels, o)
+            x, z = dot(low_bias, four, a0), dot(high_bias, four, b0)
+            four = four_bytes(pixels, o + 4)
+            x, z = dot(x, four, a1), dot(z, four, b1)
+            four = four_bytes(pixels, o + 8)
+            x, z = dot(x, four, a2), dot(z, four, b2)
+            o += 3 * SIDE
+            four = four_bytes(pixels, o)
+            x, z = dot(x, four, a3), dot(z, four, b3)
+            four = four_bytes(pixels, o + 4)
+            x, z = dot(x, four, a4), dot(z, four, b4)
+            four = four_bytes(pixels, o + 8)
+            x, z = dot(x, four, a5), dot(z, four, b5)
+            o += 3 * SIDE
+            four = four_bytes(pixels, o)
+            x, z = dot(x, four, a6), dot(z, four, b6)
+            four = four_bytes(pixels, o + 4)
+            x, z = dot(x, four, a7), dot(z, four, b7)
+            four = four_bytes(pixels, o + 8)
+            x, z = dot(x, four, a8), dot(z, four, b8)
             o = (i * _CONV1 + j) * 32
             y = prelu(mul(as_real(x), low_scale), low_slope)
             store_bytes(out, o, add(y, low_offset))
