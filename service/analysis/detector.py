@@ -27,6 +27,7 @@ from service.vision.cascade import (
 )
 from service.vision.passes import in_photo
 from service.vision.pyramid import (
+    NO_CELLS,
     Cells,
     Level,
     Tile,
@@ -319,7 +320,15 @@ class CascadeDetector:
         return found
 
     def _run_tiles(self, batch: Sequence[_Tiles]) -> list[Cells]:
-        return [self._scanner.find(item.plan.view, item.plan.levels, item.tiles) for item in batch]
+        # The tiles of one pass are scanned together; all of its cells are those of its first item.
+        together: dict[_Plan, list[int]] = {}
+        for number, item in enumerate(batch):
+            together.setdefault(item.plan, []).append(number)
+        found = [NO_CELLS] * len(batch)
+        for plan, numbers in together.items():
+            tiles = [tile for number in numbers for tile in batch[number].tiles]
+            found[numbers[0]] = self._scanner.find(plan.view, plan.levels, tiles)
+        return found
 
     def _proposals(self, scan: _Scan) -> _Proposals:
         plan = scan.plan

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.runtime.sessions import ModelSession
-from service.vision.pyramid import CELL_SIZE, STRIDE, Cells, Level, Tile, find_cells
+from service.vision.pyramid import CELL_SIZE, NO_CELLS, STRIDE, Cells, Level, Tile, find_cells
 from service.vision.resample import resample_patches, resample_tile
 from service.vision.screen import Screen
 from service.vision.views import View
@@ -118,7 +118,7 @@ class ScreenedScanner:
             for chosen, patches in _patches(view, levels, places)
             for start in range(0, len(chosen), _CALL_CELLS)
         ]
-        return Cells.joined([_NO_CELLS, *parts])
+        return Cells.joined([NO_CELLS, *parts])
 
     def _judge(self, places: NDArray[np.int32], patches: NDArray[np.float32]) -> Cells:
         regression, probability = self._pnet.run(patches)
@@ -145,11 +145,6 @@ class _Scratch(threading.local):
 
 
 _PATCH_SIZES = [(rows, columns) for rows in (CELL_SIZE, 11) for columns in (CELL_SIZE, 11)]
-_NO_CELLS = Cells(
-    np.empty((0, 3), dtype=np.int32),
-    np.empty(0, dtype=np.float32),
-    np.empty((0, 4), dtype=np.float32),
-)
 
 
 def _patches(
