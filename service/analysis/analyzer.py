@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -177,6 +178,8 @@ class Analyzer:
         metrics: Metrics,
         space: str | None = None,
     ) -> None:
+        # The workers take all cores: OpenCV's own threads would only wait for them, spinning.
+        cv2.setNumThreads(1)
         manifest = load_manifest(models)
         sessions = open_sessions(models, manifest, settings.sessions)
         self.placements = frozenset(
