@@ -52,7 +52,8 @@ const ENGLISH = {
       : problem.status === 403 ? "Your key may not do this."
       : problem.message;
     if (!isWrite) return what;
-    return problem.isUncertain ? `${what} It is not known whether your change was saved; look before you repeat it.` : `${what} Nothing was saved.`;
+    if (problem.isUncertain) return `${what} It is not known whether your change was saved; look before you repeat it.`;
+    return problem.isPartly ? `${what} Not all of your change was saved; look before you repeat it.` : `${what} Nothing was saved.`;
   },
   pages: {
     people: "People", review: "Review", photos: "Photos", search: "Search", upload: "Upload",

@@ -1,0 +1,59 @@
+"""What the console says and does where the service refuses part of what was asked, or knows nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx2 as httpx
+from playwright.sync_api import Route, expect
+
+from tests.browser.conftest import Watch
+from tests.browser.console import Console
+
+
+def test_what_was_saved_is_told_as_saved_and_an_ended_session_as_ended(
+    open_console: Callable[..., Console],
+    client: httpx.Client,
+    watch: Watch,
+    two_people: dict[str, str],
+    tenant: str,
+    key: str,
+) -> None:
+    for status in (401, 409, 429):
+        watch.allow_refusal(status)
+    console = open_console()
+    page = console.page
+    console.sign_in(key)
+    console.people().first.get_by_role("link").click()
+    # The history, which has the way back, cannot be read.
+    page.route("**/history?*", _refuse(429))
+    page.get_by_role("button", name="Give a name").click()
+    page.get_by_label("Name", exact=True).fill("Eileen")
+    page.keyboard.press("Enter")
+    told = console.expect_message("Renamed.")
+    expect(told.get_by_role("button", name="Undo")).to_have_count(0)
+    expect(page.get_by_text("Nothing was saved.")).to_have_count(0)
+    assert console.labels(client, tenant) == ["Eileen", None]
+
+    # One of two faces is moved.
+    page.route("**/faces/*", _refuse(409), times=1)
+    console.faces().first.press("Control+a")
+    page.get_by_role("button", name="Not this person").click()
+    console.expect_message("1 face taken out")
+    console.expect_message("Not all of your change was saved")
+
+    # Of two calls at once the second one is refused on the page to sign in.
+    page.route("**/v1/**", _refuse(401))
+    held: list[Route] = []
+    page.route("**/v1/tenants?*", lambda route: held.append(route))
+    page.reload()
+    ended = page.get_by_text("Your session has ended.")
+    expect(ended).to_be_visible()
+    with page.expect_response("**/v1/tenants?*"):
+        _refuse(401)(held[0])
+    page.evaluate("new Promise((done) => setTimeout(done))")
+    expect(ended).to_be_visible()
+
+
+def _refuse(status: int) -> Callable[[Route], None]:
+    return lambda route: route.fulfill(status=status, json={"detail": "No."})
