@@ -55,5 +55,29 @@ def test_what_was_saved_is_told_as_saved_and_an_ended_session_as_ended(
     expect(ended).to_be_visible()
 
 
+def test_a_key_that_is_asked_for_twice_is_made_once_and_shown(
+    open_console: Callable[..., Console], client: httpx.Client, tenant: str, key: str
+) -> None:
+    asked = {"name": "Head", "scopes": ["admin"], "tenant_id": tenant}
+    console = open_console()
+    page = console.page
+    console.sign_in(client.post("/v1/keys", json=asked).json()["key"])
+    console.open("Keys and tenants")
+    sent: list[Route] = []
+    page.route("**/v1/keys", lambda route: sent.append(route))
+    page.get_by_role("button", name="New key").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("Uploads")
+    with page.expect_request(lambda request: request.method == "POST"):
+        page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    for each in sent:
+        each.continue_()
+    expect(page.get_by_role("heading", name="Your new key")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Close").last.click()
+    expect(page.get_by_role("rowheader", name="Uploads")).to_have_count(1)
+
+
 def _refuse(status: int) -> Callable[[Route], None]:
     return lambda route: route.fulfill(status=status, json={"detail": "No."})
