@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from tests.browser.console import Console
 
-# Reads four pages of a list, moves items of it ([from, to] each; from nowhere, an item is new), and reads it again.
-# Returns what the console has, and what there is.
+# Reads four pages of a list, moves items of it ([from, to] each; from nowhere, an item is new), and
+# reads it again. Returns what the console has, and what there is.
 _READ = """async (moves) => {
     const { PageList } = await import("/console/static/pagelist.js");
     const all = Array.from({ length: 2500 }, (_, at) => ({ id: at }));

@@ -1,4 +1,4 @@
-"""What the console says and does where the service refuses part of what was asked, or knows nobody."""
+"""What the console says and does where not everything goes as it was asked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import httpx2 as httpx
 from playwright.sync_api import Route, expect
 
+from bench.common.server import TOKEN
 from tests.browser.conftest import Watch
 from tests.browser.console import Console
 
@@ -77,6 +78,33 @@ def test_a_key_that_is_asked_for_twice_is_made_once_and_shown(
     expect(page.get_by_role("heading", name="Your new key")).to_be_visible()
     page.get_by_role("dialog").get_by_role("button", name="Close").last.click()
     expect(page.get_by_role("rowheader", name="Uploads")).to_have_count(1)
+
+
+def test_the_way_back_leads_to_the_tenant_that_was_looked_at_and_a_link_to_the_content_there(
+    open_console: Callable[..., Console], client: httpx.Client, tenant: str
+) -> None:
+    others = f"{tenant}-others"
+    for each, name in ((tenant, "Ada"), (others, "Bea")):
+        client.post("/v1/tenants", json={"id": each})
+        client.post(f"/v1/tenants/{each}/people", json={"label": name}).raise_for_status()
+    console = open_console()
+    page = console.page
+    page.evaluate("(id) => localStorage.setItem('facette.tenant', id)", tenant)
+    console.sign_in(TOKEN)
+    ada, bea = (page.get_by_role("link", name=each) for each in ("Ada", "Bea"))
+    expect(ada).to_be_visible()
+    choice = page.get_by_role("combobox", name="Tenant")
+    choice.select_option(others)
+    expect(bea).to_be_visible()
+    page.go_back()
+    expect(ada).to_be_visible()
+    expect(choice).to_have_value(tenant)
+    page.go_forward()
+    expect(bea).to_be_visible()
+
+    page.get_by_role("link", name="Skip to the content").press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("main").locator(":focus")).to_have_count(1)
 
 
 def _refuse(status: int) -> Callable[[Route], None]:
