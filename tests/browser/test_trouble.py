@@ -11,6 +11,12 @@ from bench.common.server import TOKEN
 from tests.browser.conftest import Watch
 from tests.browser.console import Console
 
+_LIKE_PLAIN_HTTP = """
+    delete Navigator.prototype.locks;
+    delete Navigator.prototype.clipboard;
+    delete Crypto.prototype.randomUUID;
+"""
+
 
 def test_what_was_saved_is_told_as_saved_and_an_ended_session_as_ended(
     open_console: Callable[..., Console],
@@ -105,6 +111,33 @@ def test_the_way_back_leads_to_the_tenant_that_was_looked_at_and_a_link_to_the_c
     page.get_by_role("link", name="Skip to the content").press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("main").locator(":focus")).to_have_count(1)
+
+
+def test_questions_are_answered_and_keys_are_made_without_what_plain_http_does_not_have(
+    open_console: Callable[..., Console],
+    client: httpx.Client,
+    two_people: dict[str, str],
+    tenant: str,
+) -> None:
+    client.post("/v1/tenants", json={"id": tenant})
+    asked = {"name": "Head", "scopes": ["admin"], "tenant_id": tenant}
+    console = open_console()
+    page = console.page
+    page.add_init_script(_LIKE_PLAIN_HTTP)
+    page.reload()
+    console.sign_in(client.post("/v1/keys", json=asked).json()["key"])
+    console.open("Review")
+    expect(page.locator("#question")).to_be_visible()
+    page.keyboard.press("x")
+    expect(page.locator(".past-answer.saved")).to_have_count(1)
+
+    console.open("Keys and tenants")
+    page.get_by_role("button", name="New key").click()
+    page.get_by_role("dialog").get_by_label("Name").fill("Uploads")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Your new key")).to_be_visible()
+    expect(page.locator(".secret")).to_contain_text("fct_")
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
 
 
 def _refuse(status: int) -> Callable[[Route], None]:

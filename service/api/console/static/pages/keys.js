@@ -114,7 +114,7 @@ const showSecret = (issued) => show((close) => html`
   <p>${words.keys.secretText}</p>
   <p class="secret mono" tabIndex="0">${issued.key}</p>
   <footer class="dialog-foot">
-    <button class="button" onClick=${() => attempt(async () => { await navigator.clipboard.writeText(issued.key); tell(words.keys.copied); })}>${words.keys.copy}</button>
+    ${navigator.clipboard && html`<button class="button" onClick=${() => attempt(async () => { await navigator.clipboard.writeText(issued.key); tell(words.keys.copied); })}>${words.keys.copy}</button>`}
     <button class="button primary" data-first onClick=${() => close(null)}>${words.close}</button></footer>`);
 
 function Tenants() {
