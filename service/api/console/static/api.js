@@ -75,5 +75,6 @@ function retryAfter(answer) {
   return given > 0 ? given * 1000 : DEFAULT_RETRY_MS;
 }
 
-// An Idempotency-Key: a request that is sent again with it is done once.
-export const newKey = () => crypto.randomUUID();
+// An Idempotency-Key: a request that is sent again with it is done once. Over plain HTTP there is no randomUUID.
+export const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (each) => each.toString(16).padStart(2, "0")).join("");

@@ -7,6 +7,9 @@ import { session } from "./session.js";
 const ITEM = "facette.outbox.";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
+// Over plain HTTP there are no locks, and no window knows which others live: as it is opened, it sends what it finds, as
+// well as the window that added it may; that counts once.
+const { locks = { request: (name, run) => run() } } = navigator;
 const LATER = new Set([0, 408, 429, 500, 502, 503, 504]);
 
 // An entry: {id, steps, made} and facts of whoever added it. steps: requests, {key, path, json} each, or {key, path,
@@ -24,9 +27,9 @@ class Outbox {
     this._underWay = null;
     this._awaited = new Set([this._item]);
     this._wait = FIRST_WAIT_MS;
-    navigator.locks.request(this._item, () => new Promise(() => {}));
+    locks.request(this._item, () => new Promise(() => {}));
     addEventListener("online", () => this.send());
-    addEventListener("storage", (event) => event.newValue && this._inherit(event.key));
+    addEventListener("storage", (event) => navigator.locks && event.newValue && this._inherit(event.key));
     for (const item of Object.keys(localStorage)) this._inherit(item);
   }
 
@@ -101,7 +104,7 @@ class Outbox {
   async _inherit(item) {
     if (!item.startsWith(ITEM) || this._awaited.has(item)) return;
     this._awaited.add(item);
-    await navigator.locks.request(item, () => {
+    await locks.request(item, () => {
       this._keep([...this.waiting.value, ...JSON.parse(localStorage.getItem(item) ?? "[]")]);
       localStorage.removeItem(item);
     });

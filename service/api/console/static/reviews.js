@@ -88,7 +88,7 @@ class Reviews {
   // Answers a question; the next one is there at once. without: {person, faces} each, the faces that do not belong to
   // the person, each split off first.
   answer(question, reply, text, without = []) {
-    if (!this.questions.value.some((each) => each.id === question.id)) {
+    if (this._tenant !== tenant.value || !this.questions.value.some((each) => each.id === question.id)) {
       tell(words.review.settledMeanwhile, { kind: "wrong" });
       return;
     }
