@@ -31,6 +31,8 @@ RATIOS = {
 HTTP_RATIOS = {
     "embed_http_vs_raw_session",
     "insert_http_vs_analysis",
+    "small_http_vs_analysis",
+    "small_http_large_tenant_vs_analysis",
     *(
         f"{prefix}{key}"
         for prefix in ("", "embed_")
@@ -45,7 +47,7 @@ HTTP_RATIOS = {
 }
 SECTIONS = "\n".join(
     f"<!-- {bench}: written by `python -m bench report` -->\n<!-- end of {bench} -->"
-    for bench in ("http_embed", "http_insert", "http_overload", "http_fair")
+    for bench in ("http_embed", "http_insert", "http_small", "http_overload", "http_fair")
 )
 
 
@@ -179,14 +181,15 @@ def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_http_measures_every_part_over_a_running_service(tmp_path: Path) -> None:
-    document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,overload,fair")
+    document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,small,overload,fair")
     assert [line["bench"] for line in lines] == [
         "http_embed",
         "http_insert",
+        "http_small",
         "http_overload",
         "http_fair",
     ]
-    embed, insert, overload, fair = lines
+    embed, insert, _, overload, fair = lines
     assert document["results"] == {line["bench"]: line for line in lines}
     # Whether anything is refused within a second depends on the machine.
     assert set(document["ratios"]) >= HTTP_RATIOS
