@@ -223,6 +223,11 @@ class MicroBatcher(Generic[T, R]):
         self._closing = True
         await self._idle.wait()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no item is in the queue, not even one whose caller has left."""
+        return not self._queue
+
     def drop_over(self) -> None:
         """Drop items that failed or are too late; called by the pool."""
         self._queue.drop_over()

@@ -40,6 +40,11 @@ class Job(Protocol):
 class Source(Protocol):
     """A stage from which a free worker takes its next job."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the queue has no item, not even one to be dropped."""
+        ...
+
     def drop_over(self) -> None:
         """Drop the items at the head of the queue that failed or are too late."""
         ...
@@ -148,9 +153,10 @@ class WorkerPool:
         self._executor.shutdown(wait=True)
 
     def _next_job(self) -> Job | None:
-        for source in self._sources:
+        sources = [source for source in self._sources if not source.is_empty]
+        for source in sources:
             source.drop_over()
-        waiting = [(order, source) for source in self._sources if (order := source.urgency())]
+        waiting = [(order, source) for source in sources if (order := source.urgency())]
         waiting.sort(key=lambda pair: pair[0])  # stable: keeps the order of the sources
         self._forget_expired()
         if not waiting:
