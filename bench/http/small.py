@@ -12,12 +12,11 @@ import cv2
 import numpy as np
 from pgvector.asyncpg import register_vector
 
-from bench.accuracy.people import people_folder, photo_paths
 from bench.common.crowd import crowd, load
 from bench.common.database import connect
 from bench.common.harness import by_callers, default_settings, running_analyzer
 from bench.common.measure import interleave_rated
-from bench.common.photos import Photo, source
+from bench.common.photos import Photo, people_folder, photo_paths, source
 from bench.common.photos import load as load_photos
 from bench.common.result import Effort, Result
 from bench.common.server import ServiceProcess

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.accuracy.people import people_folder
 from bench.common.browser import launch_options
+from bench.common.photos import people_folder
 from bench.report import history, plots
 from bench.report import page as report
 from tests.support.folders import ROOT
