@@ -145,7 +145,8 @@ def _reduce_row(
         these = weights[i]
         total = np.int32(_HALF)
         for k in range(len(seen)):
-            total += seen[k] * these[k]
+            # In 32 bits, as Pillow has it: Numba would widen the product.
+            total = np.int32(total + np.int32(seen[k] * these[k]))
         out[i] = _to_byte(total)
 
 
