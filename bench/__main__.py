@@ -23,13 +23,14 @@ _BENCHES = ("embed", "detect", "analyze", "scaling")
 # They take minutes and their results change seldom, so `all` leaves them out.
 _BY_NAME = (
     *("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "product"),
-    *("review", "setup", "ingest", "console"),
+    *("review", "setup", "ingest", "console", "roofline"),
 )
 _MODULES = {
     "embed": "bench.inprocess.embed",
     "detect": "bench.inprocess.detect",
     "analyze": "bench.inprocess.analyze",
     "scaling": "bench.inprocess.scaling",
+    "roofline": "bench.inprocess.roofline",
     "max_side": "bench.inprocess.max_side",
     "accuracy": "bench.accuracy.accuracy",
     "soak": "bench.http.soak",
