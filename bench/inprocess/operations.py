@@ -59,7 +59,7 @@ def of_file(path: Path, shape: Sequence[int]) -> Work:
     """One call of an ONNX file with an input of this shape.
 
     Raises:
-        ValueError: the shape of a layer does not follow from that of the input.
+        ValueError: a weight is not a constant, or a shape does not follow from that of the input.
     """
     return of_model(onnx.load(path), shape)
 
