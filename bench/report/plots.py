@@ -220,7 +220,7 @@ def _roofline(records: Sequence[Record]) -> Figure | None:
                 str(rows.index(row) + 1),
                 (row["intensity"], reached["max"]),
                 textcoords="offset points",
-                xytext=(5, 3 if n % 2 else -9),
+                xytext=(5 if n % 2 else -17, 3),
             )
         axes.scatter(at, [row["reached"]["max"] for row in mine], color=color, s=18, zorder=3)
     for n, row in enumerate(rows, 1):
