@@ -211,16 +211,21 @@ def _roofline(records: Sequence[Record]) -> Figure | None:
         if (peak := best.get(f"{kind}, one core")) is not None:
             x = [left, peak / bandwidth, right]
             axes.plot(x, [left * bandwidth, peak, peak], color=color, label=f"roof of {kind}")
-        mine = [row for row in rows if row["kind"] == kind]
+        mine = sorted(
+            (row for row in rows if row["kind"] == kind), key=lambda row: row["intensity"]
+        )
         at = [row["intensity"] for row in mine]
-        for n, row in enumerate(mine, 1):
+        for n, row in enumerate(mine):
             reached = row["reached"]
             axes.plot([row["intensity"]] * 2, [reached["min"], reached["max"]], color=_FAINT)
+            # Neighbours have their numbers on two sides.
             axes.annotate(
                 str(rows.index(row) + 1),
                 (row["intensity"], reached["max"]),
                 textcoords="offset points",
-                xytext=(5 if n % 2 else -17, 3),
+                xytext=(5 if n % 2 else -5, 2),
+                fontsize=8,
+                horizontalalignment="left" if n % 2 else "right",
             )
         axes.scatter(at, [row["reached"]["max"] for row in mine], color=color, s=18, zorder=3)
     for n, row in enumerate(rows, 1):
