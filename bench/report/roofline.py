@@ -99,7 +99,32 @@ def limits(newest: Mapping[str, Record]) -> str:
     ]
     cores = f"{found['cores']} cores"
     head = (cores, "limit", "reached in this run", "share", "last run of `analyze` and `embed`")
-    return _table(head, rows)
+    return f"{_table(head, rows)}\n{_in_words(record)}\n"
+
+
+def _in_words(record: Record) -> str:
+    """What stands between a photo and its limit."""
+    parts, rows = _parts(record), record["roofline"]["networks"]
+    taken = {part["network"] for part in parts}
+    shares = sorted(
+        (row["share"], row["network"])
+        for row in rows
+        if row["network"] in taken and row["share"] is not None
+    )
+    ceilings = _total(parts, "ceiling_ms")
+    at_best = "" if ceilings is None else f", {figure(ceilings)} ms at their ceilings"
+    text = (
+        f"A photo takes {figure(record['roofline']['photo']['processor_ms'])} ms of a core: "
+        f"{_ms(_total(parts, 'reached_ms'))} ms in the networks{at_best}; and "
+        f"{figure(_rest_ms(record, parts))} ms in everything else."
+    )
+    if shares:
+        (least, low), (most, high) = shares[0], shares[-1]
+        text += (
+            f" Farthest below its ceiling is {low}, at {least:.0%} of it; nearest is {high}, at "
+            f"{most:.0%}."
+        )
+    return text
 
 
 def _limits(record: Record) -> tuple[float | None, float | None, float | None]:
