@@ -14,6 +14,7 @@ from bench.report import history, quotes
 from bench.report import page as report
 from bench.search import search
 from service.api import forms, image_bytes, intake
+from service.batching import batcher
 from service.commands.tenant_report import contents
 from service.config import SECTIONS
 from service.domain import calibration, matching, names
@@ -28,6 +29,7 @@ from tests.support.folders import ROOT
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "bench/README.md"),
     *("docs/api.md", "docs/errors.md", "docs/figures.md", "docs/matching.md", "docs/operations.md"),
+    "docs/roofline.md",
 )
 _UNITS = (
     r"%|x(?=\s)|(?:us|ms|s|min|h|KiB|MiB|kB|MB|GB|MP|px|times|cores?|seconds?|minutes?|hours?|faces?"
@@ -67,6 +69,7 @@ ALLOWED = {
     f"{intake.MIN_BYTES_PER_S >> 10} KiB",
     f"{intake.GRACE_S:.0f} s",
     f"{cluster._LONGEST_FOLDER} bytes",
+    f"{batcher._GATHERING_S * 1e3:.0f} ms",
     f"{choice.TIE_MARGIN:.0%}".replace("%", " %"),
     f"{reembed._BATCH_FACES} faces",
     f"{shown._MAX_BYTES >> 20} MiB",
@@ -131,9 +134,10 @@ def test_page_shows_the_last_measurement_of_each_bench(page: Path) -> None:
 
 
 def test_every_bench_of_the_history_has_its_place_on_the_page_of_figures() -> None:
-    shown = {match["bench"] for match in report.SECTION.finditer(report.FIGURES.read_text("utf-8"))}
-    shown |= {
-        match["bench"] for match in report.SECTION.finditer(report.MATCHING.read_text("utf-8"))
+    shown = {
+        match["bench"]
+        for page in (report.FIGURES, report.MATCHING, report.ROOFLINE)
+        for match in report.SECTION.finditer(page.read_text("utf-8"))
     }
     shown |= quotes.NEEDS["reviews"]  # a page of its own
     measured = set(history.latest(history.read(history.PATH)))
