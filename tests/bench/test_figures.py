@@ -14,7 +14,6 @@ from bench.report import history, quotes
 from bench.report import page as report
 from bench.search import search
 from service.api import forms, image_bytes, intake
-from service.batching import batcher
 from service.commands.tenant_report import contents
 from service.config import SECTIONS
 from service.domain import calibration, matching, names
@@ -69,7 +68,6 @@ ALLOWED = {
     f"{intake.MIN_BYTES_PER_S >> 10} KiB",
     f"{intake.GRACE_S:.0f} s",
     f"{cluster._LONGEST_FOLDER} bytes",
-    f"{batcher._GATHERING_S * 1e3:.0f} ms",
     f"{choice.TIE_MARGIN:.0%}".replace("%", " %"),
     f"{reembed._BATCH_FACES} faces",
     f"{shown._MAX_BYTES >> 20} MiB",
