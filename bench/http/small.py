@@ -10,10 +10,9 @@ from uuid import uuid4
 
 import cv2
 import numpy as np
-from pgvector.asyncpg import register_vector
 
 from bench.common.crowd import crowd, load
-from bench.common.database import connect
+from bench.common.database import address
 from bench.common.harness import by_callers, default_settings, running_analyzer
 from bench.common.measure import interleave_rated
 from bench.common.photos import Photo, people_folder, photo_paths, source
@@ -29,8 +28,12 @@ from bench.http.service import (
     running_service,
 )
 from bench.load import Phase
+from service.app.settings import index_settings
 from service.batching import free_ticket
+from service.config import MatchConfig, VectorIndexConfig
 from service.domain.types import AnalyzedPhoto, ModelSpace, TenantId
+from service.store.database.database import Database, DatabaseSettings
+from service.store.face.indexer import Indexer
 from service.telemetry import StageClock
 
 _SIDE = 250
@@ -153,14 +156,19 @@ def _read(path: Path) -> Photo:
 
 
 async def _filled(service: ServiceProcess, faces: int, space: ModelSpace) -> str:
-    """A tenant of made-up people."""
+    """A tenant of made-up people, with the index that the service builds as a tenant grows."""
     tenant = TenantId(f"large-{uuid4().hex}")
     people = await asyncio.to_thread(crowd, faces, 1)
-    connection = await connect(service)
+    host, port = address(service)
+    database = await Database.open(
+        DatabaseSettings(host, port, "postgres", "postgres", "", 2, 30.0, 600.0)
+    )
     try:
-        await register_vector(connection)
-        await load(connection, tenant, people, space)
-        await connection.execute("VACUUM (ANALYZE)")
+        async with database.maintenance() as connection:
+            await load(connection, tenant, people, space)
+            await connection.execute("VACUUM (ANALYZE)")
+        settings = index_settings(MatchConfig(), VectorIndexConfig())
+        await Indexer(database, settings).round([tenant])
     finally:
-        await connection.close()
+        await database.close()
     return tenant
