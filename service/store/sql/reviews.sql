@@ -116,7 +116,15 @@ ORDER BY tenant_id
 SELECT changes, asked_seq, asked_change FROM tenant WHERE tenant_id = $1
 
 -- name: clusters_of_new_faces
-SELECT seq AS position, cluster_id FROM face WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+-- Each cluster at its newest face: the others of a backlog say nothing that is not looked at then.
+SELECT seq AS position, cluster_id FROM face
+WHERE tenant_id = $1 AND seq > $2
+  AND seq = (
+      SELECT seq FROM face AS newest
+      WHERE newest.tenant_id = $1 AND newest.cluster_id = face.cluster_id
+      ORDER BY seq DESC LIMIT 1
+  )
+ORDER BY seq LIMIT $3
 
 -- name: clusters_of_changes
 -- Of the last change all clusters.
