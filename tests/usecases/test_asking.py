@@ -278,12 +278,12 @@ async def test_what_a_turn_left_is_looked_at_in_the_next_one(
     look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.usecases.asking._LOOKS_PER_TENANT", 1)
-    monkeypatch.setattr("service.store.face.asking._ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("service.store.face.asking._ROWS_AT_ONCE", 2)
     await look.people.edit(TENANT, ADA, PersonEdit(label="Ada"), None)  # looked at in the first one
     rounds = 0
     while await look.once() != AskingCounts():
         rounds += 1
-    assert rounds == 5  # of 18 faces
+    assert rounds == 3  # of five people with 18 faces
     assert (await look.open()).keys() == {ReviewKind.SAME_PERSON, ReviewKind.ODD_FACE}
 
 
