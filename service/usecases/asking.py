@@ -64,7 +64,7 @@ _CHANCE_OF_A_NAME = 0.001
 # To choose one of those who look alike takes longer than to compare two.
 _CHOICE = 0.95
 # Who was named is seldom one with somebody of more faces: those who looked alike were offered.
-_CHANCE_AFTER_NAMING = 0.25
+_CHANCE_AFTER_NAMING = 0.1
 # A question is written anew where its worth, or one of its distances, changed by more than this.
 _SAME_WORTH = 0.05
 _SAME_DISTANCE = 0.005
