@@ -15,7 +15,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -34,8 +34,11 @@ from bench.common.result import Curve, Effort, Result
 from service.app.settings import rule_of
 from service.batching import Ticket, free_ticket
 from service.config.sections import MatchConfig
+from service.domain.errors import ReviewAnsweredError
 from service.domain.matching import DistanceLimit, MatchRule
+from service.domain.people import PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
+from service.domain.search import SearchOptions
 from service.domain.types import (
     AnalyzedPhoto,
     Box,
@@ -63,18 +66,25 @@ from service.store.face.search import SearchSettings
 from service.telemetry import StageClock
 from service.usecases.asking import AskQuestions
 from service.usecases.ingest import IngestPhoto
+from service.usecases.people import People
 from service.usecases.ports import PhotoAnalyzer
 from service.usecases.reviews import Reviews
+from service.usecases.search import SearchPeople
 
 _TENANT = TenantId("reviewed")
 _FACES = 20_000
 _QUICK_FACES = 200
 _BY_WORTH, _BY_AGE, _BY_PERSON = "by worth", "by age", "person by person"
-_MOST_AT_ONCE = 100
+# As the console takes them.
+_MOST_AT_ONCE = 30
 # Of the faces: so many questions are answered between two looks at the outcome.
 _AT_ONCE = 0.01
 _RECALL, _PRECISION = 0.99, 0.999
 _MAX_QUESTIONS = 40_000
+# As the console shows them with a question: of two people the newest faces of each, of one person
+# all, and those who look alike.
+_SHOWN_FACES = {ReviewKind.SAME_PERSON: 12, ReviewKind.NEW_PERSON: None}
+_LOOK_ALIKES = 12
 # The oldest questions are answered until as many times those of most worth do not suffice.
 _MOST_TIMES = 3
 # Of strangers 1e-3, 1e-4 and 1e-5 are within distances of 0.460, 0.403 and 0.356 (on photos 0.496,
@@ -151,10 +161,14 @@ class Reviewer:
         self, database: Database, codes: CodeCache, faces: Labelled, numbers: dict[str, int]
     ) -> None:
         self._database = database
-        self._faces = faces
+        self._labelled = faces
         self._numbers = numbers
         repository = Repository(database, SearchSettings(), codes=codes)
         self._reviews = Reviews(repository)
+        self._people = People(repository)
+        self._search = SearchPeople(
+            cast(PhotoAnalyzer, _Analyzer(faces)), repository, space=faces.space, rule=faces.rule
+        )
         self._ask = AskQuestions(
             repository,
             DatabaseAskingTurns(database),
@@ -186,7 +200,7 @@ class Reviewer:
 
     async def judged(self) -> Clustering:
         """How well clusters and people agree."""
-        return judge(await self.clusters(), self._faces.people)
+        return judge(await self.clusters(), self._labelled.people)
 
     async def clusters(self) -> Labels:
         """The cluster of each face, as a number: int64 [n]."""
@@ -221,16 +235,37 @@ class Reviewer:
             (now,) = await ReviewReader(connection, _TENANT).of_ids([question.review_id]) or (None,)
         if now is None:
             return 0
-        reply = await self._reply(now)
-        await self._reviews.answer(_TENANT, question.review_id, replace(reply, override=True))
         self.kinds[question.kind] += 1
-        return 1
+        taken_out = await self._take_out(now)
+        reply = await self._reply(now)
+        with suppress(ReviewAnsweredError):  # by what was taken out
+            await self._reviews.answer(_TENANT, question.review_id, replace(reply, override=True))
+        return 1 + taken_out
+
+    async def _take_out(self, question: Question) -> int:
+        """Take faces of others out of the people of a question, as far as the console shows them.
+
+        Returns:
+            The number of the faces, of which each one was looked at.
+        """
+        if question.kind not in _SHOWN_FACES:
+            return 0
+        taken_out = 0
+        for person in question.people:
+            who = await self._who(person.person_id)
+            for face in await self._faces(person.person_id, _SHOWN_FACES[question.kind]):
+                if self._labelled.people[self._numbers[face]] != who:
+                    await self._people.split(
+                        _TENANT, person.person_id, [face], PersonEdit(), None, override=True
+                    )
+                    taken_out += 1
+        return taken_out
 
     async def _reply(self, question: Question) -> Reply:
         own = question.people[0].person_id
         who = await self._who(own, None if question.face is None else question.face.face_id)
         if question.kind is ReviewKind.NEW_PERSON:
-            known = await self._named(who, own)
+            known = await self._known(who, own)
             if known is not None:
                 return Reply(Answer.SAME, person_id=known)
             return Reply(Answer.LABEL, label=f"person {who}")
@@ -238,7 +273,7 @@ class Reviewer:
             is_same = who == await self._who(question.people[1].person_id)
             return Reply(Answer.SAME if is_same else Answer.DIFFERENT)
         assert question.face is not None
-        face = int(self._faces.people[self._numbers[question.face.face_id]])
+        face = int(self._labelled.people[self._numbers[question.face.face_id]])
         if face == who:
             return Reply(Answer.YES)
         if question.kind is ReviewKind.WEAK_MATCH and len(question.people) > 1:
@@ -249,16 +284,35 @@ class Reviewer:
 
     async def _who(self, person_id: ClusterId, but: FaceId | None = None) -> int:
         """Whom most faces of a cluster show, or most of the others but one."""
+        people = Counter(
+            int(self._labelled.people[self._numbers[each]])
+            for each in await self._faces(person_id)
+            if each != but
+        )
+        return min(people, key=lambda each: (-people[each], each)) if people else -1
+
+    async def _faces(self, person_id: ClusterId, most: int | None = None) -> list[FaceId]:
+        """The faces of a person, newest first."""
         async with self._database.snapshot(_TENANT) as connection:
             rows = await connection.fetch(
-                "SELECT face_id FROM face"
-                " WHERE tenant_id = $1 AND cluster_id = $2 AND face_id IS DISTINCT FROM $3::uuid",
+                "SELECT face_id FROM face WHERE tenant_id = $1 AND cluster_id = $2"
+                " ORDER BY seq DESC LIMIT $3",
                 _TENANT,
                 person_id,
-                but,
+                most,
             )
-        people = Counter(int(self._faces.people[self._numbers[str(row[0])]]) for row in rows)
-        return min(people, key=lambda each: (-people[each], each)) if people else -1
+        return [FaceId(str(row["face_id"])) for row in rows]
+
+    async def _known(self, who: int, own: ClusterId) -> ClusterId | None:
+        """Somebody else who has the name already, or is among those who look alike."""
+        named = await self._named(who, own)
+        if named is not None:
+            return named
+        options = SearchOptions(limit=_LOOK_ALIKES)
+        for match in await self._search.similar(_TENANT, own, options=options):
+            if await self._who(match.person_id) == who:
+                return match.person_id
+        return None
 
     async def _named(self, who: int, own: ClusterId) -> ClusterId | None:
         """Somebody else who has the name already."""
@@ -302,7 +356,7 @@ async def run(effort: Effort) -> Result:
                 f"Where {_MOST_TIMES} times those of most worth did not suffice by age, the ratio "
                 "is at least that."
             ),
-            "The reviewer knows everybody, and answers up to a hundred questions at a time.",
+            "The reviewer knows everybody, and answers up to thirty questions at a time.",
         ],
     )
 

@@ -75,9 +75,9 @@ class Question:
     well, or that the face may belong to instead.
     distance: between the two people, or of the face to its person. other_distance: of the face to
     the other person, or to the next one. similarity: of the distance. None where nothing is known.
-    settles: of as many pairs of faces the answer says whether they are of one person; of a name,
-    as many faces. chance: of the answer that changes something, 0 to 1. worth: their product, by
-    which questions are ordered.
+    settles: of as many pairs of faces the answer says whether they are of one person; of a mere
+    name, as many faces. chance: of the answer that changes something, 0 to 1. worth: their product,
+    by which questions are ordered.
     is_put_off: somebody was not sure; it is not handed out until its evidence changes.
     """
 

@@ -233,6 +233,8 @@ class People:
             await tenant.remember_person(new.person_id)
             await tenant.people.insert(new)
             await tenant.take_faces(faces, new.person_id, out_of=person_id, override=override)
+            if new.label is None:
+                await tenant.ask_who(new.person_id)
             await tenant.note(
                 "person.split",
                 person_id=person_id,

@@ -435,6 +435,10 @@ class DoubtReads(Protocol):
         self, pairs: Collection[tuple[ClusterId, ClusterId]]
     ) -> set[tuple[ClusterId, ClusterId]]: ...
 
+    async def kept_apart(
+        self, people: Collection[ClusterId]
+    ) -> set[tuple[ClusterId, ClusterId]]: ...
+
 
 class QuestionWrites(Protocol):
     """Writes the questions that were found."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from service.domain.asking import (
     chance_of_a_stranger,
     chance_of_one_person,
     chance_of_two_people,
+    chances_of_each,
     halves,
     pairs_settled,
 )
@@ -39,6 +41,37 @@ def test_the_more_a_face_is_like_the_others_the_less_likely_it_is_a_stranger(
     assert chances == sorted(chances)
     assert chances[0] == 0
     assert chances[-1] == 1
+
+
+@given(SIMILARITIES, SIMILARITIES, SIMILARITIES, FACES)
+def test_two_people_are_the_less_likely_one_the_more_somebody_else_is_like_them(
+    similarity: float, one: float, other: float, faces: int
+) -> None:
+    less, more = sorted((one, other))
+    chances = [chance_of_one_person(similarity, faces, 8, rival) for rival in (more, less)]
+    assert chances == sorted(chances)
+
+
+@given(SIMILARITIES, SIMILARITIES, st.integers(1, 100), st.booleans())
+def test_a_face_is_the_likelier_a_stranger_the_more_it_is_like_somebody_else(
+    similarity: float, other: float, others: int, is_farthest: bool
+) -> None:
+    known, unknown = (
+        chance_of_a_stranger(similarity, others, other=each, is_farthest=is_farthest)
+        for each in (other, None)
+    )
+    assert known > unknown or other <= similarity or known in (0, 1)
+    assert known == unknown or other > similarity
+
+
+@given(st.lists(SIMILARITIES, min_size=1, max_size=8), st.floats(1, 100))
+def test_a_face_is_one_of_those_near_the_likelier_the_more_faces_people_have(
+    chances: list[float], faces_per_person: float
+) -> None:
+    fewer, more = (sum(chances_of_each(chances, faces_per_person * each)) for each in (1, 2))
+    assert 0 < fewer < more <= 1 + 1e-9 or fewer == pytest.approx(1)
+    shares = chances_of_each(sorted(chances), faces_per_person)
+    assert shares == sorted(shares)
 
 
 @given(st.floats(0.01, 0.99), FACES, FACES)

@@ -17,7 +17,7 @@ from bench.common.crowd import SFACE, SPACE, Crowd, id_of, load
 from service.domain.asking import AskingCounts, AskingPosition
 from service.domain.errors import StoreUnavailableError
 from service.domain.matching import fixed_rule
-from service.domain.people import PersonEdit
+from service.domain.people import Person, PersonEdit
 from service.domain.reviews import Answer, Question, Reply, ReviewKind
 from service.domain.types import ClusterId, FaceId, ModelSpace, TenantId
 from service.store.database.database import Database
@@ -278,12 +278,12 @@ async def test_what_a_turn_left_is_looked_at_in_the_next_one(
     look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.usecases.asking._LOOKS_PER_TENANT", 1)
-    monkeypatch.setattr("service.store.face.asking._ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("service.store.face.asking._ROWS_AT_ONCE", 2)
     await look.people.edit(TENANT, ADA, PersonEdit(label="Ada"), None)  # looked at in the first one
     rounds = 0
     while await look.once() != AskingCounts():
         rounds += 1
-    assert rounds == 5  # of 18 faces
+    assert rounds == 3  # of five people with 18 faces
     assert (await look.open()).keys() == {ReviewKind.SAME_PERSON, ReviewKind.ODD_FACE}
 
 
@@ -317,6 +317,34 @@ async def test_a_face_that_a_person_placed_is_never_odd(look: Look) -> None:
     await look.people.move_face(TENANT, STRAY, BEA)
     await look.once()
     assert ReviewKind.ODD_FACE not in await look.open()
+
+
+async def test_a_face_that_was_joined_alone_is_never_odd(look: Look) -> None:
+    await look.grow(OTHER, 5, 1)
+    await look.people.merge(TENANT, OTHER, BEA, None)
+    await look.once()
+    odd = [each.face for each in await look.all() if each.kind is ReviewKind.ODD_FACE]
+    assert [each and each.face_id for each in odd] == [STRAY]
+
+
+async def test_who_was_split_off_is_asked_by_those_near_until_they_are_said_to_be_others(
+    look: Look,
+) -> None:
+    made = await look.people.split(TENANT, BEA, [STRAY], PersonEdit(), None)
+    assert isinstance(made, Person)
+    await look.once()
+    about = [each for each in await look.all() if each.people[0].person_id == made.person_id]
+    (who,) = [each for each in about if each.kind is ReviewKind.NEW_PERSON]
+    assert who.settles == 3  # the faces of Cora
+    assert who.chance > 0.5
+    pairs = [each for each in await look.all() if each.kind is ReviewKind.SAME_PERSON]
+    (pair,) = [
+        each for each in pairs if {one.person_id for one in each.people} == {made.person_id, CORA}
+    ]
+    await look.reviews.answer(TENANT, pair.review_id, Reply(Answer.DIFFERENT))
+    await look.once()
+    (who,) = [each for each in await look.all() if each.review_id == who.review_id]
+    assert who.chance < 0.01
 
 
 async def test_a_person_of_one_poor_face_is_asked_about_but_not_joined_by_the_machine(

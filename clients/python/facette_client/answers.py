@@ -314,7 +314,7 @@ class Review:
 
     `people` has one or two: first the one that has the face, then the one that this may be as well,
     or that the face may belong to instead. `settles` counts the pairs of faces of which the answer
-    says whether they are of one person (the faces, with `new_person`), `chance` is that of the
+    says whether they are of one person (the faces, for a mere name), `chance` is that of the
     answer that changes something, and `worth` both together.
     """
 

@@ -852,7 +852,7 @@ class ReviewAnswer(Answer):
     why: str = Field(description="why it is asked, in words")
     settles: int = Field(
         ge=0,
-        description="pairs of faces that the answer calls one person or two; of new_person, faces",
+        description="pairs of faces that the answer calls one person or two; of a mere name, faces",
     )
     chance: float = Field(ge=0, le=1, description="of the answer that changes something")
     worth: float = Field(ge=0, description="settles times chance: the order of the queue")

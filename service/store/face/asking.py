@@ -26,6 +26,7 @@ from service.domain.search import PeopleQuery
 from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
 from service.store.database.database import Database
 from service.store.database.statements import SQL
+from service.store.face.decisions import DecisionReader
 from service.store.face.people_search import PeopleSearch, numbers_of
 
 # Faces and changes that are looked through at once.
@@ -83,7 +84,8 @@ class DoubtReader:
         seq, change = positions
         if is_all:  # the changes that are about nobody as well
             change = max(change, tenant["changes"])
-        return Unasked(frozenset(people), AskingPosition(seq, change, self.match_factor), is_all)
+        position = AskingPosition(seq, change, self.match_factor)
+        return Unasked(frozenset(people), position, is_all, tenant["faces"])
 
     async def people(self, person_ids: Collection[ClusterId]) -> dict[ClusterId, DoubtfulPerson]:
         """Those of some people who have a face with a vector."""
@@ -169,6 +171,10 @@ class DoubtReader:
             _MOST_QUESTIONS,
         )
         return [_asked(row) for row in rows]
+
+    async def kept_apart(self, people: Collection[ClusterId]) -> set[tuple[ClusterId, ClusterId]]:
+        """The pairs among these people that a decision keeps apart, each in both orders."""
+        return await DecisionReader(self._connection, self._tenant_id).kept_apart(people)
 
     async def photographed_together(
         self, pairs: Collection[tuple[ClusterId, ClusterId]]

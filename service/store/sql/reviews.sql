@@ -113,10 +113,18 @@ WHERE changes > asked_change OR asked_seq < (
 ORDER BY tenant_id
 
 -- name: asked_up_to
-SELECT changes, asked_seq, asked_change FROM tenant WHERE tenant_id = $1
+SELECT changes, asked_seq, asked_change, faces FROM tenant WHERE tenant_id = $1
 
 -- name: clusters_of_new_faces
-SELECT seq AS position, cluster_id FROM face WHERE tenant_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+-- Each cluster at its newest face: the others of a backlog say nothing that is not looked at then.
+SELECT seq AS position, cluster_id FROM face
+WHERE tenant_id = $1 AND seq > $2
+  AND seq = (
+      SELECT seq FROM face AS newest
+      WHERE newest.tenant_id = $1 AND newest.cluster_id = face.cluster_id
+      ORDER BY seq DESC LIMIT 1
+  )
+ORDER BY seq LIMIT $3
 
 -- name: clusters_of_changes
 -- Of the last change all clusters.
@@ -159,13 +167,28 @@ WHERE sum.total IS NOT NULL OR poor.total IS NOT NULL
 
 -- name: faces_in_doubt
 -- Of each cluster $2 the $4 newest matchable faces, with their vectors of the space $3. `is_placed`: a person
--- put it there; `is_asked`: there is a question about it.
+-- put it there, or said that it alone is one with somebody; `is_asked`: there is a question about it.
 SELECT face.face_id, asked.cluster_id, vector.embedding,
        EXISTS (SELECT FROM review WHERE tenant_id = $1 AND review.face_id = face.face_id) AS is_asked,
        EXISTS (
-           SELECT FROM decision_face AS placed JOIN decision USING (tenant_id, decision_id)
-           WHERE tenant_id = $1 AND placed.face_id = face.face_id AND is_claim AND left_by IS NULL
-             AND is_active AND kind = 'same'
+           SELECT FROM (
+               SELECT decision_id, side, is_claim FROM decision_face
+               WHERE tenant_id = $1 AND decision_face.face_id = face.face_id AND left_by IS NULL
+               OFFSET 0
+           ) AS placed
+           CROSS JOIN LATERAL (
+               SELECT FROM decision
+               WHERE tenant_id = $1 AND decision.decision_id = placed.decision_id AND is_active AND kind = 'same'
+               LIMIT 1
+           ) AS held
+           WHERE is_claim OR 1 = (
+               SELECT count(*) FROM (
+                   SELECT FROM decision_face AS beside
+                   WHERE beside.tenant_id = $1 AND beside.decision_id = placed.decision_id
+                     AND beside.side = placed.side
+                   ORDER BY beside.face_id LIMIT 2
+               ) AS of_side
+           )
        ) AS is_placed
 FROM unnest($2::uuid[]) AS asked (cluster_id)
 CROSS JOIN LATERAL (

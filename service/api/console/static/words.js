@@ -185,7 +185,7 @@ const ENGLISH = {
       const apart = `${distance(question.distance)} apart`;
       return question.other_distance === null ? `${apart}.` : `${apart}; the next person is ${distance(question.other_distance)} away.`;
     },
-    settles: (number, kind) => (number > 0 ? `The answer settles ${kind === "new_person" ? faces(number) : pairs(number)}.` : ""),
+    settles: (number, kind) => (number > 0 && kind !== "new_person" ? `The answer settles ${pairs(number)}.` : ""),
     thisFace: "This face", whoIsThis: "Who is this?", otherPerson: "Who is it instead?", answers: "Answers",
     tap: "Tap faces that are somebody else's",
     facesAt: (first, last, all) => `${count(first)} to ${count(last)} of ${faces(all)}`,
