@@ -19,7 +19,7 @@ OTHER_MODEL := $(patsubst %-compatible,%,$(filter-out default compatible,$(MODEL
 
 # In the order that tests/conftest.py puts them in: what takes long begins first.
 # Half of the time a worker waits, for a service that starts or a timeout that passes.
-PYTEST := $(BIN)/pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --numprocesses 6 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-slow lint bench drill peers export lock audit clean
@@ -36,7 +36,7 @@ run: setup ## set up, export the models if needed, and serve on 127.0.0.1:PORT (
 setup: $(VENV)/.installed ## create .venv and export the models if they are missing or stale
 	@$(BIN)/python -m export --if-stale
 
-test: setup $(VENV)/.installed-test ## set up and run the tests, four at a time, but for the slow ones
+test: setup $(VENV)/.installed-test ## set up and run the tests, six at a time, but for the slow ones
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-slow: setup $(VENV)/.installed-test ## run the slow ones: whole benches, drills and exports

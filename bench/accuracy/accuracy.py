@@ -30,8 +30,6 @@ from bench.accuracy.people import (
     embed,
     find_faces,
     open_embedder,
-    people_folder,
-    photo_paths,
 )
 from bench.accuracy.population import Halves, pairs_of
 from bench.accuracy.served_people import insert_people
@@ -43,7 +41,7 @@ from bench.common.harness import (
     sessions,
 )
 from bench.common.harness import describe as describe_models
-from bench.common.photos import faces_folder
+from bench.common.photos import faces_folder, people_folder, photo_paths
 from bench.common.result import Effort, Result
 from service.domain.matching import MatchRule
 from service.runtime.manifest import EmbeddingFacts

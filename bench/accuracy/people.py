@@ -9,7 +9,6 @@ names; results are reported on the other half.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,11 +40,6 @@ _LOWEST, _HIGHEST = -1.0, 3.0
 _BINS = round((_HIGHEST - _LOWEST) / _BIN)
 
 
-def people_folder() -> Path:
-    """The folder of photos of people, by LFW_DIR or beside the checkout; it need not exist."""
-    return Path(os.environ.get("LFW_DIR", _CHECKOUT.parent / "shared" / "lfw"))
-
-
 GOOD_QUALITY = QualityConfig().min_for_matching
 """Others are matched against faces from this quality on, by default."""
 
@@ -64,12 +58,6 @@ class LabelledFace:
     def place(self) -> FacePlace:
         """Box and landmarks, for cutting it out."""
         return FacePlace(self.detection.box, self.detection.landmarks)
-
-
-def photo_paths(folder: Path) -> dict[str, list[Path]]:
-    """The photos of each person, people and photos in the order of their names."""
-    people = sorted(each for each in folder.iterdir() if each.is_dir())
-    return {each.name: sorted(each.glob("*.jpg")) for each in people}
 
 
 async def find_faces(people: Mapping[str, Sequence[Path]]) -> list[LabelledFace]:

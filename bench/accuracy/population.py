@@ -23,9 +23,8 @@ from bench.accuracy.people import (
     embed,
     find_faces,
     open_embedder,
-    people_folder,
-    photo_paths,
 )
+from bench.common.photos import people_folder, photo_paths
 from export.embedders import centre, curves, records
 from service.domain.matching import Cohort
 from service.runtime.manifest import DistanceCurve, EmbeddingFacts, OperatingPoint

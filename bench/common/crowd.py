@@ -90,11 +90,17 @@ def crowd(faces: int, seed: int, spread: Spread = FACENET) -> Crowd:
     return Crowd(spread, persons, found, person_of)
 
 
-async def load(connection: asyncpg.Connection, tenant_id: TenantId, people: Crowd) -> None:
+async def load(
+    connection: asyncpg.Connection,
+    tenant_id: TenantId,
+    people: Crowd,
+    space: ModelSpace = SPACE,
+) -> None:
     """Store a crowd as a tenant: an image for each face, a cluster for each person.
 
     Args:
         connection: of the tables' owner.
+        space: of the vectors.
     """
     count = len(people.faces)
     ids = [id_of(number) for number in range(count)]
@@ -123,7 +129,7 @@ async def load(connection: asyncpg.Connection, tenant_id: TenantId, people: Crow
         "face_vector",
         columns=["tenant_id", "face_id", "model_space", "embedding"],
         records=(
-            (tenant_id, face, SPACE, HalfVector(vector))
+            (tenant_id, face, space, HalfVector(vector))
             for face, vector in zip(ids, people.faces, strict=True)
         ),
     )

@@ -116,10 +116,14 @@ async def stored(service: ServiceProcess) -> Stored:
 
 async def connect(service: ServiceProcess) -> asyncpg.Connection:
     """A connection past the API, as the owner of everything."""
+    host, port = address(service)
+    return await asyncpg.connect(host=host, port=port, user="postgres", database="postgres")
+
+
+def address(service: ServiceProcess) -> tuple[str, int]:
+    """The folder of the database's socket, and its port."""
     lines = (_cluster(service) / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-    return await asyncpg.connect(
-        host=lines[4].strip(), port=int(lines[3]), user="postgres", database="postgres"
-    )
+    return lines[4].strip(), int(lines[3])
 
 
 def postmaster(service: ServiceProcess) -> psutil.Process:

@@ -22,8 +22,8 @@ from service.app.settings import analysis_settings
 from service.batching import WorkerPool, free_ticket
 from service.config import AuthConfig, Config
 from service.domain.types import Detection
-from service.runtime.manifest import ModelName, load_manifest
-from service.runtime.sessions import ModelSession, open_sessions
+from service.runtime.manifest import ModelName, ModelSpec, load_manifest
+from service.runtime.sessions import ModelSession, SessionSettings, open_sessions
 from service.telemetry import Metrics
 from service.vision.resample import summed_area_table
 from service.vision.views import View
@@ -43,6 +43,20 @@ def default_settings() -> AnalysisSettings:
 def sessions(settings: AnalysisSettings) -> dict[ModelName, ModelSession]:
     """The models as the service opens them."""
     return open_sessions(MODELS, load_manifest(MODELS), settings.sessions)
+
+
+def embedders(settings: SessionSettings, models: Path = MODELS) -> dict[str, ModelSession]:
+    """The embedder in every precision that the manifest offers, by precision."""
+    manifest = load_manifest(models)
+    spec = manifest.models["embedder"]
+    found: dict[str, ModelSession] = {}
+    for file in spec.files:
+        precision = "fp32" if isinstance(file, ModelSpec) else file.precision
+        # A manifest of this one file, so that nothing else can be chosen.
+        alone = spec.model_copy(update={"file": file.file, "sha256": file.sha256, "variants": ()})
+        only = manifest.model_copy(update={"models": {"embedder": alone}})
+        found[precision] = open_sessions(models, only, settings)["embedder"]
+    return found
 
 
 def describe(settings: AnalysisSettings, models: Sessions) -> dict[str, Any]:
@@ -85,12 +99,18 @@ async def running_analyzer(
 
 @asynccontextmanager
 async def running_detector(
-    settings: AnalysisSettings, models: Sessions
+    settings: AnalysisSettings, models: Sessions, screens: Screens | None = None
 ) -> AsyncIterator[Callable[[Pixels], Awaitable[Sequence[Detection]]]]:
     """Detection from pixels, uint8 [height, width, 3] RGB, for the time of the block.
 
     The summed-area table is a stage of its own in the same pool, as it is in the analyzer.
+
+    Args:
+        screens: of P-Net and R-Net; None for those of the settings.
     """
+    if screens is None:
+        manifest = load_manifest(MODELS)
+        screens = open_screens(MODELS, manifest, models) if settings.screen else Screens()
     pool = WorkerPool(settings.workers)
     stages = StageFactory(pool)
     preparer = stages.make("prepare", _tables)
@@ -100,9 +120,7 @@ async def running_detector(
         models["onet"],
         settings.cascade,
         stages=stages,
-        screens=(
-            open_screens(MODELS, load_manifest(MODELS), models) if settings.screen else Screens()
-        ),
+        screens=screens,
     )
 
     finder = FaceFinder(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import psutil
 
 from service.machine.cpu import usable_cores
 
@@ -35,6 +38,31 @@ _MEASURED = (
     ":(exclude)bench/results",
 )
 _CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class OtherWork:
+    """Processor time of other programs, from the construction on: how calm the machine is."""
+
+    def __init__(self) -> None:
+        self._began, self._busy_s, self._own_s = _times()
+
+    def share(self) -> float:
+        """Of the processor time of all cores so far, 0 to 1; time that a hypervisor took counts."""
+        now, busy_s, own_s = _times()
+        passed_s = (now - self._began) * (psutil.cpu_count() or 1)
+        others_s = (busy_s - self._busy_s) - (own_s - self._own_s)
+        return min(1.0, max(0.0, others_s / passed_s))
+
+
+def _times() -> tuple[float, float, float]:
+    """The clock, processor time of the machine since it runs, and of this process; in seconds."""
+    machine, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    busy = ("user", "nice", "system", "irq", "softirq", "steal")
+    return (
+        time.monotonic(),
+        sum(getattr(machine, name, 0.0) for name in busy),
+        own.user + own.system + own.children_user + own.children_system,
+    )
 
 
 def describe() -> dict[str, object]:

@@ -47,6 +47,17 @@ def faces_folder() -> Path:
     return Path(os.environ.get("FACES_DIR", _CHECKOUT.parent / "shared" / "faces"))
 
 
+def people_folder() -> Path:
+    """The folder of photos of people, by LFW_DIR or beside the checkout; it need not exist."""
+    return Path(os.environ.get("LFW_DIR", _CHECKOUT.parent / "shared" / "lfw"))
+
+
+def photo_paths(folder: Path) -> dict[str, list[Path]]:
+    """The photos of each person, people and photos in the order of their names."""
+    people = sorted(each for each in folder.iterdir() if each.is_dir())
+    return {each.name: sorted(each.glob("*.jpg")) for each in people}
+
+
 def load(long_side: int, limit: int) -> list[Photo]:
     """Up to `limit` photos, scaled down so that the longer side has `long_side` pixels.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.accuracy.people import people_folder
 from bench.common.harness import default_settings, describe, sessions
 from bench.common.measure import Samples, percentile
+from bench.common.photos import people_folder
 from bench.common.result import Effort, Result
 from bench.console import opening, reviewing
 from bench.console.place import Place, open_place

@@ -21,7 +21,8 @@ import numpy as np
 from playwright.async_api import BrowserContext, Page
 
 from bench.accuracy.joining import Clustering, judge
-from bench.accuracy.people import Labels, people_folder, photo_paths
+from bench.accuracy.people import Labels
+from bench.common.photos import people_folder, photo_paths
 from bench.console.place import Place, noted, wait
 from service.domain.types import TenantId
 

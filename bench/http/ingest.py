@@ -33,8 +33,8 @@ from bench.load import Call, Phase
 _ROOT = Path(__file__).resolve().parents[2]
 _PHOTOS = 2000
 _QUICK_PHOTOS = 40
-# Of each round, for the ratio; as many as make the start of the command small.
-_ROUND_PHOTOS = 1000
+# Of each round, for the ratio.
+_ROUND_PHOTOS = 2000
 _QUICK_ROUND_PHOTOS = 20
 _ROUNDS = 3
 _INGEST = "facette ingest"
@@ -179,6 +179,7 @@ def _contestants(command: _Command, number: int) -> dict[str, Any]:
         seed = next(seeds)
         with tempfile.TemporaryDirectory(dir=command.folder) as name:
             album = make_album(Path(name), number, seed)
+            os.sync()  # else the pages just written go to the disk meanwhile
             found = await command.run(album, f"round-{seed}")
         if found.summary.get("stored") != len(album.photos):
             raise RuntimeError(f"the ingest says {found.summary}")
@@ -188,6 +189,7 @@ def _contestants(command: _Command, number: int) -> dict[str, Any]:
         seed = next(seeds)
         with tempfile.TemporaryDirectory(dir=command.folder) as name:
             photos = make_album(Path(name), number, seed).read()
+        os.sync()
         headers = (("token", TOKEN), ("Content-Type", "image/jpeg"))
         path = f"/v1/tenants/capacity-{seed}/images"
         calls = [Call("POST", path, headers, photo) for photo in photos]

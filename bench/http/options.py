@@ -8,6 +8,7 @@ from collections.abc import Sequence
 PARTS = {
     "embed": "http_embed",
     "insert": "http_insert",
+    "small": "http_small",
     "overload": "http_overload",
     "fair": "http_fair",
     "drills": "http_drills",
@@ -16,6 +17,7 @@ PARTS = {
 MODULES = {
     "http_embed": "bench.http.embed",
     "http_insert": "bench.http.insert",
+    "http_small": "bench.http.small",
     "http_overload": "bench.http.overload",
     "http_fair": "bench.http.fair",
     "http_drills": "bench.drills",

@@ -49,9 +49,11 @@ def crop_calls() -> list[Call]:
     return [Call("POST", EMBED, headers, jpeg) for jpeg in crop_files(_CROPS)]
 
 
-def photo_calls(photos: Sequence[Photo], *, form: bool = True) -> list[Call]:
-    """Every photo for a new tenant; as a form or as the raw file."""
-    path = f"{INSERT}?tenant_id={uuid4().hex}"
+def photo_calls(
+    photos: Sequence[Photo], *, form: bool = True, tenant: str | None = None
+) -> list[Call]:
+    """Every photo for a tenant, or a new one; as a form or as the raw file."""
+    path = f"{INSERT}?tenant_id={tenant or uuid4().hex}"
     calls = []
     for photo in photos:
         content, body = (

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.common.harness import (
-    MODELS,
     Pixels,
     Sessions,
     by_threads,
     default_settings,
     describe,
+    embedders,
     running_analyzer,
     running_detector,
     sessions,
@@ -29,8 +29,7 @@ from bench.inprocess.facenet_pytorch import NAME, STAND_IN, FacenetPytorch
 from service.analysis.analyzer import AnalysisSettings
 from service.batching import free_ticket
 from service.machine.cpu import usable_cores
-from service.runtime.manifest import ModelSpec, load_manifest
-from service.runtime.sessions import ModelSession, open_sessions
+from service.runtime.sessions import ModelSession
 from service.telemetry import StageClock
 
 _FULL_SIZE = 1 << 16
@@ -101,7 +100,7 @@ async def run(effort: Effort) -> Result:
 
 
 async def _embedding(settings: AnalysisSettings, effort: Effort) -> dict[str, Curve]:
-    by_precision = _facenet_sessions(settings)
+    by_precision = embedders(settings.sessions)
     crops = face_crops(160, (_BATCH if effort.quick else 32) * settings.workers)
     batches = _BATCHES[:2] if effort.quick else _BATCHES
 
@@ -138,20 +137,6 @@ async def _embedding(settings: AnalysisSettings, effort: Effort) -> dict[str, Cu
             ),
         ),
     }
-
-
-def _facenet_sessions(settings: AnalysisSettings) -> dict[str, ModelSession]:
-    """FaceNet in every precision that the manifest offers."""
-    manifest = load_manifest(MODELS)
-    spec = manifest.models["embedder"]
-    found: dict[str, ModelSession] = {}
-    for file in spec.files:
-        precision = "fp32" if isinstance(file, ModelSpec) else file.precision
-        # A manifest of this one file, so that nothing else can be chosen.
-        alone = spec.model_copy(update={"file": file.file, "sha256": file.sha256, "variants": ()})
-        only = manifest.model_copy(update={"models": {"embedder": alone}})
-        found[precision] = open_sessions(MODELS, only, settings.sessions)["embedder"]
-    return found
 
 
 def _threads() -> list[int]:

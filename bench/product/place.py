@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +47,16 @@ class Place:
         """The factor of the number of stored faces."""
         return _QUICK_SCALE if self.effort.quick else self.effort.scale
 
-    def processor_s(self) -> float:
-        """Processor time so far of this process and of PostgreSQL, in seconds."""
-        return time.process_time() + postgres_s(self.folder / "postgres")
+    async def metered(self, work: Awaitable[object]) -> tuple[float, float]:
+        """Do some work; the seconds it took, and the processor time of this process and PostgreSQL.
+
+        To ask for PostgreSQL's takes milliseconds, which count to neither.
+        """
+        postgres = postgres_s(self.folder / "postgres")
+        own, began = time.process_time(), time.perf_counter()
+        await work
+        took, used = time.perf_counter() - began, time.process_time() - own
+        return took, used + postgres_s(self.folder / "postgres") - postgres
 
 
 def postmaster_of(data_dir: Path) -> psutil.Process:

@@ -24,20 +24,12 @@ import asyncpg
 import numpy as np
 
 from bench.accuracy.joining import Clustering, judge
-from bench.accuracy.people import (
-    GOOD_QUALITY,
-    Labels,
-    Vectors,
-    embed,
-    find_faces,
-    open_embedder,
-    people_folder,
-    photo_paths,
-)
+from bench.accuracy.people import GOOD_QUALITY, Labels, Vectors, embed, find_faces, open_embedder
 from bench.accuracy.population import curve_of, make_cohort, pairs_of
 from bench.common.crowd import SPACE, Spread, crowd
 from bench.common.harness import MODELS
 from bench.common.measure import Samples
+from bench.common.photos import people_folder, photo_paths
 from bench.common.result import Curve, Effort, Result
 from service.app.settings import rule_of
 from service.batching import Ticket, free_ticket

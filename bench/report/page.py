@@ -14,8 +14,9 @@ DOCS = BENCH.parent / "docs"
 FIGURES = DOCS / "figures.md"
 MATCHING = DOCS / "matching.md"
 REVIEWS = DOCS / "reviews.md"
+ROOFLINE = DOCS / "roofline.md"
 PLOTS = BENCH / "plots"
-PAGES = (BENCH.parent / "README.md", FIGURES, MATCHING, REVIEWS)
+PAGES = (BENCH.parent / "README.md", FIGURES, MATCHING, REVIEWS, ROOFLINE)
 
 SECTION = re.compile(
     r"(?P<begin><!-- (?P<bench>\w+): written by `python -m bench report` -->\n)"

@@ -195,6 +195,51 @@ def _latency_by_load(records: Sequence[Record]) -> Figure | None:
     return figure
 
 
+def _roofline(records: Sequence[Record]) -> Figure | None:
+    """The networks under the roofs of one core."""
+    newest = latest(records).get("roofline")
+    if newest is None:
+        return None
+    found = newest["roofline"]
+    best = {name: rate["max"] for name, rate in found["peaks"].items()}
+    bandwidth = max(best["read, one core"], best["copy, one core"])
+    rows = found["networks"]
+    figure = Figure(figsize=(7.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    left, right = (1, 2 * max(row["intensity"] for row in rows))
+    for kind, color in (("int8", _OURS), ("float32", _PEER)):
+        if (peak := best.get(f"{kind}, one core")) is not None:
+            x = [left, peak / bandwidth, right]
+            axes.plot(x, [left * bandwidth, peak, peak], color=color, label=f"roof of {kind}")
+        mine = sorted(
+            (row for row in rows if row["kind"] == kind), key=lambda row: row["intensity"]
+        )
+        at = [row["intensity"] for row in mine]
+        for n, row in enumerate(mine):
+            reached = row["reached"]
+            axes.plot([row["intensity"]] * 2, [reached["min"], reached["max"]], color=_FAINT)
+            # Neighbours have their numbers on two sides.
+            axes.annotate(
+                str(rows.index(row) + 1),
+                (row["intensity"], reached["max"]),
+                textcoords="offset points",
+                xytext=(5 if n % 2 else -5, 2),
+                fontsize=8,
+                horizontalalignment="left" if n % 2 else "right",
+            )
+        axes.scatter(at, [row["reached"]["max"] for row in mine], color=color, s=18, zorder=3)
+    for n, row in enumerate(rows, 1):
+        axes.plot([], [], " ", label=f"{n}  {row['network']}")
+    axes.set_xscale("log")
+    _plain_log_y(axes)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("multiply-adds a byte from memory")
+    axes.set_ylabel("10^9 multiply-adds/s, one core")
+    axes.grid(visible=True)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def _review_queue(records: Sequence[Record]) -> Figure | None:
     """Wrong pairs by the number of answered questions, a panel for each tenant."""
     newest = latest(records).get("review")
@@ -266,4 +311,5 @@ _PLOTS: dict[str, Callable[[Sequence[Record]], Figure | None]] = {
     "ratios": _over_time,
     "connections": _connections,
     "latency-by-load": _latency_by_load,
+    "roofline": _roofline,
 }

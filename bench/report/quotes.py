@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from bench.report import roofline
 from bench.report.history import Record
 from bench.report.tables import figure, ratio_spread, table
 
@@ -233,6 +234,10 @@ TABLES: Mapping[str, Callable[[Newest], str]] = {
     "setup_size": setup,
     "parity": parity,
     "reviews": reviews,
+    "roofline_peaks": lambda newest: roofline.peaks(newest["roofline"]),
+    "roofline_networks": lambda newest: roofline.networks(newest["roofline"]),
+    "roofline_photo": lambda newest: roofline.photo(newest["roofline"]),
+    "roofline_limits": roofline.limits,
 }
 """Name between the markers -> table, and the benches that each table needs."""
 
@@ -248,6 +253,10 @@ NEEDS: Mapping[str, frozenset[str]] = {
     "setup_size": frozenset({"setup"}),
     "parity": frozenset({"accuracy"}),
     "reviews": frozenset({"review"}),
+    "roofline_peaks": frozenset({"roofline"}),
+    "roofline_networks": frozenset({"roofline"}),
+    "roofline_photo": frozenset({"roofline"}),
+    "roofline_limits": frozenset({"roofline", "analyze", "embed"}),
 }
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +56,8 @@ _LARGE_BYTES = 3 * 8_000_000
 # Files that are decoded, or wait for it, take at most so much memory; smaller ones are few.
 _FILES_BYTES = 192 << 20
 _SMALL_FILE_BYTES = 4 << 20
+# The number of photos whose faces one job cuts out, and whose headers one job reads.
+_CROP_JOBS, _MEASURE_JOBS = 4, 8
 _NO_TABLE = np.empty((0, 0, 3), dtype=np.uint32)
 
 
@@ -175,6 +178,8 @@ class Analyzer:
         metrics: Metrics,
         space: str | None = None,
     ) -> None:
+        # The workers take all cores: OpenCV's own threads would only wait for them, spinning.
+        cv2.setNumThreads(1)
         manifest = load_manifest(models)
         sessions = open_sessions(models, manifest, settings.sessions)
         self.placements = frozenset(
@@ -221,12 +226,12 @@ class Analyzer:
             min_confidence=settings.min_confidence,
             compatible=settings.compatible,
         )
-        self._cropper = stages.make("crop", self._crop)
+        self._cropper = stages.make("crop", self._crop, full=_CROP_JOBS)
         self._resizer = stages.make("resize", self._resize)
         self._embedder = FaceEmbedder(sessions["embedder"], stages, space)
         # It goes before all other stages, because it takes next to no time and each photo waits for
         # it before any other stage.
-        self._measurer = stages.make("measure", self._measure)
+        self._measurer = stages.make("measure", self._measure, full=_MEASURE_JOBS)
 
     @property
     def embedding(self) -> EmbeddingFacts:

@@ -27,6 +27,7 @@ from service.vision.cascade import (
 )
 from service.vision.passes import in_photo
 from service.vision.pyramid import (
+    NO_CELLS,
     Cells,
     Level,
     Tile,
@@ -45,14 +46,21 @@ class CallSizes:
 
     tile_side: the approximate largest side of a P-Net tile, in pixels.
     rnet_crops, onet_crops: the number of crops in a call.
-    job_crops: the number of crops that one R-Net or O-Net job takes from the requests in flight.
+    job_pixels, job_cells, job_crops: the number of pixels, of P-Net's cells before NMS, and of
+        crops that one job of P-Net, R-Net and O-Net takes from the requests in flight, unless a
+        single item has more.
     """
 
     tile_side: int
     rnet_crops: int
     onet_crops: int
+    job_pixels: int
+    job_cells: int
     job_crops: int
 
+
+# The pixels of a P-Net item of cost 1, which is what an item costs at least.
+_PIXELS_OF_COST = 1 << 16
 
 # The largest numbers of boxes of a view that go to R-Net and to O-Net in a coarse pass, which is
 # one job. A rough pass needs only the most probable faces, so it has smaller numbers, and a higher
@@ -64,10 +72,16 @@ _ROUGH_THRESHOLD = 0.8
 # The activations of one call should stay in a core's second-level cache (2 MB on the machine of
 # these figures). On one core, P-Net takes 46 ms a megapixel in tiles of 160 pixels, and 70 ms in
 # whole levels. R-Net takes 39 us a crop in calls of 8 to 16, and 50 us in calls of 128. O-Net takes
-# 259 us in calls of 4, and 323 us in calls of 32.
-CPU_CALLS = CallSizes(tile_side=160, rnet_crops=12, onet_crops=4, job_crops=128)
+# 259 us in calls of 4, and 323 us in calls of 32. To dispatch a job and to hand its results on
+# takes a quarter of a millisecond: a job takes some milliseconds where there is that much work.
+CPU_CALLS = CallSizes(
+    tile_side=160, rnet_crops=12, onet_crops=4, job_pixels=1 << 19, job_cells=1024, job_crops=32
+)
 # A GPU has no such cache, and each call costs a round trip to the device. Not measured.
-CUDA_CALLS = CallSizes(tile_side=1024, rnet_crops=512, onet_crops=256, job_crops=512)
+CUDA_CALLS = CallSizes(
+    tile_side=1024, rnet_crops=512, onet_crops=256,
+    job_pixels=1 << 22, job_cells=1 << 14, job_crops=512,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +121,10 @@ class _Plan:
 class _Tiles:
     plan: _Plan
     tiles: Sequence[Tile]
+
+    @property
+    def cost(self) -> int:
+        return 1 + sum(tile.pixels for tile in self.tiles) // _PIXELS_OF_COST
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,19 +184,27 @@ class CascadeDetector:
     ) -> None:
         self._sessions = {"rnet": rnet, "onet": onet}
         self._settings = settings
-        self._rnet_screen = screens.rnet
+        rnet_screen = screens.rnet
+        if rnet_screen is not None and not rnet_screen.margin.holds_for(settings.thresholds[1]):
+            rnet_screen = None
+        self._rnet_screen = rnet_screen
         on_cuda = pnet.placement.provider == "cuda"
         self._calls = calls = calls or (CUDA_CALLS if on_cuda else CPU_CALLS)
 
         def scanner(threshold: float) -> Scanner:
-            if screens.pnet is None:
+            if screens.pnet is None or not screens.pnet.margin.holds_for(threshold):
                 return FullScanner(pnet, threshold, calls.tile_side)
             return ScreenedScanner(pnet, threshold, screens.pnet)
 
         self._scanner = scanner(settings.thresholds[0])
         self._rough_scanner = scanner(max(_ROUGH_THRESHOLD, settings.thresholds[0]))
-        self._pnet = stages.make("pnet", self._run_tiles)
-        self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_crops, cost=len)
+        self._pnet = stages.make(
+            "pnet",
+            self._run_tiles,
+            full=calls.job_pixels // _PIXELS_OF_COST,
+            cost=lambda item: item.cost,
+        )
+        self._rnet = stages.make("rnet", self._run_rnet, full=calls.job_cells, cost=len)
         self._onet = stages.make("onet", self._run_onet, full=calls.job_crops, cost=len)
         self._coarse = stages.make("coarse", self._run_jobs)
 
@@ -235,6 +261,8 @@ class CascadeDetector:
         cells = Cells(places, np.ones(2, np.float32), np.zeros((2, 4), np.float32))
         scan = _Scan(plan, cells)
         self._run_rnet([scan])
+        # Its screen drops black crops.
+        self._judge("rnet", [self._proposals(scan)], RNET_SIZE, self._calls.rnet_crops)
         self._run_onet([self._proposals(scan)])
         table = view.sums.reshape(view.height + 1, view.width + 1, 3)
         self._run_coarse_pass(CoarsePass(table, 40, 2, 4, (0,), rough=True))
@@ -292,7 +320,15 @@ class CascadeDetector:
         return found
 
     def _run_tiles(self, batch: Sequence[_Tiles]) -> list[Cells]:
-        return [self._scanner.find(item.plan.view, item.plan.levels, item.tiles) for item in batch]
+        # The tiles of one pass are scanned together; all of its cells are those of its first item.
+        together: dict[_Plan, list[int]] = {}
+        for number, item in enumerate(batch):
+            together.setdefault(item.plan, []).append(number)
+        found = [NO_CELLS] * len(batch)
+        for plan, numbers in together.items():
+            tiles = [tile for number in numbers for tile in batch[number].tiles]
+            found[numbers[0]] = self._scanner.find(plan.view, plan.levels, tiles)
+        return found
 
     def _proposals(self, scan: _Scan) -> _Proposals:
         plan = scan.plan
@@ -300,6 +336,8 @@ class CascadeDetector:
 
     def _run_rnet(self, scans: Sequence[_Scan]) -> list[_Proposals]:
         batch = [self._to_judge(self._proposals(scan)) for scan in scans]
+        if not any(map(len, batch)):
+            return batch
         regression, probability = self._judge("rnet", batch, RNET_SIZE, self._calls.rnet_crops)
         threshold = self._settings.thresholds[1]
         return [
@@ -312,13 +350,13 @@ class CascadeDetector:
 
     def _to_judge(self, proposals: _Proposals) -> _Proposals:
         """The proposals that R-Net has to judge: all but those that its screen drops."""
-        screen = self._rnet_screen
-        if screen is None or not len(proposals):
+        if self._rnet_screen is None or not len(proposals):
             return proposals
-        threshold = self._settings.thresholds[1]
-        return proposals.take(screen.may_pass(proposals.view, proposals.windows, threshold))
+        return proposals.take(self._rnet_screen.may_pass(proposals.view, proposals.windows))
 
     def _run_onet(self, batch: Sequence[_Proposals]) -> list[Detections]:
+        if not any(map(len, batch)):
+            return [NO_DETECTIONS] * len(batch)
         regression, landmarks, probability = self._judge(
             "onet", batch, ONET_SIZE, self._calls.onet_crops
         )
@@ -333,14 +371,13 @@ class CascadeDetector:
     def _judge(
         self, network: str, batch: Sequence[_Proposals], size: int, call_crops: int
     ) -> list[NDArray[np.float32]]:
-        """Run a network over the crops of all items, `call_crops` of them in a call."""
+        """Run a network over the crops of all items, one or more, `call_crops` in a call."""
         crops = np.concatenate(
             [resample_windows(item.view, item.windows, size, size) for item in batch]
         )
-        # At least one call: without crops the outputs still need the right width.
         calls = [
             self._sessions[network].run(crops[start : start + call_crops])
-            for start in range(0, max(1, len(crops)), call_crops)
+            for start in range(0, len(crops), call_crops)
         ]
         return [np.concatenate(parts) for parts in zip(*calls, strict=True)]
 

@@ -22,7 +22,8 @@ from service.vision.formats.base import DecodeLimits
 
 # On a CPU, calls of more than 8 faces gain nothing and delay the faces. A GPU needs larger calls.
 _CALL_FACES: dict[Provider, int] = {"cpu": 8, "openvino": 8, "cuda": 64}
-
+# A face takes 4.4 ms alone, 3.9 in a call of two, 3.75 of three and 3.6 of six, on one core.
+_GATHERED_FACES = 3
 
 # A file that takes more processor time would delay the other faces of its batch.
 _CHEAP_WORK_US = 1000.0
@@ -70,6 +71,7 @@ class FaceEmbedder:
             partial(self._run, partial(session.run, outputs=wanted)),
             latency_function=partial(self._run, partial(session.run_for_latency, outputs=wanted)),
             full=_CALL_FACES[session.placement.provider],
+            gathered=_GATHERED_FACES,
         )
 
     async def embed(self, crops: Sequence[Crop], ticket: Ticket) -> list[Embedding]:

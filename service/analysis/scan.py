@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.runtime.sessions import ModelSession
-from service.vision.pyramid import CELL_SIZE, STRIDE, Cells, Level, Tile, find_cells
+from service.vision.pyramid import CELL_SIZE, NO_CELLS, STRIDE, Cells, Level, Tile, find_cells
 from service.vision.resample import resample_patches, resample_tile
 from service.vision.screen import Screen
 from service.vision.views import View
@@ -78,7 +78,10 @@ class FullScanner:
 
 
 class ScreenedScanner:
-    """P-Net on the cells that its screen chooses; finds the cells that `FullScanner` finds."""
+    """P-Net on the cells that its screen chooses.
+
+    On all photos that were measured it finds the cells that `FullScanner` finds.
+    """
 
     tile_side = _SCREEN_SIDE
     job_pixels = 1 << 18
@@ -101,7 +104,7 @@ class ScreenedScanner:
         limits = np.array(
             [max(_CALL_CELLS, t.pixels // (_CELLS_FOR_A_PATCH * STRIDE**2)) for t in tiles]
         )
-        places, crowded = self._screen.places(view, shapes, limits, self._threshold)
+        places, crowded = self._screen.places(view, shapes, limits)
         whole = [tile for tile, full in zip(tiles, crowded, strict=True) if full]
         parts = [self._full.find(view, levels, whole)] if whole else []
         # From places in a tile's output to places in that of its level.
@@ -115,7 +118,7 @@ class ScreenedScanner:
             for chosen, patches in _patches(view, levels, places)
             for start in range(0, len(chosen), _CALL_CELLS)
         ]
-        return Cells.joined([_NO_CELLS, *parts])
+        return Cells.joined([NO_CELLS, *parts])
 
     def _judge(self, places: NDArray[np.int32], patches: NDArray[np.float32]) -> Cells:
         regression, probability = self._pnet.run(patches)
@@ -142,11 +145,6 @@ class _Scratch(threading.local):
 
 
 _PATCH_SIZES = [(rows, columns) for rows in (CELL_SIZE, 11) for columns in (CELL_SIZE, 11)]
-_NO_CELLS = Cells(
-    np.empty((0, 3), dtype=np.int32),
-    np.empty(0, dtype=np.float32),
-    np.empty((0, 4), dtype=np.float32),
-)
 
 
 def _patches(

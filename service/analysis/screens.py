@@ -16,6 +16,7 @@ from service.runtime.manifest import Manifest, ModelName, ScreenSpec, check_file
 from service.runtime.sessions import ModelSession
 from service.vision.rnet_screen import RnetScreen, RnetScreenWeights
 from service.vision.screen import Screen, ScreenWeights
+from service.vision.screening import Margin, read_weights
 
 _logger = logging.getLogger(__name__)
 _OF_NUMBA: Any = numba.config
@@ -64,7 +65,7 @@ def _open(
     sessions: Mapping[ModelName, ModelSession],
     flags: frozenset[str],
     weights: type[_Weights],
-) -> tuple[_Weights, float] | None:
+) -> tuple[_Weights, Margin] | None:
     """The weights and the margin of a screen."""
     title, provider = _TITLES[name], sessions[name].placement.provider
     missing = SCREEN_FLAGS - flags
@@ -80,11 +81,11 @@ def _open(
     else:
         path = check_file(directory, spec)
         try:
-            read = weights.read(path)
+            read = read_weights(weights, path)
         except (KeyError, OSError, ValueError) as error:
             raise ModelError(f"{path} is not a screen: run `facette export` again") from error
         fields = {"margin": spec.margin, "inputs": spec.cells}
         _logger.info("%s is screened", title, extra={"fields": fields})
-        return read, spec.margin
+        return read, Margin(spec.margin, spec.threshold)
     _logger.info("%s is not screened", title, extra={"fields": {"reason": reason}})
     return None

@@ -65,7 +65,7 @@ _FIRST_COST_GUESSES_S: Mapping[str, float] = {
     CostClass.COMPARISON: 0.08,
 }
 
-# One in work, and one that arrives meanwhile; by default there are three for each worker.
+# One in work, and one that arrives meanwhile; by default there are five for each worker.
 _FEWEST_PHOTOS_OF_A_BATCH = 2
 
 

@@ -19,6 +19,9 @@ from service.domain.errors import StoppingError
 T = TypeVar("T")
 R = TypeVar("R")
 
+# The longest time in seconds for which other work that is as urgent goes before a short batch.
+_GATHERING_S = 0.02
+
 
 def share_of(waiting_cost: int, idle: int, workers: int) -> int:
     """The largest batch, by cost, that one of `idle` free workers takes from a queue.
@@ -42,10 +45,14 @@ class BatchPolicy:
 
     max_batch_cost: the cost at which a batch is full. An item that costs more runs alone.
     max_queue_size: the capacity of the queue. Callers beyond it wait to enqueue.
+    gathered_cost: while the queue costs less, other stages of equal urgency that have work go
+        first: more items are likely to come, and a batch of several costs less than one by one. 0
+        for a stage where it does not.
     """
 
     max_batch_cost: int = 1
     max_queue_size: int = 1024
+    gathered_cost: int = 0
 
     def __post_init__(self) -> None:
         if self.max_batch_cost < 1 or self.max_queue_size < 1:
@@ -216,6 +223,11 @@ class MicroBatcher(Generic[T, R]):
         self._closing = True
         await self._idle.wait()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no item is in the queue, not even one whose caller has left."""
+        return not self._queue
+
     def drop_over(self) -> None:
         """Drop items that failed or are too late; called by the pool."""
         self._queue.drop_over()
@@ -223,6 +235,14 @@ class MicroBatcher(Generic[T, R]):
     def urgency(self) -> Order | None:
         """The order of the item that goes next; called by the pool."""
         return self._queue.urgency()
+
+    def gathers(self) -> bool:
+        """Whether others may go first, as more items are likely to come; called by the pool."""
+        waiting = list(self._queue.alive())
+        return (
+            sum(entry.cost for entry in waiting) < self._policy.gathered_cost
+            and time.perf_counter() - min(entry.since for entry in waiting) < _GATHERING_S
+        )
 
     def take(self, idle: int) -> _Batch[T, R] | None:
         """Form the next batch; called by the pool when `idle` workers are free."""

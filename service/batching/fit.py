@@ -16,6 +16,7 @@ class LinearFit:
     def __init__(self, decay: float = 0.02) -> None:
         self._keep = 1.0 - decay
         self._weight = self._n = self._nn = self._t = self._nt = 0.0
+        self._slope = self._intercept = 0.0
 
     @property
     def observed(self) -> bool:
@@ -30,16 +31,15 @@ class LinearFit:
         self._nn = self._nn * keep + size * size
         self._t = self._t * keep + seconds
         self._nt = self._nt * keep + size * seconds
+        # Predictions are asked for much more often.
+        self._slope, self._intercept = self._terms()
 
     def predict(self, size: float) -> float:
         """The duration in seconds of a size; 0 without data."""
-        slope, intercept = self._terms()
-        return slope * size + intercept
+        return self._slope * size + self._intercept
 
     def _terms(self) -> tuple[float, float]:
-        """The slope a, in seconds per unit, and the intercept b, in seconds; 0 without data."""
-        if not self._weight:
-            return 0.0, 0.0
+        """The slope a, in seconds per unit, and the intercept b, in seconds."""
         spread = self._weight * self._nn - self._n * self._n
         if spread > 1e-9 * self._weight * self._nn:
             slope = (self._weight * self._nt - self._n * self._t) / spread

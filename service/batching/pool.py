@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
@@ -39,12 +40,24 @@ class Job(Protocol):
 class Source(Protocol):
     """A stage from which a free worker takes its next job."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the queue has no item, not even one to be dropped."""
+        ...
+
     def drop_over(self) -> None:
         """Drop the items at the head of the queue that failed or are too late."""
         ...
 
     def urgency(self) -> Order | None:
         """The order of the next item; None if the queue is empty."""
+        ...
+
+    def gathers(self) -> bool:
+        """Whether sources of equal urgency may go first, as more items are likely to come.
+
+        Called when the queue is not empty.
+        """
         ...
 
     def take(self, idle: int) -> Job | None:
@@ -62,6 +75,8 @@ class WorkerPool:
     The most urgent source goes first. Among sources of equal urgency, the source that was
     registered last goes first. If the stages of a pipeline are registered in its order, requests
     that have begun are finished before new ones begin, so that the work in progress stays bounded.
+
+    A source that gathers items lets others of equal urgency go first; it never keeps a worker idle.
 
     Between two stages a request is in no queue until the event loop has handed its result on. If
     the free worker took a job of a much better served lane at that moment, the request would wait
@@ -138,15 +153,18 @@ class WorkerPool:
         self._executor.shutdown(wait=True)
 
     def _next_job(self) -> Job | None:
-        for source in self._sources:
+        sources = [source for source in self._sources if not source.is_empty]
+        for source in sources:
             source.drop_over()
-        waiting = [(order, source) for source in self._sources if (order := source.urgency())]
+        waiting = [(order, source) for source in sources if (order := source.urgency())]
         waiting.sort(key=lambda pair: pair[0])  # stable: keeps the order of the sources
         self._forget_expired()
-        if waiting and self._is_held(waiting[0][0]):
+        if not waiting:
+            return None
+        if self._is_held(waiting[0][0]):
             self._dispatch_later()
             return None
-        for _, source in waiting:
+        for source in _in_turn(waiting):
             if (job := source.take(self._idle)) is not None:
                 return job
         return None
@@ -184,6 +202,14 @@ class WorkerPool:
             job.finish()
         finally:  # the callers may have submitted items
             self.dispatch()
+
+
+def _in_turn(waiting: Sequence[tuple[Order, Source]]) -> list[Source]:
+    """The sources in their order; of those equal to the first, the gathering ones go last."""
+    equal = [source for order, source in waiting if not clearly_before(waiting[0][0], order)]
+    ready = [source for source in equal if not source.gathers()]
+    gathering = [source for source in equal if source not in ready]
+    return [*ready, *gathering, *(source for _, source in waiting[len(equal) :])]
 
 
 def _lower_priority() -> None:

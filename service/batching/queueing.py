@@ -51,6 +51,10 @@ class FairQueue(Generic[T, R]):
         self._on_left = on_left
         self._on_abandoned = on_abandoned
 
+    def __bool__(self) -> bool:
+        """Whether there is an item, even if it is one to be dropped."""
+        return bool(self._rows)
+
     def append(self, entry: Entry[T, R]) -> None:
         """Add an item behind the items of its lane and priority that arrived earlier."""
         row = self._rows.setdefault((entry.ticket.priority, entry.ticket.lane), deque())

@@ -563,7 +563,7 @@ class InferenceConfig(Section):
     max_photos_in_work: int = Field(
         0,
         ge=0,
-        description="photos in work at once, so that those begun are soon done; 0 = three for each "
+        description="photos in work at once, so that those begun are soon done; 0 = five for each "
         "worker. One tenant gets all but one of them",
     )
     max_decoded_mb: int = Field(

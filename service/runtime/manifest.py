@@ -264,6 +264,7 @@ class ScreenSpec(_Frozen):
     The inputs are the cells of P-Net, and the crops of R-Net.
 
     margin: in logits; inputs further below the network's threshold are left out.
+    threshold: the probability that was the network's threshold in the measurement.
     cells, passing_cells: the numbers of inputs that were measured, and that the network accepts.
     looked_at: the number of inputs that are not left out.
     worst_shortfall: the largest distance of the screen's logit of a passing input below the
@@ -273,6 +274,7 @@ class ScreenSpec(_Frozen):
     file: str
     sha256: str
     margin: float
+    threshold: float
     cells: int
     passing_cells: int
     looked_at: int

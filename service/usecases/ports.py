@@ -346,12 +346,18 @@ class FaceStore(Protocol):
 class ChangeFeed(Protocol):
     """The changes of tenants, as they are committed."""
 
-    def follow(
-        self, tenant_id: TenantId, after: int | None
-    ) -> AsyncGenerator[Sequence[Change], None]:
+    async def newest(self, tenant_id: TenantId) -> int:
+        """The number of the last change, to follow from now on; 0 before the first one.
+
+        Raises:
+            NotFoundError: there is no such tenant.
+            StoreUnavailableError: the database does not answer.
+        """
+
+    def follow(self, tenant_id: TenantId, after: int) -> AsyncGenerator[Sequence[Change], None]:
         """The changes after a number, oldest first, and an empty sequence now and then.
 
-        Without a number, those from now on. It ends when the service stops.
+        It ends when the service stops.
 
         Raises:
             NotFoundError: there is no such tenant, or it was deleted.

@@ -146,16 +146,21 @@ def _size(raster: Raster) -> tuple[int, int]:
 
 def _finish(raster: Raster, orientation: int, *, hashed: bool) -> tuple[NDArray[np.uint8], str]:
     """Upright pixels, and the hash of the stored ones."""
-    turn = TURNS.get(orientation)
+    picture: Raster
     if isinstance(raster, Image.Image):
         if raster.mode in _ONLY_TO:
             raster = raster.convert(_ONLY_TO[raster.mode])
-        phash = perceptual_hash(raster) if hashed else ""
-        pixels = _to_rgb(raster if turn is None else raster.transpose(turn))
+        pixels = _to_rgb(raster)
+        # Of other modes the hash is not that of the pixels.
+        is_plain = raster.mode == "RGB" and not raster.has_transparency_data
+        picture = pixels if is_plain else raster
     else:
-        raster.flags.writeable = False
-        phash = perceptual_hash(raster) if hashed else ""
-        pixels = raster if turn is None else _turn(raster, turn)
+        picture = pixels = raster
+    pixels.flags.writeable = False
+    phash = perceptual_hash(picture) if hashed else ""
+    turn = TURNS.get(orientation)
+    if turn is not None:
+        pixels = _turn(pixels, turn)
     # Kernels are compiled for one kind of array, whatever the format.
     pixels.flags.writeable = False
     return pixels, phash

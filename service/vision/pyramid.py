@@ -76,6 +76,13 @@ class Cells:
         )
 
 
+NO_CELLS = Cells(
+    np.empty((0, 3), dtype=np.int32),
+    np.empty(0, dtype=np.float32),
+    np.empty((0, 4), dtype=np.float32),
+)
+
+
 def pyramid_levels(
     width: int, height: int, min_face_size: float, factor: float, max_side: float = 0
 ) -> list[Level]:

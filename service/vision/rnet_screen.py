@@ -1,6 +1,6 @@
 """An eight-bit R-Net that selects the crops for the exact R-Net.
 
-Of ten crops that P-Net proposes nine are far from R-Net's threshold. This network is to R-Net what
+Of ten crops that P-Net proposes eight are far below the threshold. This network is to R-Net what
 `service.vision.screen` is to P-Net: R-Net's own weights as signed bytes, its activations as bytes.
 A crop below the threshold by more than a margin is dropped; R-Net itself judges all others, in
 float32, so every result is R-Net's own value.
@@ -10,16 +10,14 @@ Pooling takes the bytes behind a PReLU, whose order is that of the values.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.compiled import kernel
 from service.vision.resample import fill_with_means
-from service.vision.screen import SPARE_BYTES, Buffers
+from service.vision.screening import SPARE_BYTES, Buffers, Margin
 from service.vision.vectors import (
     add,
     as_real,
@@ -79,40 +77,26 @@ class RnetScreenWeights:
     slope4: NDArray[np.float32]
     head: NDArray[np.float32]
 
-    @classmethod
-    def read(cls, path: Path) -> RnetScreenWeights:
-        """Read the file of the export program.
-
-        Raises:
-            KeyError, OSError, ValueError: the file is missing or has another format.
-        """
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{field.name: file[field.name] for field in fields(cls)})
-
 
 class RnetScreen:
     """The network; safe to call from several threads.
 
     Args:
-        margin: distance below the threshold, in logits, within which a crop is kept.
+        margin: crops within it are kept.
     """
 
-    def __init__(self, weights: RnetScreenWeights, margin: float) -> None:
+    def __init__(self, weights: RnetScreenWeights, margin: Margin) -> None:
         self._weights = tuple(getattr(weights, field.name) for field in fields(weights))
-        self._margin = margin
+        self.margin = margin
         self._buffers = Buffers()
 
-    def may_pass(
-        self, view: View, windows: NDArray[np.int32], threshold: float
-    ) -> NDArray[np.bool_]:
+    def may_pass(self, view: View, windows: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether R-Net has to judge each window, in one call of compiled code: bool [n].
 
         Args:
             windows: int32 [n, 4], y1 x1 y2 x2 in pixels, inside the view, not empty.
-            threshold: the threshold for the probabilities of R-Net itself.
         """
-        least = math.log(threshold / (1 - threshold)) - self._margin
-        return np.asarray(self.logits(view, windows) >= np.float32(least))
+        return np.asarray(self.logits(view, windows) >= self.margin.least())
 
     def logits(self, view: View, windows: NDArray[np.int32]) -> NDArray[np.float32]:
         """The logit of each window: float32 [n]."""
@@ -134,9 +118,8 @@ def _run(  # type: ignore[no-untyped-def]
         weights1, bias1, scale1, slope1, weights2, bias2, scale2, slope2,
         weights3, bias3, scale3, slope3, weights4, bias4, scale4, slope4, head,
     ) = weights  # fmt: skip
-    crop = pixels[:_CROP_BYTES].reshape((SIDE, SIDE, 3))
     for n in range(len(windows)):
-        fill_with_means(sums, rows, columns, unit, windows[n], SIDE, SIDE, 0, 0, crop)
+        fill_with_means(sums, rows, columns, unit, windows[n], SIDE, SIDE, 0, 0, SIDE, SIDE, pixels)
         _first(pixels, weights1, bias1, scale1, slope1, cells)
         _pool(cells, _CONV1, pooled, _POOL1, 32)
         _second(pooled, weights2, bias2, scale2, slope2, cells)
@@ -169,18 +152,39 @@ def _first(
     low_scale, high_scale = load_real(scale, 0), load_real(scale, 16)
     low_offset, high_offset = load_real(scale, 32), load_real(scale, 48)
     low_slope, high_slope = load_real(slope, 0), load_real(slope, 16)
+    # The weights stay in registers.
+    a0, b0 = load_whole(weights, 0), load_whole(weights, 16)
+    a1, b1 = load_whole(weights, 32), load_whole(weights, 48)
+    a2, b2 = load_whole(weights, 64), load_whole(weights, 80)
+    a3, b3 = load_whole(weights, 96), load_whole(weights, 112)
+    a4, b4 = load_whole(weights, 128), load_whole(weights, 144)
+    a5, b5 = load_whole(weights, 160), load_whole(weights, 176)
+    a6, b6 = load_whole(weights, 192), load_whole(weights, 208)
+    a7, b7 = load_whole(weights, 224), load_whole(weights, 240)
+    a8, b8 = load_whole(weights, 256), load_whole(weights, 272)
     for i in range(_CONV1):
         for j in range(_CONV1):
-            x, z = low_bias, high_bias
             o = 3 * (SIDE * i + j)
-            w = 0
-            for _ in range(3):
-                for word in range(3):
-                    four = four_bytes(pixels, o + 4 * word)
-                    x = dot(x, four, load_whole(weights, w))
-                    z = dot(z, four, load_whole(weights, w + 16))
-                    w += 32
-                o += 3 * SIDE
+            four = four_bytes(pixels, o)
+            x, z = dot(low_bias, four, a0), dot(high_bias, four, b0)
+            four = four_bytes(pixels, o + 4)
+            x, z = dot(x, four, a1), dot(z, four, b1)
+            four = four_bytes(pixels, o + 8)
+            x, z = dot(x, four, a2), dot(z, four, b2)
+            o += 3 * SIDE
+            four = four_bytes(pixels, o)
+            x, z = dot(x, four, a3), dot(z, four, b3)
+            four = four_bytes(pixels, o + 4)
+            x, z = dot(x, four, a4), dot(z, four, b4)
+            four = four_bytes(pixels, o + 8)
+            x, z = dot(x, four, a5), dot(z, four, b5)
+            o += 3 * SIDE
+            four = four_bytes(pixels, o)
+            x, z = dot(x, four, a6), dot(z, four, b6)
+            four = four_bytes(pixels, o + 4)
+            x, z = dot(x, four, a7), dot(z, four, b7)
+            four = four_bytes(pixels, o + 8)
+            x, z = dot(x, four, a8), dot(z, four, b8)
             o = (i * _CONV1 + j) * 32
             y = prelu(mul(as_real(x), low_scale), low_slope)
             store_bytes(out, o, add(y, low_offset))

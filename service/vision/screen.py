@@ -1,6 +1,6 @@
 """An eight-bit P-Net that selects the cells for the exact P-Net.
 
-Of a thousand cells of a photo 997 are far from the threshold. This network
+Of a thousand cells of a photo 995 are far below the threshold. This network
 has P-Net's own weights as signed bytes and its activations as bytes, so that a processor with
 AVX512-VNNI does four products at once; its logit is off by a quarter on average. A cell below the
 threshold by more than a margin is dropped; P-Net itself computes all others, in float32, so every
@@ -14,16 +14,14 @@ slope, times it.
 
 from __future__ import annotations
 
-import math
-import threading
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.vision.compiled import kernel
 from service.vision.resample import fill_with_means
+from service.vision.screening import SPARE_BYTES, Buffers, Margin
 from service.vision.vectors import (
     add,
     as_real,
@@ -40,10 +38,7 @@ from service.vision.vectors import (
 )
 from service.vision.views import View
 
-SPARE_BYTES = 64
-"""Padding behind the last pixel for a compiled loop."""
-
-# The same behind the last column, in cells.
+# Padding behind the last column, in cells.
 _SPARE_CELLS = 8
 _CHANNELS = 16
 
@@ -75,44 +70,24 @@ class ScreenWeights:
     slope3: NDArray[np.float32]
     head: NDArray[np.float32]
 
-    @classmethod
-    def read(cls, path: Path) -> ScreenWeights:
-        """Read the file of the export program.
-
-        Raises:
-            KeyError, OSError, ValueError: the file is missing or has another format.
-        """
-        with np.load(path, allow_pickle=False) as file:
-            return cls(**{field.name: file[field.name] for field in fields(cls)})
-
-
-class Buffers(threading.local):
-    """Buffers of a thread, reused for every tile or batch of crops."""
-
-    def __init__(self) -> None:
-        self._made: dict[str, NDArray[np.uint8]] = {}
-
-    def bytes(self, name: str, size: int) -> NDArray[np.uint8]:
-        """uint8 [size or more], with the contents of the last use."""
-        if name not in self._made or self._made[name].size < size:
-            self._made[name] = np.zeros(size, dtype=np.uint8)
-        return self._made[name]
-
 
 class Screen:
     """The network, for tiles of 12 x 12 pixels and more; safe to call from several threads.
 
     Args:
-        margin: distance below the threshold, in logits, within which a cell is kept.
+        margin: cells within it are kept.
     """
 
-    def __init__(self, weights: ScreenWeights, margin: float) -> None:
-        self._weights = tuple(getattr(weights, field.name) for field in fields(weights))
-        self._margin = margin
+    def __init__(self, weights: ScreenWeights, margin: Margin) -> None:
+        self._weights = (
+            *(getattr(weights, field.name) for field in fields(weights)),
+            _shifted(weights.weights1),
+        )
+        self.margin = margin
         self._buffers = Buffers()
 
     def places(
-        self, view: View, tiles: NDArray[np.int32], limits: NDArray[np.int64], threshold: float
+        self, view: View, tiles: NDArray[np.int32], limits: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """The cells that P-Net has to compute, in one call of compiled code.
 
@@ -120,20 +95,18 @@ class Screen:
             tiles: int32 [n, 6], rows and columns of a whole level, and where the tile begins and
                 ends in it: top, bottom, left, right.
             limits: int64 [n], the largest number of cells of each tile.
-            threshold: the threshold for the probabilities of P-Net itself.
 
         Returns:
             places: int32 [m, 3], tile, row and column in the tile's output.
             crowded: bool [n], whether a tile has more cells than its limit. None of them is
                 among the places.
         """
-        least = math.log(threshold / (1 - threshold)) - self._margin
         sides = tiles[:, 3::2] - tiles[:, 2::2]
         buffers = self._scratch(int(sides[:, 0].max()), int(sides[:, 1].max()))
         places = np.empty((int(limits.sum()), 3), dtype=np.int32)
         crowded = np.zeros(len(tiles), dtype=np.bool_)
         count = _scan(  # type: ignore[no-untyped-call]
-            view.sums, view.rows, view.columns, view.unit, tiles, limits, np.float32(least),
+            view.sums, view.rows, view.columns, view.unit, tiles, limits, self.margin.least(),
             self._weights, *buffers, places, crowded,
         )  # fmt: skip
         return places[:count], crowded
@@ -163,6 +136,17 @@ class Screen:
         )
 
 
+def _shifted(weights1: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The first weights of rows of pixels that begin with one pixel more: int32 [9 * 16].
+
+    Of each row's twelve bytes nine are weights; they move three bytes on.
+    """
+    rows = weights1.reshape(3, 3, 16).transpose(0, 2, 1)
+    moved = np.roll(np.ascontiguousarray(rows).view(np.int8).reshape(3, 16, 12), 3, axis=2)
+    words = np.ascontiguousarray(moved).view(np.int32).reshape(3, 16, 3)
+    return np.ascontiguousarray(words.transpose(0, 2, 1)).reshape(-1)
+
+
 @kernel
 def _width(columns: int) -> int:
     """Cells of a row in the buffers of a tile with so many columns of pixels."""
@@ -180,10 +164,10 @@ def _scan(  # type: ignore[no-untyped-def]
     for tile in range(len(tiles)):
         level_rows, level_columns, top, bottom, left, right = tiles[tile]
         high, wide = bottom - top, right - left
-        part = pixels[: 3 * high * wide].reshape((high, wide, 3))
         fill_with_means(
-            sums, rows, columns, unit, whole, level_rows, level_columns, top, left, part
-        )
+            sums, rows, columns, unit, whole, level_rows, level_columns, top, left, high, wide,
+            pixels,
+        )  # fmt: skip
         _run(  # type: ignore[no-untyped-call]
             pixels, high, wide, weights, first, second, out
         )
@@ -214,50 +198,56 @@ def _run(pixels, rows, columns, weights, first, second, out):  # type: ignore[no
     (
         weights1, bias1, scale1, order, slope1,
         weights2, bias2, scale2, slope2,
-        weights3, bias3, scale3, slope3, head,
+        weights3, bias3, scale3, slope3, head, shifted1,
     ) = weights  # fmt: skip
     width = _width(columns)
     pooled_rows, pooled_columns = (rows - 1) // 2, (columns - 1) // 2
     stride = 3 * columns
-    # The first convolution's weights stay in registers.
+    # The weights of the first convolution stay in registers: those for the left corners of a pool
+    # window, and the same one pixel on.
     a0, a1, a2 = load_whole(weights1, 0), load_whole(weights1, 16), load_whole(weights1, 32)
     a3, a4, a5 = load_whole(weights1, 48), load_whole(weights1, 64), load_whole(weights1, 80)
     a6, a7, a8 = load_whole(weights1, 96), load_whole(weights1, 112), load_whole(weights1, 128)
+    b0, b1, b2 = load_whole(shifted1, 0), load_whole(shifted1, 16), load_whole(shifted1, 32)
+    b3, b4, b5 = load_whole(shifted1, 48), load_whole(shifted1, 64), load_whole(shifted1, 80)
+    b6, b7, b8 = load_whole(shifted1, 96), load_whole(shifted1, 112), load_whole(shifted1, 128)
     bias, scale, offset = load_whole(bias1, 0), load_real(scale1, 0), load_real(scale1, 16)
     other, slope = load_whole(order, 0), load_real(slope1, 0)
     for i in range(pooled_rows):
-        # A pool window that crosses the edge uses its inner half twice.
-        down = stride if 2 * i + 4 <= rows else 0
+        # A pool window that crosses the edge has its inner half twice.
+        is_whole = 2 * i + 4 <= rows
         for j in range(pooled_columns):
-            right = 3 if 2 * j + 4 <= columns else 0
-            best = bias
-            for corner in range(4):
-                o = 2 * i * stride + 6 * j
-                if corner % 2:
-                    o += right
-                if corner >= 2:
-                    o += down
-                x = dot(bias, four_bytes(pixels, o), a0)
-                x = dot(x, four_bytes(pixels, o + 4), a1)
-                x = dot(x, four_bytes(pixels, o + 8), a2)
+            o = 2 * i * stride + 6 * j
+            p, q, r = four_bytes(pixels, o), four_bytes(pixels, o + 4), four_bytes(pixels, o + 8)
+            x = dot(dot(dot(bias, p, a0), q, a1), r, a2)
+            y = dot(dot(dot(bias, p, b0), q, b1), r, b2)
+            o += stride
+            p, q, r = four_bytes(pixels, o), four_bytes(pixels, o + 4), four_bytes(pixels, o + 8)
+            x, z = dot(dot(dot(x, p, a3), q, a4), r, a5), dot(dot(dot(bias, p, a0), q, a1), r, a2)
+            y, v = dot(dot(dot(y, p, b3), q, b4), r, b5), dot(dot(dot(bias, p, b0), q, b1), r, b2)
+            o += stride
+            p, q, r = four_bytes(pixels, o), four_bytes(pixels, o + 4), four_bytes(pixels, o + 8)
+            x, z = dot(dot(dot(x, p, a6), q, a7), r, a8), dot(dot(dot(z, p, a3), q, a4), r, a5)
+            y, v = dot(dot(dot(y, p, b6), q, b7), r, b8), dot(dot(dot(v, p, b3), q, b4), r, b5)
+            if is_whole:
                 o += stride
-                x = dot(x, four_bytes(pixels, o), a3)
-                x = dot(x, four_bytes(pixels, o + 4), a4)
-                x = dot(x, four_bytes(pixels, o + 8), a5)
-                o += stride
-                x = dot(x, four_bytes(pixels, o), a6)
-                x = dot(x, four_bytes(pixels, o + 4), a7)
-                x = dot(x, four_bytes(pixels, o + 8), a8)
-                best = max_int(best, x) if corner else x
-            y = mul(as_real(best), scale)
-            y = max_real(y, mul(lanes(y, other), slope))
-            store_bytes(first, (i * width + j) * 16, add(y, offset))
+                p, q = four_bytes(pixels, o), four_bytes(pixels, o + 4)
+                r = four_bytes(pixels, o + 8)
+                z = dot(dot(dot(z, p, a6), q, a7), r, a8)
+                v = dot(dot(dot(v, p, b6), q, b7), r, b8)
+                x, y = max_int(x, z), max_int(y, v)
+            if 2 * j + 4 <= columns:
+                x = max_int(x, y)
+            real = mul(as_real(x), scale)
+            real = max_real(real, mul(lanes(real, other), slope))
+            store_bytes(first, (i * width + j) * 16, add(real, offset))
     bias, scale, offset = load_whole(bias2, 0), load_real(scale2, 0), load_real(scale2, 16)
     slope = load_real(slope2, 0)
-    # Four cells at a time; the last group may extend into the padding.
+    # Eight cells at a time, as each product waits for the one before it of the same cell; the last
+    # group may extend into the padding.
     for i in range(pooled_rows - 2):
-        for j in range(0, pooled_columns - 2, 4):
-            x0, x1, x2, x3 = bias, bias, bias, bias
+        for j in range(0, pooled_columns - 2, 8):
+            x0, x1, x2, x3, x4, x5, x6, x7 = bias, bias, bias, bias, bias, bias, bias, bias
             w = 0
             for row in range(3):
                 for column in range(3):
@@ -268,25 +258,28 @@ def _run(pixels, rows, columns, weights, first, second, out):  # type: ignore[no
                         x1 = dot(x1, four_bytes(first, o + 16), weight)
                         x2 = dot(x2, four_bytes(first, o + 32), weight)
                         x3 = dot(x3, four_bytes(first, o + 48), weight)
+                        x4 = dot(x4, four_bytes(first, o + 64), weight)
+                        x5 = dot(x5, four_bytes(first, o + 80), weight)
+                        x6 = dot(x6, four_bytes(first, o + 96), weight)
+                        x7 = dot(x7, four_bytes(first, o + 112), weight)
                         w += 16
                         o += 4
-            o = (i * width + j) * 16
-            y = mul(as_real(x0), scale)
-            store_bytes(second, o, add(max_real(y, mul(y, slope)), offset))
-            y = mul(as_real(x1), scale)
-            store_bytes(second, o + 16, add(max_real(y, mul(y, slope)), offset))
-            y = mul(as_real(x2), scale)
-            store_bytes(second, o + 32, add(max_real(y, mul(y, slope)), offset))
-            y = mul(as_real(x3), scale)
-            store_bytes(second, o + 48, add(max_real(y, mul(y, slope)), offset))
+            for cell in range(8):
+                low = x0 if cell == 0 else x1 if cell == 1 else x2 if cell == 2 else x3
+                high = x4 if cell == 4 else x5 if cell == 5 else x6 if cell == 6 else x7
+                y = mul(as_real(low if cell < 4 else high), scale)
+                y = add(max_real(y, mul(y, slope)), offset)
+                store_bytes(second, (i * width + j + cell) * 16, y)
     low_bias, high_bias = load_whole(bias3, 0), load_whole(bias3, 16)
     low_scale, high_scale = load_real(scale3, 0), load_real(scale3, 16)
     low_slope, high_slope = load_real(slope3, 0), load_real(slope3, 16)
     low_head, high_head = load_real(head, 0), load_real(head, 16)
     for i in range(pooled_rows - 4):
-        for j in range(0, pooled_columns - 4, 4):
+        for j in range(0, pooled_columns - 4, 8):
             x0, x1, x2, x3 = low_bias, low_bias, low_bias, low_bias
+            x4, x5, x6, x7 = low_bias, low_bias, low_bias, low_bias
             z0, z1, z2, z3 = high_bias, high_bias, high_bias, high_bias
+            z4, z5, z6, z7 = high_bias, high_bias, high_bias, high_bias
             w = 0
             for row in range(3):
                 for column in range(3):
@@ -301,11 +294,23 @@ def _run(pixels, rows, columns, weights, first, second, out):  # type: ignore[no
                         x2, z2 = dot(x2, four, low), dot(z2, four, high)
                         four = four_bytes(second, o + 48)
                         x3, z3 = dot(x3, four, low), dot(z3, four, high)
+                        four = four_bytes(second, o + 64)
+                        x4, z4 = dot(x4, four, low), dot(z4, four, high)
+                        four = four_bytes(second, o + 80)
+                        x5, z5 = dot(x5, four, low), dot(z5, four, high)
+                        four = four_bytes(second, o + 96)
+                        x6, z6 = dot(x6, four, low), dot(z6, four, high)
+                        four = four_bytes(second, o + 112)
+                        x7, z7 = dot(x7, four, low), dot(z7, four, high)
                         w += 32
                         o += 4
-            for cell in range(4):
-                x = x0 if cell == 0 else x1 if cell == 1 else x2 if cell == 2 else x3
-                z = z0 if cell == 0 else z1 if cell == 1 else z2 if cell == 2 else z3
+            for cell in range(8):
+                if cell < 4:
+                    x = x0 if cell == 0 else x1 if cell == 1 else x2 if cell == 2 else x3
+                    z = z0 if cell == 0 else z1 if cell == 1 else z2 if cell == 2 else z3
+                else:
+                    x = x4 if cell == 4 else x5 if cell == 5 else x6 if cell == 6 else x7
+                    z = z4 if cell == 4 else z5 if cell == 5 else z6 if cell == 6 else z7
                 y = mul(as_real(x), low_scale)
                 v = mul(as_real(z), high_scale)
                 y = mul(max_real(y, mul(y, low_slope)), low_head)

@@ -9,18 +9,10 @@ import numpy as np
 import pytest
 
 from bench.accuracy.joining import Clustering, join_one_by_one, judge
-from bench.accuracy.people import (
-    LabelledFace,
-    Labels,
-    Vectors,
-    embed,
-    find_faces,
-    open_embedder,
-    people_folder,
-    photo_paths,
-)
+from bench.accuracy.people import LabelledFace, Labels, Vectors, embed, find_faces, open_embedder
 from bench.accuracy.population import pairs_of
 from bench.common.harness import MODELS
+from bench.common.photos import people_folder, photo_paths
 from service.runtime.manifest import EmbeddingFacts
 from service.runtime.matching import match_rule
 from service.runtime.sessions import SessionSettings

@@ -59,7 +59,7 @@ async def test_a_client_that_stops_reading_is_cut_off(monkeypatch: pytest.Monkey
             await asyncio.Event().wait()
 
     with pytest.raises(ClientDisconnect):
-        await EventStream(feed.follow(), _allowed)({"type": "http"}, _connected, send)
+        await EventStream(feed.follow(), 0, _allowed)({"type": "http"}, _connected, send)
     assert feed.taken <= 5  # nothing is collected for it
     assert feed.is_closed
 
@@ -78,7 +78,7 @@ async def test_a_stream_ends_where_its_key_does() -> None:
     async def send(message: Message) -> None:
         sent.append(message.get("body", b""))
 
-    await EventStream(feed.follow(), still_allowed)({"type": "http"}, _connected, send)
+    await EventStream(feed.follow(), 0, still_allowed)({"type": "http"}, _connected, send)
     assert b'"code":"wrong_token"' in sent[-2]
     assert sent[-1] == b""
     assert asked == 3
@@ -95,6 +95,6 @@ async def test_a_client_that_leaves_ends_its_stream() -> None:
         await asyncio.sleep(0)
 
     with pytest.raises(ClientDisconnect):
-        await EventStream(feed.follow(), _allowed)({"type": "http"}, gone, send)
+        await EventStream(feed.follow(), 0, _allowed)({"type": "http"}, gone, send)
     assert feed.taken <= 5
     assert feed.is_closed

@@ -107,6 +107,72 @@ def test_free_workers_share_and_the_last_one_leaves_something(
     assert share_of(waiting, idle, workers) == taken
 
 
+async def test_a_stage_gathers_items_while_another_one_has_work() -> None:
+    other, gathering = HeldFunction(), HeldFunction()
+    async with workers(1) as pool:
+        first = MicroBatcher(other, pool=pool, name="first")
+        last = MicroBatcher(
+            gathering, pool=pool, name="last", policy=BatchPolicy(8, gathered_cost=2)
+        )
+        tasks = await begin(first, 0, 1, 2)
+        await other.started()
+        tasks += await begin(last, 10)
+        other.let_through()
+        await other.started()
+        assert gathering.batches == []
+        tasks += await begin(last, 20)
+        other.let_through()
+        await gathering.started()
+        gathering.open()
+        other.open()
+        await outcomes(tasks)
+    assert other.batches == [[0], [1], [2]]
+    assert gathering.batches == [[10, 20]]
+
+
+@pytest.mark.parametrize("has_waited", [False, True])
+async def test_a_stage_gathers_no_items_without_other_work_or_for_long(
+    has_waited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_waited:
+        monkeypatch.setattr("service.batching.batcher._GATHERING_S", 0.0)
+    other, gathering = HeldFunction(), HeldFunction()
+    async with workers(1) as pool:
+        first = MicroBatcher(other, pool=pool, name="first")
+        last = MicroBatcher(
+            gathering, pool=pool, name="last", policy=BatchPolicy(8, gathered_cost=2)
+        )
+        tasks = await begin(first, *([0, 1] if has_waited else [0]))
+        await other.started()
+        tasks += await begin(last, 10)
+        other.let_through()
+        await gathering.started()
+        assert other.batches == [[0]]
+        gathering.open()
+        other.open()
+        await outcomes(tasks)
+
+
+async def test_a_stage_that_gathers_items_keeps_its_place_among_lanes() -> None:
+    other, gathering = HeldFunction(), HeldFunction()
+    async with workers(1) as pool:
+        first = MicroBatcher(other, pool=pool, name="first")
+        last = MicroBatcher(
+            gathering, pool=pool, name="last", policy=BatchPolicy(8, gathered_cost=2)
+        )
+        served = Lane("served")
+        served.charge(10.0)
+        tasks = await submitted(first, Ticket(served), 0, 1)
+        await other.started()
+        tasks += await submitted(last, Ticket(Lane("new")), 10)
+        other.let_through()
+        await gathering.started()
+        assert other.batches == [[0]]
+        gathering.open()
+        other.open()
+        await outcomes(tasks)
+
+
 async def test_stages_that_share_a_pool_never_run_more_jobs_than_it_has_workers() -> None:
     held = HeldFunction()
     async with workers(2) as pool:

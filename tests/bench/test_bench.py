@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bench.accuracy.people import people_folder
 from bench.common.browser import launch_options
+from bench.common.photos import people_folder
 from bench.report import history, plots
 from bench.report import page as report
 from tests.support.folders import ROOT
@@ -31,6 +31,8 @@ RATIOS = {
 HTTP_RATIOS = {
     "embed_http_vs_raw_session",
     "insert_http_vs_analysis",
+    "small_http_vs_analysis",
+    "small_http_large_tenant_vs_analysis",
     *(
         f"{prefix}{key}"
         for prefix in ("", "embed_")
@@ -45,7 +47,7 @@ HTTP_RATIOS = {
 }
 SECTIONS = "\n".join(
     f"<!-- {bench}: written by `python -m bench report` -->\n<!-- end of {bench} -->"
-    for bench in ("http_embed", "http_insert", "http_overload", "http_fair")
+    for bench in ("http_embed", "http_insert", "http_small", "http_overload", "http_fair")
 )
 
 
@@ -69,7 +71,6 @@ def run_quickly(bench: str, folder: Path, *more: str) -> tuple[Any, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
     document, lines = run_quickly("all", tmp_path)
     assert set(document["ratios"]) == RATIOS
@@ -97,7 +98,6 @@ def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path: Path) -> None:
     document, (line,) = run_quickly("search", tmp_path)
     assert set(document["ratios"]) == {
@@ -113,7 +113,6 @@ def test_the_search_bench_finds_the_neighbours_of_tenants_of_every_size(tmp_path
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("bench")
 @pytest.mark.slow
 def test_the_bench_of_the_product_searches_for_people(tmp_path: Path) -> None:
     document, (line,) = run_quickly("product", tmp_path)
@@ -141,7 +140,6 @@ def test_the_bench_of_ingests_kills_one_and_finds_every_photo_once(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 @pytest.mark.skipif(launch_options() is None, reason="no Chromium")
 @pytest.mark.skipif(not people_folder().is_dir(), reason="no photos of many people: set LFW_DIR")
 def test_the_bench_of_the_console_opens_pages_and_reviews_by_keyboard(tmp_path: Path) -> None:
@@ -161,7 +159,6 @@ def test_the_bench_of_the_console_opens_pages_and_reviews_by_keyboard(tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
     document, (line,) = run_quickly("soak", tmp_path)
     idle, early, late = line["memory_mb"].values()
@@ -171,7 +168,6 @@ def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 @pytest.mark.usefixtures("faces_dir")
 def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
     _, (line,) = run_quickly("max_side", tmp_path)
@@ -184,16 +180,16 @@ def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("bench")
 def test_http_measures_every_part_over_a_running_service(tmp_path: Path) -> None:
-    document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,overload,fair")
+    document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,small,overload,fair")
     assert [line["bench"] for line in lines] == [
         "http_embed",
         "http_insert",
+        "http_small",
         "http_overload",
         "http_fair",
     ]
-    embed, insert, overload, fair = lines
+    embed, insert, _, overload, fair = lines
     assert document["results"] == {line["bench"]: line for line in lines}
     # Whether anything is refused within a second depends on the machine.
     assert set(document["ratios"]) >= HTTP_RATIOS

@@ -28,6 +28,7 @@ from tests.support.folders import ROOT
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "bench/README.md"),
     *("docs/api.md", "docs/errors.md", "docs/figures.md", "docs/matching.md", "docs/operations.md"),
+    "docs/roofline.md",
 )
 _UNITS = (
     r"%|x(?=\s)|(?:us|ms|s|min|h|KiB|MiB|kB|MB|GB|MP|px|times|cores?|seconds?|minutes?|hours?|faces?"
@@ -131,9 +132,10 @@ def test_page_shows_the_last_measurement_of_each_bench(page: Path) -> None:
 
 
 def test_every_bench_of_the_history_has_its_place_on_the_page_of_figures() -> None:
-    shown = {match["bench"] for match in report.SECTION.finditer(report.FIGURES.read_text("utf-8"))}
-    shown |= {
-        match["bench"] for match in report.SECTION.finditer(report.MATCHING.read_text("utf-8"))
+    shown = {
+        match["bench"]
+        for page in (report.FIGURES, report.MATCHING, report.ROOFLINE)
+        for match in report.SECTION.finditer(page.read_text("utf-8"))
     }
     shown |= quotes.NEEDS["reviews"]  # a page of its own
     measured = set(history.latest(history.read(history.PATH)))

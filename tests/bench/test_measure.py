@@ -168,8 +168,8 @@ def test_plots_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     first, second = (plots.draw(lines, tmp_path / name) for name in ("a", "b"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert {path.name for path in first} == {path.name for path in report.PLOTS.iterdir()}
-    page = report.FIGURES.read_text(encoding="utf-8")
-    assert all(f"](../bench/plots/{path.name})" in page for path in first)
+    pages = "".join(page.read_text("utf-8") for page in (report.FIGURES, report.ROOFLINE))
+    assert all(f"](../bench/plots/{path.name})" in pages for path in first)
 
 
 def test_size_of_a_folder_counts_files_and_no_links(tmp_path: Path) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from bench.common.server import ServiceProcess as PlainService
+from tests.browser.conftest import Watch
 from tests.browser.console import Console
 from tests.support.folders import open_folder
 from tests.support.service import ServiceProcess
 
+ANSWERS = re.compile(r"/reviews/\d+$")
 ANSWERED_BEFORE = 2
 ANSWERED_MEANWHILE = 3
 
@@ -70,6 +73,143 @@ def test_a_key_counts_from_the_moment_the_question_is_there(
     console.page.evaluate(_PRESS_WITH_THE_QUESTION)
     console.open("Review")
     expect(console.page.get_by_role("combobox", name="Name")).to_be_focused()
+
+
+def test_an_answer_is_of_the_question_that_was_seen_and_of_no_other(
+    open_console: Callable[..., Console],
+    client: httpx.Client,
+    two_people: dict[str, str],
+    tenant: str,
+    key: str,
+) -> None:
+    path = f"/v1/tenants/{tenant}"
+    console = open_console()
+    page = console.page
+    shown = page.locator("section.question")
+    console.sign_in(key)
+    console.open("Review")
+    first = shown.get_attribute("data-id")
+    # A key that is held down repeats itself.
+    page.keyboard.down("x")
+    page.keyboard.down("x")
+    page.keyboard.up("x")
+    expect(page.locator(".past-answer.saved")).to_have_count(1)
+    second = shown.get_attribute("data-id")
+    assert second != first
+    assert [each["id"] for each in _open_questions(client, tenant)] == [second]
+
+    # While somebody looks for a name, the question is answered elsewhere, and the first one is
+    # taken back there: it is asked again, and does not get the name.
+    page.keyboard.press("n")
+    page.get_by_role("combobox", name="Name").fill("Eileen")
+    (change,) = client.get(f"{path}/history?kind=review.answered").json()["items"]
+    client.post(f"{path}/history/{change['id']}/undo").raise_for_status()
+    client.post(f"{path}/reviews/{second}", json={"answer": "ignore"}).raise_for_status()
+    expect(page.locator(f".question[data-id='{first}']")).to_be_visible()
+    page.keyboard.press("Enter")
+    console.expect_message("This question was settled in the meantime. Nothing was saved.")
+    expect(page.get_by_text("All answers saved")).to_be_visible()
+    assert _labels(client, tenant) == {None}
+    assert [each["id"] for each in _open_questions(client, tenant)] == [first]
+
+
+def test_an_answer_and_the_faces_taken_out_before_it_are_saved_and_taken_back_as_one(
+    open_console: Callable[..., Console],
+    client: httpx.Client,
+    watch: Watch,
+    two_people: dict[str, str],
+    tenant: str,
+    key: str,
+) -> None:
+    watch.allow_refusal(409)
+    console = open_console()
+    page = console.page
+    past = page.locator(".past-answer").first
+    console.sign_in(key)
+    console.open("Review")
+
+    def answer(name: str) -> None:
+        page.get_by_role("listbox").get_by_role("option").first.press("Space")
+        expect(page.get_by_text("1 face marked as somebody else")).to_be_visible()
+        page.keyboard.press("n")
+        page.get_by_role("combobox", name="Name").fill(name)
+        page.keyboard.press("Enter")
+        expect(past).to_contain_text(name)
+
+    def people() -> list[tuple[str | None, int]]:
+        items = client.get(f"/v1/tenants/{tenant}/people").json()["items"]
+        found = [(each["label"], each["face_count"]) for each in items]
+        return sorted(found, key=lambda each: (-each[1], each[0] or ""))
+
+    page.route("**/split", _refuse)
+    answer("Eileen")
+    expect(past).to_contain_text("not saved")
+    expect(page.get_by_text("All answers saved")).to_be_visible()
+    assert people() == [(None, 2), (None, 2)]
+    page.unroute("**/split")
+
+    # What was split off before the answer was refused is put back.
+    page.route(ANSWERS, _refuse)
+    answer("Grace")
+    expect(past).to_contain_text("not saved")
+    expect(page.get_by_text("All answers saved")).to_be_visible()
+    assert people() == [(None, 2), (None, 2)]
+    page.unroute(ANSWERS)
+
+    page.reload()
+    page.route(ANSWERS, _cut_off, times=1)
+    answer("Ada")
+    expect(past).to_have_text("Adasaved")
+    assert people() == [(None, 2), (None, 1), ("Ada", 1)]
+    page.keyboard.press("u")
+    expect(past).to_have_text("Adataken back")
+    assert people() == [(None, 2), (None, 2)]
+
+
+def _refuse(route: Route) -> None:
+    """Answer as the service does where a decision keeps people apart."""
+    problem = {"code": "decision_conflict", "title": "Conflict", "detail": "Somebody said no."}
+    route.fulfill(status=409, json=problem)
+
+
+def _cut_off(route: Route) -> None:
+    """Let the service answer, and lose what it says."""
+    assert route.fetch().ok
+    route.fulfill(content_type="application/json", body='{"id": ')
+
+
+def test_each_window_saves_its_own_answers_and_those_of_a_window_that_was_closed(
+    open_console: Callable[..., Console],
+    client: httpx.Client,
+    two_people: dict[str, str],
+    tenant: str,
+    key: str,
+) -> None:
+    first = open_console()
+    context = first.page.context
+    # A question for each of the two windows.
+    context.route(
+        "**/reviews/next?*",
+        lambda route: route.continue_(url=route.request.url.replace("limit=30", "limit=1")),
+    )
+    first.sign_in(key)
+    first.open("Review")
+    first.page.route(ANSWERS, lambda _: None)
+    second = Console(context.new_page(), "")
+    second.page.goto(first.page.url)
+    expect(second.page.locator("section.question")).to_be_visible()
+    _answer_no(first)
+    _answer_no(second)
+    expect(second.page.locator(".past-answer.saved")).to_have_count(1)
+    expect(first.page.locator(".past-answer.saved")).to_have_count(1)
+    assert len(_open_questions(client, tenant)) == 1
+
+    first.page.close()
+    expect(second.page.locator(".past-answer.saved")).to_have_count(2)
+    assert _open_questions(client, tenant) == []
+    second.page.locator(".past-answer").last.click()
+    expect(second.page.locator(".past-answer.undone")).to_have_count(1)
+    assert len(_open_questions(client, tenant)) == 1
 
 
 class _OnOnePort(ServiceProcess):

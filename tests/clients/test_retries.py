@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 import threading
@@ -15,15 +16,18 @@ import pytest
 
 from bench.common.server import TOKEN, ServiceProcess
 from facette_client import (
+    AnswerError,
     AsyncClient,
     AuthenticationError,
     BusyError,
     Client,
+    Event,
     FacetteError,
     NotFoundError,
     PhotoError,
     Retries,
     ServiceError,
+    Tenant,
     UnreachableError,
 )
 from facette_client.retries import REPEATED_STATUSES
@@ -35,6 +39,7 @@ QUICK = Retries(attempts=4, first_wait_s=0.001)
 INSERTED = json.dumps({"image_id": "i", "created": True, "turned": 0, "faces": []}).encode()
 
 Insert: TypeAlias = Callable[[str, Retries], Any]
+Follow: TypeAlias = Callable[[str, Retries, int | None, int], list[Event]]
 
 
 def _plain(url: str, retries: Retries) -> Any:
@@ -152,14 +157,39 @@ def test_without_an_answer_it_says_whether_the_request_may_have_been_done(insert
     assert not raised.value.outcome_unknown
 
 
-def test_a_deletion_whose_answer_was_lost_says_so() -> None:
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        (lambda tenant: tenant.delete_image("i"), 404, "may have deleted it"),
+        (lambda tenant: tenant.change_person("p", if_version=1), 412, "may have changed it so"),
+    ],
+)
+def test_a_change_whose_answer_was_lost_says_that_it_may_have_been_made(
+    change: Callable[[Tenant], object], status: int, said: str
+) -> None:
     with (
-        answering(cut_off, problem(404, "not_found")) as (url, _),
+        answering(cut_off, problem(status, "code")) as (url, _),
         Client(url, retries=QUICK) as client,
-        pytest.raises(NotFoundError) as raised,
+        pytest.raises(AnswerError) as raised,
     ):
-        client.tenant("t").delete_image("i")
-    assert "may have deleted it" in raised.value.__notes__[0]
+        change(client.tenant("t"))
+    assert said in raised.value.__notes__[0]
+
+
+def test_a_face_is_not_moved_to_somebody_new_twice() -> None:
+    """What was not done for sure is repeated, and a move to somebody is, too."""
+    for turn, kind in (cut_off, UnreachableError), (problem(502, ""), ServiceError):
+        with (
+            answering(problem(429, "overloaded"), turn) as (url, heads),
+            Client(url, retries=QUICK) as client,
+        ):
+            for person_id in "new", None:
+                with pytest.raises(kind):
+                    client.tenant("t").move_face("f", person_id)
+            assert len(heads) == 3
+            with pytest.raises(kind):
+                client.tenant("t").move_face("f", "p")
+            assert len(heads) == 3 + QUICK.attempts
 
 
 def test_waits_double_up_to_a_limit_and_heed_the_service() -> None:
@@ -186,30 +216,67 @@ def _sends(*events: int) -> Callable[[Conversation], None]:
     return reply
 
 
-def test_no_event_is_left_out_where_a_connection_ends_or_breaks() -> None:
+def _followed(url: str, retries: Retries, after: int | None, count: int) -> list[Event]:
+    with Client(url, retries=retries) as client:
+        return list(itertools.islice(client.tenant("t").events(after), count))
+
+
+def _followed_by_asyncio(url: str, retries: Retries, after: int | None, count: int) -> list[Event]:
+    async def follow() -> list[Event]:
+        async with AsyncClient(url, retries=retries) as client:
+            events = client.tenant("t").events(after)
+            return [await anext(events) for _ in range(count)]
+
+    return asyncio.run(follow())
+
+
+def _cut_behind(lines: bytes, after_s: float = 0.0) -> Callable[[Conversation], None]:
+    """A stream that breaks behind these lines."""
+
+    def reply(conversation: Conversation) -> None:
+        conversation.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + lines)
+        asyncio.get_running_loop().call_later(after_s, conversation.transport.close)
+
+    return reply
+
+
+both_follow = pytest.mark.parametrize("follow", [_followed, _followed_by_asyncio])
+
+
+@both_follow
+def test_no_event_is_left_out_where_a_connection_ends_or_breaks(follow: Follow) -> None:
     turns = _sends(3, 4), cut_off, problem(503, "stopping", "Retry-After: 0"), _sends(5), _sends(6)
-    with answering(*turns) as (url, heads), Client(url, retries=QUICK) as client:
-        events = client.tenant("t").events(after=2)
-        found = [next(events) for _ in range(4)]
+    with answering(*turns) as (url, heads):
+        found = follow(url, QUICK, 2, 4)
     assert [each.id for each in found] == [3, 4, 5, 6]
     assert [each.facts for each in found] == [{"n": n} for n in (3, 4, 5, 6)]
     assert [head["last-event-id"] for head in heads] == ["2", "4", "4", "4", "5"]
 
-    async def follow(url: str) -> list[int]:
-        async with AsyncClient(url, retries=QUICK) as client:
-            events = client.tenant("t").events(after=2)
-            return [(await anext(events)).id for _ in range(4)]
 
-    with answering(*turns) as (url, _):
-        assert asyncio.run(follow(url)) == [3, 4, 5, 6]
+@both_follow
+def test_an_event_that_is_cut_off_comes_whole_by_the_next_connection(follow: Follow) -> None:
+    """Behind its id, and behind its data; before that, behind the id of where the stream begins."""
+    cuts = b"id: 4\n\n", b"id: 5\nevent: a\n", b'id: 5\nevent: a\ndata: {"n": 0}\n'
+    with answering(*map(_cut_behind, cuts), _sends(5, 6)) as (url, heads):
+        found = follow(url, QUICK, None, 2)
+    assert [(each.id, each.facts) for each in found] == [(5, {"n": 5}), (6, {"n": 6})]
+    assert [head.get("last-event-id") for head in heads] == [None, "4", "4", "4"]
 
 
 def test_a_stream_without_events_may_break_as_often_as_it_likes() -> None:
-    """Only attempts that follow each other count, however long the stream lasted before."""
+    """Only attempts that follow each other count."""
     turns = (_sends(), cut_off) * 6 + (_sends(7),)
     retries = Retries(attempts=2, first_wait_s=0.001)
-    with answering(*turns) as (url, _), Client(url, retries=retries) as client:
-        assert next(client.tenant("t").events(after=6)).id == 7
+    with answering(*turns) as (url, _):
+        assert _followed(url, retries, 6, 1)[0].id == 7
+
+
+@both_follow
+def test_a_stream_that_breaks_is_opened_again_however_long_it_lasted(follow: Follow) -> None:
+    """The time for attempts begins with the break: this stream outlasts all of it."""
+    retries = Retries(within_s=0.25, first_wait_s=0.001)
+    with answering(_cut_behind(b": hello\n\n", 0.3), _sends(7)) as (url, _):
+        assert follow(url, retries, 6, 1)[0].id == 7
 
 
 @pytest.mark.long

@@ -65,6 +65,7 @@ class PseudoTerminal:
         )
         self._seen = b""
         self._read_to = 0
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +78,8 @@ class PseudoTerminal:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        os.close(self._master)
+        if not self._is_closed:
+            os.close(self._master)
         os.close(self._slave)
 
     def shows(self, text: str) -> str:
@@ -94,6 +96,16 @@ class PseudoTerminal:
     def press(self, keys: str) -> None:
         """Press keys."""
         os.write(self._master, keys.encode())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def close(self) -> int:
+        """Close the terminal, as a window is closed; returns the status."""
+        os.close(self._master)
+        self._is_closed = True
+        return self._process.wait(_LIMIT_S)
 
     def ends(self) -> tuple[int, str]:
         """Wait for the end; returns the status, and what was shown since."""

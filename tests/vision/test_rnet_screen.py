@@ -26,8 +26,10 @@ from service.runtime.sessions import ModelSession, SessionSettings, open_session
 from service.vision.cascade import CascadeSettings, Detections
 from service.vision.resample import summed_area_table
 from service.vision.rnet_screen import RnetScreen, RnetScreenWeights
+from service.vision.screening import Margin, read_weights
 from service.vision.views import View
 
+THRESHOLD = 0.7
 Pixels = NDArray[np.uint8]
 Sessions = dict[ModelName, ModelSession]
 needs_vnni = pytest.mark.skipif(
@@ -48,13 +50,14 @@ def sessions(models_dir: Path, manifest: Manifest) -> Sessions:
 @pytest.fixture(scope="module")
 def weights(models_dir: Path, manifest: Manifest) -> RnetScreenWeights:
     assert manifest.rnet_screen is not None
-    return RnetScreenWeights.read(models_dir / manifest.rnet_screen.file)
+    return read_weights(RnetScreenWeights, models_dir / manifest.rnet_screen.file)
 
 
 @pytest.fixture(scope="module")
 def screen(weights: RnetScreenWeights, manifest: Manifest) -> RnetScreen:
     assert manifest.rnet_screen is not None
-    return RnetScreen(weights, manifest.rnet_screen.margin)
+    spec = manifest.rnet_screen
+    return RnetScreen(weights, Margin(spec.margin, spec.threshold))
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +126,9 @@ def test_threads_do_not_disturb_each_other(screen: RnetScreen, crops: Pixels) ->
 def test_a_crop_may_pass_within_the_margin_of_the_threshold(
     weights: RnetScreenWeights, crops: Pixels
 ) -> None:
-    found = logits(RnetScreen(weights, 0.0), crops)
+    found = logits(RnetScreen(weights, Margin(0.0, THRESHOLD)), crops)
     for margin in (0.0, 3.0):
-        may_pass = RnetScreen(weights, margin).may_pass(*side_by_side(crops), 0.7)
+        may_pass = RnetScreen(weights, Margin(margin, THRESHOLD)).may_pass(*side_by_side(crops))
         least = np.float32(np.log(0.7 / 0.3) - margin)
         np.testing.assert_array_equal(may_pass, found >= least)
         assert 0 < (found >= least).sum() < len(crops)
@@ -144,7 +147,10 @@ class Counting:
 
 
 async def detect(
-    sessions: Sessions, screens: Screens, pictures: Sequence[Pixels]
+    sessions: Sessions,
+    screens: Screens,
+    pictures: Sequence[Pixels],
+    settings: CascadeSettings | None = None,
 ) -> tuple[list[Detections], int]:
     """The faces of each picture, and how many crops R-Net judged."""
     pool, rnet = WorkerPool(1), Counting(sessions["rnet"])
@@ -152,7 +158,7 @@ async def detect(
         sessions["pnet"],
         rnet,  # type: ignore[arg-type]
         sessions["onet"],
-        CascadeSettings(),
+        settings or CascadeSettings(),
         stages=StageFactory(pool),
         screens=screens,
     )
@@ -201,10 +207,29 @@ async def test_cut_photos_give_the_same_faces_screened(
 async def test_without_a_margin_faces_are_lost(
     sessions: Sessions, weights: RnetScreenWeights, portraits: list[Path]
 ) -> None:
-    screens = Screens(rnet=RnetScreen(weights, -20.0))
+    screens = Screens(rnet=RnetScreen(weights, Margin(-20.0, THRESHOLD)))
     found, judged = await detect(sessions, screens, [read(portraits[0])])
     assert len(found[0].scores) == 0
     assert judged == 0
+
+
+@needs_vnni
+@pytest.mark.parametrize(("threshold", "is_screened"), [(0.95, True), (0.5, False)])
+async def test_another_threshold_gives_the_same_faces_screened(
+    sessions: Sessions,
+    screen: RnetScreen,
+    portraits: list[Path],
+    threshold: float,
+    is_screened: bool,
+) -> None:
+    """Nothing is known of crops between a lower threshold and the one of the measurement."""
+    settings = CascadeSettings(thresholds=(0.6, threshold, threshold))
+    pictures = [read(path) for path in portraits]
+    found, judged = await detect(sessions, Screens(rnet=screen), pictures, settings)
+    wanted, all_crops = await detect(sessions, Screens(), pictures, settings)
+    assert_same(found, wanted)
+    assert all(len(each.scores) for each in wanted)
+    assert (judged < all_crops) == is_screened
 
 
 @needs_vnni

@@ -23,6 +23,7 @@ from service.runtime.sessions import ModelSession, SessionSettings, open_session
 from service.vision.pyramid import Cells, cut_into_tiles, pyramid_levels
 from service.vision.resample import summed_area_table
 from service.vision.screen import Screen, ScreenWeights
+from service.vision.screening import Margin, read_weights
 from service.vision.views import View
 
 THRESHOLD = 0.6
@@ -44,13 +45,13 @@ def pnet(models_dir: Path, manifest: Manifest) -> ModelSession:
 @pytest.fixture(scope="module")
 def weights(models_dir: Path, manifest: Manifest) -> ScreenWeights:
     assert manifest.screen is not None
-    return ScreenWeights.read(models_dir / manifest.screen.file)
+    return read_weights(ScreenWeights, models_dir / manifest.screen.file)
 
 
 @pytest.fixture(scope="module")
 def screen(weights: ScreenWeights, manifest: Manifest) -> Screen:
     assert manifest.screen is not None
-    return Screen(weights, manifest.screen.margin)
+    return Screen(weights, Margin(manifest.screen.margin, manifest.screen.threshold))
 
 
 def noise(rows: int, columns: int) -> NDArray[np.uint8]:
@@ -108,19 +109,19 @@ def test_places_are_those_within_the_margin_of_the_threshold(
     parts = [(0, 60, 0, 60), (20, 49, 7, 58)]
     tiles = np.array([(view.height, view.width, *part) for part in parts], np.int32)
     for margin in (0.0, 3.0):
-        screen = Screen(weights, margin)
+        screen = Screen(weights, Margin(margin, THRESHOLD))
         least = np.float32(np.log(0.6 / 0.4) - margin)
         wanted = [
             np.argwhere(screen.logits(whole[top:bottom, left:right]) >= least)
             for top, bottom, left, right in parts
         ]
         limits = np.array([len(each) for each in wanted])
-        places, crowded = screen.places(view, tiles, limits, 0.6)
+        places, crowded = screen.places(view, tiles, limits)
         assert not crowded.any()
         for number, each in enumerate(wanted):
             np.testing.assert_array_equal(places[places[:, 0] == number, 1:], each)
     limits[0] -= 1
-    places, crowded = screen.places(view, tiles, limits, 0.6)
+    places, crowded = screen.places(view, tiles, limits)
     np.testing.assert_array_equal(crowded, [True, False])
     np.testing.assert_array_equal(places[:, 1:], wanted[1])
     assert len(wanted[0]) > len(wanted[1]) > 0
@@ -178,7 +179,9 @@ def test_without_a_margin_cells_are_lost(
     image = cv2.imread(str(portraits[0]), cv2.IMREAD_COLOR_RGB)
     assert image is not None
     with pytest.raises(AssertionError):
-        assert_same_cells(pnet, Screen(weights, -4.0), np.asarray(image, dtype=np.uint8))
+        assert_same_cells(
+            pnet, Screen(weights, Margin(-4.0, THRESHOLD)), np.asarray(image, dtype=np.uint8)
+        )
 
 
 class CountingSession:
@@ -202,7 +205,8 @@ def test_a_photo_full_of_near_faces_costs_little_more_than_unscreened(
     levels = pyramid_levels(photo.width, photo.height, 20, 0.709)
     counting = CountingSession(pnet)
     # A margin that lets every cell through stands for a photo made for it.
-    scanner = ScreenedScanner(counting, THRESHOLD, Screen(weights, 1e6))  # type: ignore[arg-type]
+    screen = Screen(weights, Margin(1e6, THRESHOLD))
+    scanner = ScreenedScanner(counting, THRESHOLD, screen)  # type: ignore[arg-type]
     tiles = cut_into_tiles(levels, scanner.tile_side)
     found = scanner.find(photo, levels, tiles)
     assert counting.pixels < 1.5 * sum(tile.pixels for tile in tiles)

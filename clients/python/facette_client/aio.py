@@ -123,7 +123,7 @@ class AsyncClient:
                 if response.is_success:
                     return call.read(answer_of(response))
                 retry_after = response.headers.get("retry-after")
-                further = attempts.after_answer(response.status_code, retry_after)
+                further = attempts.after_answer(call, response.status_code, retry_after)
                 if further is None:
                     raise attempts.error(call, response)
                 wait_s = further
@@ -144,6 +144,7 @@ class AsyncClient:
         parser = EventParser(after)
         attempts = Attempts(self._retries)
         while True:
+            parser.begin()
             call = events_call(path, parser)
             try:
                 streaming = self._http.stream(call.method, call.path, headers=dict(call.headers))
@@ -151,14 +152,16 @@ class AsyncClient:
                     if not said.is_success:
                         await said.aread()
                         retry_after = said.headers.get("retry-after")
-                        wait_s = attempts.after_answer(said.status_code, retry_after)
+                        wait_s = attempts.after_answer(call, said.status_code, retry_after)
                         if wait_s is None:
                             raise attempts.error(call, said)
                     else:
-                        attempts = Attempts(self._retries)
-                        async for line in said.aiter_lines():
-                            if (event := parser.feed(line)) is not None:
-                                yield event
+                        try:
+                            async for line in said.aiter_lines():
+                                if (event := parser.feed(line)) is not None:
+                                    yield event
+                        finally:  # also where it breaks: what lasted until now is no attempt
+                            attempts = Attempts(self._retries)
                         wait_s = self._retries.first_wait_s  # the service ended the stream
             except httpx2.TransportError as error:
                 wait_s = attempts.after_failure(call, error)
@@ -386,7 +389,8 @@ class AsyncTenant:
     ) -> Face:
         """Move a face to a person, to "new", or by None away from its person.
 
-        Where it is the person's already, it is confirmed there.
+        Where it is the person's already, it is confirmed there. A move to "new" or None that may
+        have been done is not sent again: it would be to somebody else.
 
         Args:
             override: be the last word where a decision speaks against it; else
@@ -456,7 +460,8 @@ class AsyncTenant:
         """Change what is said about a person; None removes it.
 
         Args:
-            if_version: refuse the change with EditedError where the person has another version.
+            if_version: refuse the change with EditedError where the person has another version;
+                the error has a note where that may be by this change, whose answer was lost.
         """
         said = {
             "label": label,

@@ -86,10 +86,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request; each may be repeated, since those that store do so once.
+    """A request. A POST that stores has an idempotency key, so that its repetition stores nothing.
 
     photos: are read when the request is sent: one is the body, unless `is_form`; more are the files
-    of a form.
+    of a form. is_repeatable: whether it may be sent again where an earlier attempt may have been
+    done.
     """
 
     method: str
@@ -100,6 +101,7 @@ class Call(Generic[T]):
     body: object = None
     photos: tuple[Photo, ...] = ()
     is_form: bool = False
+    is_repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,10 @@ class TenantCalls:
 
     def move_face(self, face_id: str, person_id: str | None, override: bool) -> Call[Face]:
         body = {"person_id": person_id, "override": override}
-        return Call("PATCH", self._face(face_id), _one(Face), body=body)
+        # By each repetition, "new" and None would be somebody else.
+        is_somebody = person_id not in ("new", None)
+        path = self._face(face_id)
+        return Call("PATCH", path, _one(Face), body=body, is_repeatable=is_somebody)
 
     def delete_face(self, face_id: str) -> Call[Receipt]:
         return Call("DELETE", self._face(face_id), _one(Receipt))

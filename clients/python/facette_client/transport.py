@@ -17,7 +17,8 @@ from facette_client.errors import AnswerError, UnreachableError, error_of
 from facette_client.retries import REPEATED_STATUSES, Retries, seconds_of
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
-_GONE: Final = 404
+# What an earlier attempt may have done where the service answers a request by this.
+_DONE_BEFORE: Final = {("DELETE", 404): "have deleted it", ("PATCH", 412): "have changed it so"}
 _NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
@@ -67,14 +68,14 @@ class Attempts:
     made: int = 0
     outcome_unknown: bool = False
 
-    def after_answer(self, status: int, retry_after: str | None) -> float | None:
+    def after_answer(self, call: Call[Any], status: int, retry_after: str | None) -> float | None:
         """How long to wait before the next attempt; None where this answer is the last one."""
         self.made += 1
         if status not in REPEATED_STATUSES:
             return None
         # The change of an answer like these may have been made.
         self.outcome_unknown |= status != 429
-        return self.retries.wait_s(self.made, time.monotonic() - self.began, retry_after)
+        return self._wait_s(call, retry_after)
 
     def after_failure(self, call: Call[Any], error: httpx2.TransportError) -> float:
         """How long to wait before the next attempt, where no answer came.
@@ -84,7 +85,7 @@ class Attempts:
         """
         self.made += 1
         self.outcome_unknown |= not isinstance(error, _NOT_SENT)
-        wait_s = self.retries.wait_s(self.made, time.monotonic() - self.began, None)
+        wait_s = self._wait_s(call, None)
         if wait_s is None:
             raise UnreachableError(
                 f"{call.method} {call.path}: {type(error).__name__}: {error} "
@@ -105,9 +106,17 @@ class Attempts:
             response.headers.get("x-request-id", ""),
             seconds_of(response.headers.get("retry-after")),
         )
-        if call.method == "DELETE" and error.status == _GONE and self.outcome_unknown:
-            error.add_note("An earlier attempt, whose answer was lost, may have deleted it.")
+        if self.outcome_unknown:
+            if (done := _DONE_BEFORE.get((call.method, error.status))) is not None:
+                error.add_note(f"An earlier attempt, whose answer was lost, may {done}.")
+            elif error.status in REPEATED_STATUSES and not call.is_repeatable:
+                error.add_note("It may have been done, so it was not sent again.")
         return error
+
+    def _wait_s(self, call: Call[Any], retry_after: str | None) -> float | None:
+        if self.outcome_unknown and not call.is_repeatable:
+            return None
+        return self.retries.wait_s(self.made, time.monotonic() - self.began, retry_after)
 
 
 def answer_of(response: httpx2.Response) -> Answer:
@@ -116,17 +125,26 @@ def answer_of(response: httpx2.Response) -> Answer:
 
 
 class EventParser:
-    """Reads server-sent events, line by line."""
+    """Reads server-sent events, line by line.
+
+    Attributes:
+        last_id: of the last event that was read to its end, or where the stream began; None as
+            long as neither is known.
+    """
 
     def __init__(self, after: int | None) -> None:
         self.last_id = after
-        self._kind = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a connection: an event that was cut off with the last one is sent again."""
+        self._id, self._kind = self.last_id, ""
         self._data: list[str] = []
 
     def feed(self, line: str) -> Event | None:
         """The event that ends with a line."""
         if not line:
-            event = None
+            event, self.last_id = None, self._id
             if self._data and self.last_id is not None:
                 event = Event(self.last_id, self._kind, json.loads("\n".join(self._data)))
             self._kind, self._data = "", []
@@ -134,7 +152,7 @@ class EventParser:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "id" and value.isdecimal():
-            self.last_id = int(value)
+            self._id = int(value)
         elif name == "event":
             self._kind = value
         elif name == "data":

@@ -30,8 +30,8 @@ _OPTIONS: Final = orjson.OPT_UTC_Z
 async def follow_events(api: ApiServices, call: V1Call) -> Response:
     """GET /events: events of the tenant, from now on or after the last one that was received."""
     after = _after(call)
-    tenant = await api.tenants.tenant(call.tenant_id)
     feed, headers, network = api.changes, call.headers, call.network
+    newest = await feed.newest(call.tenant_id)
     if feed.followers() >= _MAX_FOLLOWERS:
         raise OverloadedError("Too many clients follow events of this process.", retry_after_s=5)
     if feed.followers(call.tenant_id) >= _MAX_FOLLOWERS_OF_TENANT:
@@ -39,9 +39,10 @@ async def follow_events(api: ApiServices, call: V1Call) -> Response:
 
     async def still_allowed() -> None:
         principal = await api.guard.authenticate(headers, network, method="GET")
-        principal.require_tenant(tenant.tenant_id)
+        principal.require_tenant(call.tenant_id)
 
-    return EventStream(feed.follow(call.tenant_id, after), still_allowed)
+    after = newest if after is None else after
+    return EventStream(feed.follow(call.tenant_id, after), after, still_allowed)
 
 
 class EventStream(Response):
@@ -49,12 +50,15 @@ class EventStream(Response):
 
     Args:
         changes: batches of changes; an empty one now and then, when the key is checked again.
+        after: the number of the change that they follow. It is sent first: the client goes on from
+            there, also where its connection breaks before the first event.
         still_allowed: raises where the caller may not read the tenant any more.
     """
 
     def __init__(
         self,
         changes: AsyncGenerator[Sequence[Change], None],
+        after: int,
         still_allowed: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(
@@ -63,6 +67,7 @@ class EventStream(Response):
         )
         del self.headers["content-length"]
         self._changes = changes
+        self._after = after
         self._still_allowed = still_allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +93,7 @@ class EventStream(Response):
         Raises:
             TimeoutError: the client is too slow.
         """
-        await _send(send, b"retry: 2000\n\n")
+        await _send(send, f"id: {self._after}\nretry: 2000\n\n".encode())
         try:
             async with aclosing(self._changes):
                 async for changes in self._changes:

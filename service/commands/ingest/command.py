@@ -63,8 +63,8 @@ def run_ingest(place: Place, options: IngestOptions, state: Path) -> int:
             error = NotDoneError(f"there is no {folder}", "", Status.NOT_RUN)
             return error.trouble.say()
     journal = Journal(state, place.url)
-    if journal.trouble:
-        tell(f"facette: hashes are not remembered: {journal.trouble}", error=True)
+    told = journal.trouble
+    _tell_trouble(told)
     counts = Counts()
     began = time.monotonic()
     try:
@@ -72,8 +72,16 @@ def run_ingest(place: Place, options: IngestOptions, state: Path) -> int:
             status = asyncio.run(_run(place, options, journal, failures, counts))
     finally:
         journal.close()
+    if journal.trouble != told:
+        _tell_trouble(journal.trouble)
     _say(options, counts, _Ended(status, time.monotonic() - began))
     return status
+
+
+def _tell_trouble(trouble: str) -> None:
+    """Say why the journal remembers nothing, where it does not."""
+    if trouble:
+        tell(f"facette: hashes are not remembered: {trouble}", error=True)
 
 
 async def _run(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from service.commands.ingest.files import FoundFile
 
-_COMMIT_S: Final = 1.0
 _BUSY_S: Final = 10.0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS file (
@@ -43,20 +42,22 @@ def state_file() -> Path:
 
 
 class Journal:
-    """The journal of one service; it is written within a second, and when it is closed.
+    """The journal of one service; what is noted is written at once.
+
+    No transaction is left open: another ingest of this account writes to the same file.
 
     Attributes:
         trouble: why nothing is remembered beyond this run; empty where it is.
     """
 
     def __init__(self, path: Path, service: str) -> None:
+        self._path = path
         self._service = service
-        self._committed_at = time.monotonic()
         self.trouble = ""
         try:
             self._database = self._open(path)
         except (OSError, sqlite3.Error) as error:
-            self._forget(path, error)
+            self._forget(error)
 
     def sha256_of(self, file: FoundFile) -> bytes | None:
         """The hash of a file that is as it was; None where it is not known."""
@@ -67,11 +68,14 @@ class Journal:
         ).fetchone()
         return None if found is None else found[0]
 
-    def note_file(self, file: FoundFile, sha256: bytes) -> None:
-        """Remember the hash of a file."""
+    def note_files(self, hashed: Iterable[tuple[FoundFile, bytes]]) -> None:
+        """Remember the hashes of files, by one transaction."""
         self._write(
             "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)",
-            (_key(file), file.size_bytes, file.changed_ns, file.inode, sha256),
+            [
+                (_key(file), file.size_bytes, file.changed_ns, file.inode, sha256)
+                for file, sha256 in hashed
+            ],
         )
 
     def refusal_of(self, sha256: bytes) -> Refusal | None:
@@ -86,31 +90,26 @@ class Journal:
         """Remember that the service refused a photo of these bytes."""
         self._write(
             "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)",
-            (self._service, sha256, refusal.code, refusal.reason),
+            [(self._service, sha256, refusal.code, refusal.reason)],
         )
 
     def close(self) -> None:
-        """Write everything."""
-        try:
-            self._database.commit()
-        except sqlite3.Error as error:
-            self.trouble = str(error)
+        """Close the file."""
         self._database.close()
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
-            self._database.execute(statement, values)
-            if time.monotonic() - self._committed_at >= _COMMIT_S:
-                self._database.commit()
-                self._committed_at = time.monotonic()
-        except sqlite3.OperationalError as error:  # the disk is full, or another one holds the file
-            self._forget(None, error)
-            self._database.execute(statement, values)
+            with self._database:
+                self._database.executemany(statement, rows)
+        except sqlite3.Error as error:  # the disk is full, or another one holds the file
+            self._database.close()
+            self._forget(error)
+            with self._database:
+                self._database.executemany(statement, rows)
 
-    def _forget(self, path: Path | None, error: Exception) -> None:
+    def _forget(self, error: Exception) -> None:
         """Go on with a journal in memory, which ends with this run."""
-        where = "" if path is None else f"{path}: "
-        self.trouble = f"{where}{getattr(error, 'strerror', None) or error}"
+        self.trouble = f"{self._path}: {getattr(error, 'strerror', None) or error}"
         self._database = sqlite3.connect(":memory:")
         self._database.executescript(_SCHEMA)
 

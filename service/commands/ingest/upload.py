@@ -167,14 +167,16 @@ class Upload:
         found = await asyncio.gather(
             *(_run(self._hashers, partial(_each_of, part, _sha256)) for part in paths if part)
         )
+        fresh: list[tuple[FoundFile, bytes]] = []
         for part, results in zip(filter(None, parts), found, strict=True):
             for at, digest in zip(part, results, strict=True):
                 if isinstance(digest, OSError):
                     reason = digest.strerror or str(digest)
                     self._fail([photos[at]], Refusal("unreadable", reason))
                 else:
-                    self._journal.note_file(photos[at], digest)
+                    fresh.append((photos[at], digest))
                     digests[at] = digest
+        self._journal.note_files(fresh)
         return [(file, digest) for file, digest in zip(photos, digests, strict=True) if digest]
 
     async def _known(self, digests: Sequence[bytes]) -> set[bytes]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 from facette_client import AnsweredError, Client, Review, Tenant
 from facette_client.errors import AnswerError, AuthenticationError, BusyError, ForbiddenError
@@ -39,6 +42,8 @@ def run_review(place: Place, options: ReviewOptions) -> int:
 
     Raises:
         ConfigError: the page cannot be written.
+        SystemExit: SIGTERM, or a terminal that was closed, ended it; no page that is unfinished,
+            or was for this time alone, is left.
     """
 
     def act(client: Client) -> int:
@@ -55,7 +60,30 @@ def run_review(place: Place, options: ReviewOptions) -> int:
             return _converse(family, place, options)
         return _list(family, options)
 
-    return ask(place, act)
+    with _unwound():
+        return ask(place, act)
+
+
+@contextmanager
+def _unwound() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal unwind the block as Ctrl-C does: temporary files go."""
+    numbers = [
+        each
+        for each in (signal.SIGHUP, signal.SIGTERM)
+        if signal.getsignal(each) is not signal.SIG_IGN  # as nohup has it
+    ]
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt that
+        raise SystemExit(128 + number)
+
+    before = [signal.signal(each, end) for each in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _open(family: Tenant, options: ReviewOptions) -> list[Review]:
@@ -74,8 +102,9 @@ def _converse(family: Tenant, place: Place, options: ReviewOptions) -> int:
         except KeyboardInterrupt:
             return Status.INTERRUPTED
         finally:
-            print()
-            tell(summary(session))
+            with suppress(OSError):  # the terminal was closed
+                print()
+                tell(summary(session))
     return Status.DONE
 
 

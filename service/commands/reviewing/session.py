@@ -15,13 +15,13 @@ from facette_client import (
     AnsweredError,
     BusyError,
     Change,
+    ConflictError,
     DecisionConflictError,
     NotFoundError,
     Person,
     Review,
     ServiceError,
     Tenant,
-    UndoError,
     UnreachableError,
 )
 from service.commands.asking import NotDoneError, Place, trouble_of
@@ -64,6 +64,10 @@ class Session:
 
     Args:
         place: of the tenant's service. limit: the largest number of answers.
+
+    Attributes:
+        answered: the number of answers that stand. taken_back: of those that this session undid.
+        stale: of those that came too late.
     """
 
     def __init__(
@@ -84,14 +88,9 @@ class Session:
         self._past: list[_Past] = []
         self._later: set[str] = set()
         self._reopened: Review | None = None
-        self._told: list[str] = []
+        self.answered = 0
         self.taken_back = 0
         self.stale = 0
-
-    @property
-    def answered(self) -> int:
-        """The number of answers that stand."""
-        return len(self._past)
 
     def run(self) -> None:
         """Ask until nothing is left, the limit is reached, or the person ends it."""
@@ -148,8 +147,12 @@ class Session:
             png = in_a_row(self._crops.sides(question))
             columns = shutil.get_terminal_size().columns
             print(picture(self._graphics, png, columns), end="", flush=True)
+        self._offer(keys_of(question))
+
+    def _offer(self, keys: str) -> None:
+        """Show which keys answer; what was typed before answers nothing."""
         self._terminal.forget_keys()
-        tell(keys_of(question), indent="  ")
+        tell(keys, indent="  ")
 
     def _act(self, question: Review) -> bool:
         """Take keys until the question is done with; returns whether to go on."""
@@ -172,7 +175,7 @@ class Session:
             if reply is not None and self._send(question, reply):
                 return True
             if reply is not None or key in _ASKS_FOR_MORE:
-                tell(keys_of(question), indent="  ")
+                self._offer(keys_of(question))
 
     def _reply(self, question: Review, key: str) -> _Reply | None:
         """What a key answers; None where it answers nothing."""
@@ -198,7 +201,7 @@ class Session:
         others = [each for each in people_called(self._family, label) if each.id != person.id]
         for other in others:
             tell(f"{_line(other)} has this name")
-            tell("a the same person  x another one  other keys: back", indent="  ")
+            self._offer("a the same person  x another one  other keys: back")
             key = self._terminal.key()
             if key == "a":
                 return _Reply("same", person_id=other.id)
@@ -243,7 +246,7 @@ class Session:
             return True
         except DecisionConflictError as error:
             tell(f"not saved: {error.detail}", indent="  ")
-            tell("a make this the last word  other keys: back", indent="  ")
+            self._offer("a make this the last word  other keys: back")
             return self._terminal.key() == "a" and self._send(question, reply, override=True)
         except NotFoundError as error:
             tell(f"not saved: {error.detail}", indent="  ")
@@ -253,6 +256,7 @@ class Session:
             tell("answer again when the service is back", indent="  ")
             return False
         self._past.append(_Past(question, change))
+        self.answered += 1
         tell(f"saved: {reply.label or reply.answer.replace('_', ' ')}")
         return True
 
@@ -264,14 +268,17 @@ class Session:
         past = self._past[-1]
         try:
             self._family.undo(past.change.id)
-        except UndoError as error:
-            self._past.pop()
+        except (ConflictError, NotFoundError) as error:
+            self._past.pop()  # the next one to take back is that before it
+            if error.code == "change_undone":  # by somebody else; otherwise the answer stands
+                self.answered -= 1
             tell(f"not taken back: {error.detail}", indent="  ")
             return False
         except (UnreachableError, BusyError, ServiceError) as error:
             tell(f"not taken back yet: {trouble_of(error, self._place).text}", indent="  ")
             return False
         self._past.pop()
+        self.answered -= 1
         self.taken_back += 1
         self._reopened = past.question
         tell(f"taken back: the answer to {past.question.id}")

@@ -11,6 +11,7 @@ import termios
 import time
 import tty
 from base64 import b64encode
+from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 from typing import Final, Self
@@ -60,7 +61,8 @@ class Terminal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        termios.tcsetattr(self._in, termios.TCSAFLUSH, self._before)
+        with suppress(termios.error):  # the terminal was closed
+            termios.tcsetattr(self._in, termios.TCSAFLUSH, self._before)
 
     @property
     def name(self) -> str:
@@ -68,11 +70,7 @@ class Terminal:
         return os.ttyname(self._in)
 
     def key(self) -> str:
-        """The next key, in lower case; "" when the terminal is gone.
-
-        What was typed before the question was shown answers nothing. Arrows and the like are left
-        out.
-        """
+        """The next key, in lower case; "" when the terminal is gone. Arrows are left out."""
         while not self._keys:
             read = self._read()
             if not read:
@@ -88,12 +86,14 @@ class Terminal:
 
     def line(self, prompt: str) -> str:
         """A line that is typed after a prompt, without blanks around it; "" for none."""
+        self.forget_keys()
         termios.tcsetattr(self._in, termios.TCSADRAIN, self._before)
         try:
             print(prompt, end="", flush=True)
             return self._read().strip()
         finally:
-            tty.setcbreak(self._in)
+            with suppress(termios.error):  # the terminal was closed
+                tty.setcbreak(self._in)
 
     def _read(self) -> str:
         try:

@@ -65,12 +65,25 @@ class DatabaseChangeFeed:
         self._ended += 1
         self._wake_all()
 
+    async def newest(self, tenant_id: TenantId) -> int:
+        """The number of the last change, to follow from now on; 0 before the first one.
+
+        Raises:
+            NotFoundError: there is no such tenant.
+            StoreUnavailableError: the database does not answer.
+        """
+        async with self._database.snapshot(tenant_id) as connection:
+            newest = await connection.fetchval(SQL["newest_change"], tenant_id)
+        if newest is None:
+            raise NotFoundError("tenant")
+        return int(newest)
+
     async def follow(
-        self, tenant_id: TenantId, after: int | None
+        self, tenant_id: TenantId, after: int
     ) -> AsyncGenerator[Sequence[Change], None]:
         """The changes after a number, oldest first, and an empty sequence every ten seconds.
 
-        Without a number, those from now on. It ends when the service stops.
+        It ends when the service stops.
 
         Raises:
             NotFoundError: there is no such tenant, or it was deleted.
@@ -85,8 +98,7 @@ class DatabaseChangeFeed:
                 event.clear()
                 if time.monotonic() - watched_at >= _WATCH_S:
                     watched_at = time.monotonic()
-                    newest = await self._watch(tenant_id)
-                    after = newest if after is None else after
+                    await self._watch(tenant_id)
                 changes = await self._changes(tenant_id, after)
                 if changes:
                     after = changes[-1].number
@@ -104,14 +116,12 @@ class DatabaseChangeFeed:
             return sum(map(len, self._waiting.values()))
         return len(self._waiting.get(_digest(tenant_id), ()))
 
-    async def _watch(self, tenant_id: TenantId) -> int:
+    async def _watch(self, tenant_id: TenantId) -> None:
         async with self._database.transaction(tenant_id) as connection:
-            newest = await connection.fetchval(SQL["watch_tenant"], tenant_id)
-        if newest is None:
-            raise NotFoundError("tenant")
-        return int(newest)
+            if await connection.fetchval(SQL["watch_tenant"], tenant_id) is None:
+                raise NotFoundError("tenant")
 
-    async def _changes(self, tenant_id: TenantId, after: int | None) -> list[Change]:
+    async def _changes(self, tenant_id: TenantId, after: int) -> list[Change]:
         async with self._database.snapshot(tenant_id) as connection:
             rows = await connection.fetch(SQL["changes_after"], tenant_id, after, _CHANGES_AT_ONCE)
             if not rows and await connection.fetchrow(SQL["tenant_facts"], tenant_id) is None:

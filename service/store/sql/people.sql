@@ -202,10 +202,13 @@ SELECT change, changed_at, kind, key_id,
 FROM change
 WHERE tenant_id = $1 AND change > $2 ORDER BY change LIMIT $3
 
+-- name: newest_change
+SELECT changes FROM tenant WHERE tenant_id = $1
+
 -- name: watch_tenant
 -- For the next minute, writers of the tenant notify of their changes. It waits for those at work, so that
 -- every later change is notified of.
-UPDATE tenant SET watched_until = now() + interval '1 minute' WHERE tenant_id = $1 RETURNING changes
+UPDATE tenant SET watched_until = now() + interval '1 minute' WHERE tenant_id = $1 RETURNING tenant_id
 
 -- name: notify_of_change
 SELECT pg_notify('facette_changes', encode(sha256(convert_to($1, 'UTF8')), 'hex'))

@@ -62,6 +62,18 @@ def test_events_come_as_they_happen_and_can_be_read_again(house: Tenant, photos:
     ]
 
 
+def test_a_stream_that_breaks_before_its_first_event_can_be_gone_on_with(
+    house: Tenant, photos: Photos
+) -> None:
+    house.insert(photos.nobody)
+    with house.client.stream("GET", f"/v1/tenants/{house.name}/events", timeout=30) as answer:
+        name, _, begins = next(answer.iter_lines()).partition(": ")
+    assert name == "id"
+    image = house.insert(photos.hopper)
+    ((_, kind, facts),) = _kinds(house, begins, 1)
+    assert (kind, facts["image_id"]) == ("image.inserted", image["image_id"])
+
+
 def test_a_stream_ends_with_its_tenant(house: Tenant, photos: Photos) -> None:
     house.insert(photos.nobody)
     url = f"/v1/tenants/{house.name}/events"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2 as httpx
@@ -13,6 +15,7 @@ import pytest
 
 from facette_client import AsyncClient, Retries
 from service.commands.asking import NotDoneError, Place
+from service.commands.ingest.command import IngestOptions, run_ingest
 from service.commands.ingest.counts import Counts
 from service.commands.ingest.failures import Failures
 from service.commands.ingest.files import FoundFile, Kind, files_of
@@ -129,7 +132,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def ingest(
-    service: Service, folder: Path, *, patience_s: float = 60.0, retry_refused: bool = False
+    service: Callable[[httpx.Request], Awaitable[httpx.Response]],
+    folder: Path,
+    *,
+    patience_s: float = 60.0,
+    retry_refused: bool = False,
 ) -> Counts:
     """One ingest; the report is beside the folder, and the journal too."""
     counts, beside = Counts(), folder.parent
@@ -300,7 +307,49 @@ def test_a_journal_that_cannot_be_written_is_told_of_and_done_without(tmp_path: 
     journal = Journal(tmp_path / "file" / "journal.sqlite", "http://host")
     assert journal.trouble
     file = FoundFile("a.jpg", Kind.PHOTO, "", 1, 2, 3)
-    journal.note_file(file, b"digest")
+    journal.note_files([(file, b"digest")])
     assert journal.sha256_of(file) == b"digest"
     assert journal.sha256_of(FoundFile("a.jpg", Kind.PHOTO, "", 1, 3, 3)) is None
     journal.close()
+
+
+def test_a_journal_lets_another_ingest_write_while_the_service_is_asked(folder: Path) -> None:
+    """Its own writing is never begun and left: this one would be refused at once."""
+    service, refusals = Service(), [problem(422, "corrupt_image")] * 3
+    service.instead_of_photos = iter(refusals)
+    written = 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal written
+        with closing(sqlite3.connect(folder.parent / "journal.sqlite", timeout=0)) as another:
+            another.execute("UPDATE file SET inode = inode")
+        written += 1
+        return await service(request)
+
+    # A copy of a photo that is refused fails with it.
+    assert ingest(answer, folder).failed >= 3
+    assert written > 2
+
+
+def test_a_journal_that_cannot_be_written_any_more_is_told_of_at_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("service.commands.ingest.journal._BUSY_S", 0.0)
+    state = folder.parent / "journal.sqlite"
+    Journal(state, "").close()
+    options = IngestOptions(
+        folders=[folder],
+        tenant="t",
+        report=None,
+        at_once=1,
+        patience_s=0.0,
+        hidden=False,
+        retry_refused=False,
+        as_json=False,
+    )
+    with closing(sqlite3.connect(state)) as another:
+        another.execute("DELETE FROM file")
+        status = run_ingest(Place("http://127.0.0.1:9", None, ""), options, state)
+    assert status == Status.UNREACHABLE
+    said = capsys.readouterr().err
+    assert said.count(f"hashes are not remembered: {state}: database is locked") == 1

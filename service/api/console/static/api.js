@@ -49,18 +49,19 @@ export async function call(method, path, { query, json, body, headers = {}, sign
   if (json !== undefined) sent["Content-Type"] = "application/json";
   const stop = method === "GET" ? AbortSignal.any([reads.signal, ...(signal ? [signal] : [])]) : signal;
   let answer;
+  let told = null;
   try {
     answer = await fetch(withQuery(path, query), {
       method, signal: stop, headers: sent, credentials: "same-origin",
       body: json === undefined ? body : JSON.stringify(json),
     });
+    const kind = answer.headers.get("Content-Type") ?? "";
+    if (answer.status !== 204) told = kind.includes("json") ? await answer.json() : { detail: await answer.text() };
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    // Also an answer that was cut off: nobody knows what it said.
     throw new Problem(0, { code: "offline", detail: "" });
   }
-  if (answer.status === 204) return null;
-  const kind = answer.headers.get("Content-Type") ?? "";
-  const told = kind.includes("json") ? await answer.json() : { detail: await answer.text() };
   if (answer.ok) return told;
   const problem = new Problem(answer.status, told, retryAfter(answer));
   if (problem.status === 401 && !path.startsWith("/console/session")) {
@@ -74,5 +75,6 @@ function retryAfter(answer) {
   return given > 0 ? given * 1000 : DEFAULT_RETRY_MS;
 }
 
-// An Idempotency-Key: a request that is sent again with it is done once.
-export const newKey = () => crypto.randomUUID();
+// An Idempotency-Key: a request that is sent again with it is done once. Over plain HTTP there is no randomUUID.
+export const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (each) => each.toString(16).padStart(2, "0")).join("");

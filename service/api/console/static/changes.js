@@ -37,10 +37,19 @@ async function newest(kind, isIts, limit) {
 }
 
 export async function undo(ids) {
-  for (const id of ids) {
-    await call("POST", ofTenant(`/history/${id}/undo`), { headers: { "Idempotency-Key": newKey() } });
+  let done = 0;
+  try {
+    for (const id of ids) {
+      await call("POST", ofTenant(`/history/${id}/undo`), { headers: { "Idempotency-Key": newKey() } });
+      done += 1;
+    }
+  } catch (problem) {
+    throw behind(done, problem);
   }
 }
+
+// What stopped a change of several parts, of which some may be saved.
+const behind = (done, problem) => Object.assign(problem, { isPartly: done > 0 });
 
 // Tells of a change, with undo where the history has it.
 // people: to be read again; back: those to be read again once it is taken back.
@@ -51,9 +60,15 @@ const announce = (text, kind, isIts, people, { back = people, limit = 1 } = {}) 
 async function announceAll(text, changes, people, returning) {
   forget(...people);
   changed.value += 1;
-  const ids = [];
-  for (const { kind, isIts, limit = 1 } of changes) {
-    ids.push(...await newest(kind, isIts, Math.min(MOST_LISTED, limit)));
+  let ids = [];
+  try {
+    for (const { kind, isIts, limit = 1 } of changes) {
+      ids.push(...await newest(kind, isIts, Math.min(MOST_LISTED, limit)));
+    }
+  } catch (problem) {
+    if (problem.status === undefined && problem.name !== "AbortError") throw problem;
+    // The change is saved all the same; half of it is not taken back.
+    ids = [];
   }
   const back = async () => {
     await attempt(async () => {
@@ -112,6 +127,8 @@ export async function mergeAll(people, kept, label = kept.label) {
       }));
       isNamed = true;
     }
+  } catch (problem) {
+    throw behind(gone.size, problem);
   } finally {
     if (gone.size || isNamed) {
       const text = gone.size ? words.person.mergedAll(gone.size + 1) : words.person.renamed;
@@ -134,6 +151,8 @@ export async function hideAll(people, hidden) {
       }));
       done.add(each.id);
     }
+  } catch (problem) {
+    throw behind(done.size, problem);
   } finally {
     if (done.size) {
       const text = hidden ? words.people.nowHidden(done.size) : words.people.shownAgain(done.size);
@@ -160,6 +179,7 @@ export async function moveFaces(faces, to) {
   const touched = new Set(faces.map((each) => each.person_id));
   const moved = new Set();
   const move = async (override) => {
+    const refused = [];
     const workers = Array.from({ length: AT_ONCE }, async () => {
       for (let face = waiting.shift(); face; face = waiting.shift()) {
         try {
@@ -169,17 +189,21 @@ export async function moveFaces(faces, to) {
           touched.add(now.person_id);
           moved.add(face.id);
         } catch (problem) {
-          waiting.unshift(face);
+          refused.push(face);
           throw problem;
         }
       }
     });
     const ended = await Promise.allSettled(workers);
+    // Not before all are through: another worker would send them again.
+    waiting.unshift(...refused);
     const failed = ended.find((each) => each.status === "rejected");
     if (failed) throw failed.reason;
   };
   try {
     await withLastWord(move);
+  } catch (problem) {
+    throw behind(moved.size, problem);
   } finally {
     if (moved.size) {
       const text = to === null ? words.face.notThis(moved.size) : words.face.moved(moved.size);

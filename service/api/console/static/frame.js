@@ -99,6 +99,8 @@ function TenantChoice() {
   const known = tenants.value ?? [];
   const ids = known.map((each) => each.id);
   const choose = (event) => {
+    // So that the way back leads to the tenant that was looked at.
+    go(route.value.page, route.value.query, { replace: true });
     chooseTenant(event.target.value);
     go(ABOVE[route.value.page] ?? route.value.page);
   };

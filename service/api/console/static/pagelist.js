@@ -80,7 +80,8 @@ export class PageList {
       const known = new Set(found.map((each) => each.id));
       const isWhole = !cursor || before.length <= wanted;
       batch(() => {
-        this.items.value = isWhole ? found : [...found, ...before.slice(wanted).filter((each) => !known.has(each.id))];
+        this.items.value = isWhole ? found
+          : [...found, ...before.slice(endOf(before.slice(0, wanted), found)).filter((each) => !known.has(each.id))];
         if (isWhole) {
           this._cursor = cursor;
           this.isComplete.value = !cursor;
@@ -99,4 +100,11 @@ export class PageList {
   close() {
     this._stop.abort();
   }
+}
+
+// Up to where a beginning was read again: new items push the last ones of it out of what was read. Items that came from
+// elsewhere are passed over.
+function endOf(beginning, found) {
+  const at = new Map(beginning.map((each, position) => [each.id, position + 1]));
+  return at.get(found.findLast((each) => at.has(each.id))?.id) ?? 0;
 }

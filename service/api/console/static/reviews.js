@@ -1,6 +1,6 @@
 // The questions that a reviewer works through: the next ones at hand, the last ones to take back.
 
-import { call } from "./api.js";
+import { call, newKey } from "./api.js";
 import { batch, computed, signal } from "./html.js";
 import { outbox } from "./outbox.js";
 import { forget } from "./people.js";
@@ -15,17 +15,18 @@ const LOW = 10;
 const REFRESH_MS = 600;
 const MOST_PAST = 20;
 const REVIEWER = "facette.reviewer";
-const PAST = "facette.past";
+const PAST = "facette.past.";
 
 // Two windows of one key are two reviewers: each is given questions of its own.
 function reviewer() {
-  const known = sessionStorage.getItem(REVIEWER) ?? `console-${crypto.randomUUID()}`;
+  const known = sessionStorage.getItem(REVIEWER) ?? `console-${newKey()}`;
   sessionStorage.setItem(REVIEWER, known);
   return known;
 }
 
-// An answered question: {id, question, answer, text, state, changeId}. state: saving, saved, failed,
-// stale (somebody else answered it), undoing or undone.
+// An answered question: {id, question, answer, text, state, undo}. state: saving, saved, failed, stale (somebody else
+// answered it), undoing or undone. undo: the steps that take the answer back, once it is saved. The strip of these is
+// kept in the browser, and all of its windows show the same one.
 class Reviews {
   constructor() {
     this.questions = signal([]);
@@ -34,19 +35,23 @@ class Reviews {
     this.problem = signal(null);
     this.current = computed(() => this.questions.value[0] ?? null);
     this._tenant = null;
-    this._answered = new Set();
+    // When each question was settled, Infinity while its answer is on its way.
+    this._answered = new Map();
+    this._now = 0;
     this._timer = null;
-    outbox.listen((entry, answer, problem) => this._settled(entry, answer, problem));
+    outbox.listen((entry, problem) => this._settled(entry, problem));
+    addEventListener("storage", (event) => {
+      if (event.key === PAST + this._tenant) this.past.value = pastOf(this._tenant);
+    });
   }
 
   open() {
     if (this._tenant !== tenant.value) {
       this._tenant = tenant.value;
-      this._answered = new Set();
       batch(() => {
         this.questions.value = [];
         this.isLoaded.value = false;
-        this.past.value = JSON.parse(localStorage.getItem(`${PAST}.${tenant.value}`) ?? "[]");
+        this.past.value = pastOf(tenant.value);
       });
     }
     return this.load();
@@ -54,12 +59,13 @@ class Reviews {
 
   async load() {
     const asked = tenant.value;
+    const began = ++this._now;
     try {
       const found = await call("GET", ofTenant("/reviews/next"), {
         query: { limit: AT_ONCE, lease_s: LEASE_S, reviewer: reviewer() },
       });
       if (asked !== tenant.value) return;
-      const open = found.items.filter((each) => !this._isAnswered(each.id));
+      const open = found.items.filter((each) => !this._isAnswered(each.id, began));
       batch(() => {
         // The question on the screen stays there while it is open: nobody answers one unseen.
         const shown = open.find((each) => each.id === this.current.value?.id);
@@ -74,27 +80,28 @@ class Reviews {
     }
   }
 
-  _isAnswered(id) {
-    return this._answered.has(id) || outbox.waiting.value.some((each) => each.reviewId === id);
+  // A question that is there again after its answer was settled is open again.
+  _isAnswered(id, began) {
+    return this._answered.get(id) > began || outbox.waiting.value.some((each) => each.reviewId === id);
   }
 
-  // Answers the question on the screen; the next one is there at once. without: {person, faces} each,
-  // the faces that do not belong to the person, each split off first.
-  answer(reply, text, without = []) {
-    const question = this.current.value;
-    const facts = { tenant: this._tenant };
-    this._answered.add(question.id);
-    for (const { person, faces } of without) {
-      for (const face of faces) outbox.add(ofTenant(`/people/${person.id}/split`), { face_ids: [face] }, facts);
+  // Answers a question; the next one is there at once. without: {person, faces} each, the faces that do not belong to
+  // the person, each split off first.
+  answer(question, reply, text, without = []) {
+    if (this._tenant !== tenant.value || !this.questions.value.some((each) => each.id === question.id)) {
+      tell(words.review.settledMeanwhile, { kind: "wrong" });
+      return;
     }
-    const id = outbox.add(ofTenant(`/reviews/${question.id}`), reply, {
-      ...facts, reviewId: question.id,
+    this._answered.set(question.id, Infinity);
+    const splits = without.flatMap(({ person, faces }) => faces.map((face) => (
+      { path: ofTenant(`/people/${person.id}/split`), json: { face_ids: [face] } })));
+    const id = outbox.add([...splits, { path: ofTenant(`/reviews/${question.id}`), json: reply }], {
+      tenant: this._tenant, reviewId: question.id, history: ofTenant("/history"),
     });
-    const undoAt = ofTenant("/history");
     batch(() => {
-      this.questions.value = this.questions.value.slice(1);
-      this._keep([{ id, question, answer: reply.answer, text, state: "saving", changeId: null, undoAt },
-        ...this.past.value].slice(0, MOST_PAST));
+      this.questions.value = this.questions.value.filter((each) => each.id !== question.id);
+      this._keep(this._tenant, [{ id, question, answer: reply.answer, text, state: "saving" },
+        ...pastOf(this._tenant)].slice(0, MOST_PAST));
     });
     if (this.questions.value.length < LOW) this.refreshSoon();
   }
@@ -107,17 +114,18 @@ class Reviews {
 
   // Takes an answer back; without an id the last one that stands.
   takeBack(id = null) {
-    const past = this.past.value.find((each) =>
+    const past = pastOf(this._tenant).find((each) =>
       (id === null ? ["saving", "saved"].includes(each.state) : each.id === id));
     if (!past) return;
     if (outbox.withdraw(past.id)) this._reopen(past);
-    else if (past.changeId) this._undo(past, this._tenant);
+    else if (past.undo) this._undo(past, this._tenant);
+    // The window that sends the answer takes it back.
     else this._mark(this._tenant, past.id, { state: "undoing" });
   }
 
   _undo(past, tenantId) {
     this._mark(tenantId, past.id, { state: "undoing" });
-    outbox.add(`${past.undoAt}/${past.changeId}/undo`, null, { tenant: tenantId, undoes: past.id });
+    outbox.add(past.undo, { tenant: tenantId, undoes: past.id });
   }
 
   _reopen(past) {
@@ -129,23 +137,25 @@ class Reviews {
     });
   }
 
-  _settled(entry, answer, problem) {
+  _settled(entry, problem) {
     const isShown = entry.tenant === this._tenant;
-    const past = this._pastOf(entry.tenant).find((each) => each.id === (entry.undoes ?? entry.id));
-    if (problem) tell(past ? words.review.notSaved(problem) : words.problem(problem, true), { kind: "wrong" });
+    const past = pastOf(entry.tenant).find((each) => each.id === (entry.undoes ?? entry.id));
+    if (problem) tell(words.review[entry.reviewId ? "notSaved" : "notTakenBack"](problem), { kind: "wrong" });
+    if (entry.reviewId) this._answered.set(entry.reviewId, ++this._now);
+    const undo = entry.history && undoOf(entry);
     if (past && entry.undoes) {
-      if (problem) this._mark(entry.tenant, past.id, { state: "saved" });
+      // The answer itself is taken back first.
+      if (!entry.made.length) this._mark(entry.tenant, past.id, { state: "saved" });
       else if (isShown) this._reopen(past);
       else this._mark(entry.tenant, past.id, { state: "undone" });
-    } else if (past && problem) {
+    } else if (problem) {
       const isStale = problem.code === "review_answered";
-      this._mark(entry.tenant, past.id, { state: isStale ? "stale" : "failed" });
-      // A question whose answer was refused is still open.
-      this._answered.delete(past.question.id);
+      if (past) this._mark(entry.tenant, past.id, { state: isStale ? "stale" : "failed" });
+      // Nothing of an answer that was refused stays.
+      if (undo?.length) outbox.add(undo, { tenant: entry.tenant });
     } else if (past) {
-      const isUnwanted = past.state === "undoing";
-      this._mark(entry.tenant, past.id, { state: "saved", changeId: answer.id });
-      if (isUnwanted) this._undo({ ...past, changeId: answer.id }, entry.tenant);
+      this._mark(entry.tenant, past.id, { state: "saved", undo });
+      if (past.state === "undoing") this._undo({ ...past, undo }, entry.tenant);
     }
     if (!isShown) return;
     if (past) forget(...past.question.people.map((each) => each.id));
@@ -163,23 +173,23 @@ class Reviews {
     }, REFRESH_MS);
   }
 
-  // The strip of a tenant, also of one that nobody looks at any more.
-  _pastOf(tenantId) {
-    return tenantId === this._tenant ? this.past.value
-      : JSON.parse(localStorage.getItem(`${PAST}.${tenantId}`) ?? "[]");
-  }
-
   _mark(tenantId, id, facts) {
-    const changed = this._pastOf(tenantId)
-      .map((each) => (each.id === id ? { ...each, ...facts } : each));
-    if (tenantId === this._tenant) this._keep(changed);
-    else localStorage.setItem(`${PAST}.${tenantId}`, JSON.stringify(changed));
+    this._keep(tenantId, pastOf(tenantId).map((each) => (each.id === id ? { ...each, ...facts } : each)));
   }
 
-  _keep(past) {
-    this.past.value = past;
-    localStorage.setItem(`${PAST}.${this._tenant}`, JSON.stringify(past));
+  _keep(tenantId, past) {
+    localStorage.setItem(PAST + tenantId, JSON.stringify(past));
+    if (tenantId === this._tenant) this.past.value = past;
   }
+}
+
+// The strip of a tenant, also of one that nobody looks at any more.
+const pastOf = (tenantId) => JSON.parse(localStorage.getItem(PAST + tenantId) ?? "[]");
+
+// What takes back the steps of an entry that were done, the last one first.
+function undoOf({ steps, made, history }) {
+  return made.map((id, at) => (at < steps.length - 1 ? { path: history, unsplit: id } : { path: `${history}/${id}/undo` }))
+    .reverse();
 }
 
 export const reviews = new Reviews();

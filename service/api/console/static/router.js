@@ -1,7 +1,7 @@
 // The address bar: which page is open, and with which parameters.
 
-import { signal } from "./html.js";
-import { session, tenant } from "./session.js";
+import { batch, signal } from "./html.js";
+import { chooseTenant, session, tenant } from "./session.js";
 
 const ROOT = "/console";
 
@@ -28,7 +28,12 @@ export function go(page, query = {}, { replace = false } = {}) {
 
 function arrive({ keepScroll }) {
   const before = route.value.page;
-  route.value = read();
+  batch(() => {
+    route.value = read();
+    // As the address has it: on the way back, another one than was chosen since.
+    const asked = route.value.query.tenant;
+    if (asked && session.value?.tenant_id === null && asked !== tenant.value) chooseTenant(asked);
+  });
   if (!keepScroll) scrollTo(0, 0);
   // A screen reader and the keyboard go on where the new page begins.
   if (route.value.page !== before) document.getElementById("page")?.focus({ preventScroll: true });
@@ -38,7 +43,7 @@ addEventListener("popstate", () => arrive({ keepScroll: true }));
 
 // Links within the console open without loading it again; all others are the browser's.
 addEventListener("click", (event) => {
-  const link = event.target.closest?.("a[href]");
+  const link = event.target.closest?.("a[href]:not([href^='#'])");
   const isPlain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey;
   if (!link || !isPlain || event.defaultPrevented || link.target || link.download) return;
   const url = new URL(link.href);

@@ -20,7 +20,9 @@ export const mayWrite = computed(() => rank.value >= 1);
 export const mayAdminister = computed(() => rank.value >= 2);
 
 onSessionEnd(() => {
-  hasEnded.value = session.value !== null;
+  // Of several calls that are refused at once the first one says so.
+  if (session.value === null) return;
+  hasEnded.value = true;
   session.value = null;
 });
 

@@ -52,7 +52,8 @@ const ENGLISH = {
       : problem.status === 403 ? "Your key may not do this."
       : problem.message;
     if (!isWrite) return what;
-    return problem.isUncertain ? `${what} It is not known whether your change was saved; look before you repeat it.` : `${what} Nothing was saved.`;
+    if (problem.isUncertain) return `${what} It is not known whether your change was saved; look before you repeat it.`;
+    return problem.isPartly ? `${what} Not all of your change was saved; look before you repeat it.` : `${what} Nothing was saved.`;
   },
   pages: {
     people: "People", review: "Review", photos: "Photos", search: "Search", upload: "Upload",
@@ -207,6 +208,8 @@ const ENGLISH = {
     held: (number) => `${plural(number, "answer", "answers")} kept here until the service answers`,
     notSaved: (problem) => (problem.code === "review_answered" ? "Somebody else answered this question first; their answer stands." : `${problem.message} This answer was not saved.`),
     open: (text) => `${text} open questions`, many: (number) => `${count(number)}+`,
+    notTakenBack: (problem) => `${problem.message} Not all of the answer was taken back.`,
+    settledMeanwhile: "This question was settled in the meantime. Nothing was saved.",
     around: "The photos around", none: "No open questions", noneText: "New ones come with new photos, and when what is known changes. Another reviewer may have some open.",
     missing: "Reviews are not on this service yet", missingText: "A later release of the service has them. People can be named, merged and put right on the page of people.",
     keys: "Keys", keysText: "Choose an action, then press the key for it. Backspace always takes the last answer back.",

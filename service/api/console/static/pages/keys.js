@@ -3,7 +3,7 @@
 import { call, newKey } from "../api.js";
 import { attempt } from "../changes.js";
 import { count, day, moment } from "../format.js";
-import { html, useState } from "../html.js";
+import { html, useRef, useState } from "../html.js";
 import { chooseTenant, mayAdminister, session, tenant } from "../session.js";
 import { tell } from "../toasts.js";
 import { words } from "../words.js";
@@ -25,11 +25,12 @@ export function Page() {
 
 function Keys() {
   const { data, problem, reload } = useLoad((signal) => call("GET", "/v1/keys", { query: { limit: 500 }, signal }), []);
-  const make = async () => {
-    const issued = await show((close) => html`<${NewKey} close=${close} />`);
-    if (issued) showSecret(issued);
+  // The secret is shown this once, also where the dialog was closed meanwhile.
+  const issue = (issued) => {
+    showSecret(issued);
     reload();
   };
+  const make = () => show((close) => html`<${NewKey} close=${close} issue=${issue} />`);
   const rotate = async (key) => {
     if (!await ask({ title: words.keys.rotateTitle(key.name), text: words.keys.rotateText, confirm: words.keys.rotate })) return;
     await attempt(async () => showSecret(await call("POST", `/v1/keys/${key.id}/rotate`, {
@@ -63,23 +64,35 @@ function Keys() {
     </section>`;
 }
 
-function NewKey({ close }) {
+// Sends a form: one request at a time, each time under the same Idempotency-Key, so that it is done once.
+function useForm(send) {
+  const key = useRef(newKey());
+  const isBusy = useRef(false);
+  const [problem, setProblem] = useState(null);
+  const submit = async (event) => {
+    event.preventDefault();
+    if (isBusy.current) return;
+    isBusy.current = true;
+    try {
+      await send({ "Idempotency-Key": key.current });
+    } catch (failed) {
+      setProblem(failed);
+    } finally {
+      isBusy.current = false;
+    }
+  };
+  return [problem, submit];
+}
+
+function NewKey({ close, issue }) {
   const [name, setName] = useState("");
   const [scope, setScope] = useState("write");
   const [bound, setBound] = useState(session.value.tenant_id ?? tenant.value ?? "");
   const [until, setUntil] = useState("");
-  const [problem, setProblem] = useState(null);
-  const submit = async (event) => {
-    event.preventDefault();
-    try {
-      close(await call("POST", "/v1/keys", {
-        json: { name, scopes: [scope], tenant_id: bound || null, expires_at: until ? new Date(until).toISOString() : null },
-        headers: { "Idempotency-Key": newKey() },
-      }));
-    } catch (failed) {
-      setProblem(failed);
-    }
-  };
+  const [problem, submit] = useForm(async (headers) => issue(await call("POST", "/v1/keys", {
+    json: { name, scopes: [scope], tenant_id: bound || null, expires_at: until ? new Date(until).toISOString() : null },
+    headers,
+  })));
   return html`
     <${DialogHead} title=${words.keys.make} close=${close} />
     <form onSubmit=${submit} class="form">
@@ -101,7 +114,7 @@ const showSecret = (issued) => show((close) => html`
   <p>${words.keys.secretText}</p>
   <p class="secret mono" tabIndex="0">${issued.key}</p>
   <footer class="dialog-foot">
-    <button class="button" onClick=${() => attempt(async () => { await navigator.clipboard.writeText(issued.key); tell(words.keys.copied); })}>${words.keys.copy}</button>
+    ${navigator.clipboard && html`<button class="button" onClick=${() => attempt(async () => { await navigator.clipboard.writeText(issued.key); tell(words.keys.copied); })}>${words.keys.copy}</button>`}
     <button class="button primary" data-first onClick=${() => close(null)}>${words.close}</button></footer>`);
 
 function Tenants() {
@@ -138,15 +151,7 @@ function Tenants() {
 
 function NewTenant({ close }) {
   const [id, setId] = useState("");
-  const [problem, setProblem] = useState(null);
-  const submit = async (event) => {
-    event.preventDefault();
-    try {
-      close(await call("POST", "/v1/tenants", { json: { id }, headers: { "Idempotency-Key": newKey() } }));
-    } catch (failed) {
-      setProblem(failed);
-    }
-  };
+  const [problem, submit] = useForm(async (headers) => close(await call("POST", "/v1/tenants", { json: { id }, headers })));
   return html`
     <${DialogHead} title=${words.keys.newTenant} close=${close} />
     <form onSubmit=${submit} class="form">

@@ -98,30 +98,36 @@ function Head({ person }) {
     </header>`;
 }
 
-// The name, changed where it stands: Enter saves, Escape gives up.
+// The name, changed where it stands: Enter saves, Escape gives up. What is saved is a change of the person that was there
+// as the editing began: somebody else may change it meanwhile.
 function Name({ person }) {
-  const [text, setText] = useState(null);
+  const [edited, setEdited] = useState(null);
+  const [text, setText] = useState("");
   const field = useRef();
   useLayoutEffect(() => {
     field.current?.focus();
     field.current?.select();
-  }, [text === null]);
+  }, [edited === null]);
   if (!mayWrite.value) return html`<h1 class=${person.label ? "" : "unnamed"}>${person.label ?? words.noName}</h1>`;
-  if (text === null) {
+  if (edited === null) {
+    const begin = () => {
+      setEdited(person);
+      setText(person.label ?? "");
+    };
     return html`<h1>
-      <button class=${`name-button ${person.label ? "" : "unnamed"}`} title=${words.person.rename} onClick=${() => setText(person.label ?? "")}>
+      <button class=${`name-button ${person.label ? "" : "unnamed"}`} title=${words.person.rename} onClick=${begin}>
         ${person.label ?? words.person.giveName}<${Icon} name="edit" size=${18} /></button></h1>`;
   }
   const end = () => {
     // The field loses the focus as it goes; that saves nothing more.
     field.current = null;
-    setText(null);
+    setEdited(null);
   };
   const save = async () => {
     if (!field.current) return;
     const label = text.trim() || null;
     end();
-    if (label !== person.label) await attempt(() => editPerson(person, { label }, words.person.renamed));
+    if (label !== edited.label) await attempt(() => editPerson(edited, { label }, words.person.renamed));
   };
   const key = (event) => {
     if (event.key === "Enter") save();

@@ -77,7 +77,7 @@ function Question({ question }) {
   const marks = useMemo(() => people.map(() => new Selection()), [question.id]);
   const marked = marks.reduce((sum, each) => sum + each.size, 0);
   const without = () => people.map((each, at) => ({ person: each, faces: [...marks[at].ids.value] }));
-  const send = (reply, text) => reviews.answer(reply, text, without());
+  const send = (reply, text) => reviews.answer(question, reply, text, without());
   const near = () => (face
     ? call("POST", ofTenant("/search"), { json: { face_id: face.id, limit: 12 } }).then((found) => found.matches)
     : call("GET", ofTenant(`/people/${person.id}/similar`), { query: { limit: 12 } }).then((found) => found.items));
@@ -115,7 +115,8 @@ function Question({ question }) {
   useLayoutEffect(() => {
     const press = (event) => {
       const action = actionOf(event);
-      if (!action || document.querySelector("dialog[open]")) return;
+      // A key that is held down answers no question that nobody has seen.
+      if (!action || event.repeat || document.querySelector("dialog[open]")) return;
       event.preventDefault();
       act[action]();
     };

@@ -21,10 +21,14 @@ const CHARTS = [
 ];
 
 async function readMetrics() {
-  const answer = await fetch("/metrics").catch(() => null);
+  const read = async () => {
+    const answer = await fetch("/metrics");
+    return [answer, await answer.text()];
+  };
+  const [answer, text] = await read().catch(() => []);
   if (!answer) throw new Problem(0, { code: "offline" });
   if (!answer.ok) throw new Problem(answer.status, {});
-  return parse(await answer.text());
+  return parse(text);
 }
 
 export function Page() {
