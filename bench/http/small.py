@@ -169,6 +169,8 @@ async def _filled(service: ServiceProcess, faces: int, space: ModelSpace) -> str
             await connection.execute("VACUUM (ANALYZE)")
         settings = index_settings(MatchConfig(), VectorIndexConfig())
         await Indexer(database, settings).round([tenant])
+        async with database.maintenance() as connection:
+            await connection.execute("CHECKPOINT")  # else it writes all of that meanwhile
     finally:
         await database.close()
     return tenant
