@@ -166,6 +166,12 @@ async def _filled(service: ServiceProcess, faces: int, space: ModelSpace) -> str
     try:
         async with database.maintenance() as connection:
             await load(connection, tenant, people, space)
+            # Questions were looked for as it grew.
+            await connection.execute(
+                "UPDATE tenant SET asked_change = changes, asked_seq ="
+                " (SELECT max(seq) FROM face WHERE tenant_id = $1) WHERE tenant_id = $1",
+                tenant,
+            )
             await connection.execute("VACUUM (ANALYZE)")
         settings = index_settings(MatchConfig(), VectorIndexConfig())
         await Indexer(database, settings).round([tenant])
