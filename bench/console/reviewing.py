@@ -35,6 +35,8 @@ _RECALL, _PRECISION = 0.99, 0.999
 _LOOKS = 40
 _FEWEST_DECISIONS, _MOST_DECISIONS = 5, 5000
 _NO_QUESTION_S = 30.0
+# So long one question stays on the screen at most, or its faces are away.
+_PATIENCE_S = 15.0
 
 # The question on the screen, once all of its faces are to be seen: its id, its kind, and the faces
 # of each side. False while it is not there yet.
@@ -42,7 +44,10 @@ _QUESTION = """(before) => {
     const shown = document.querySelector("section.question");
     if (!shown) return document.querySelector(".review .state") ? { id: null } : false;
     if (shown.dataset.id === before) return false;
-    if (shown.querySelector(".side .skeleton, .side .picture.loading")) return false;
+    // What is not in sight is not loaded.
+    const isWaited = (part) => part.getBoundingClientRect().top < innerHeight;
+    if ([...shown.querySelectorAll(".side .skeleton, .side .picture.loading")].some(isWaited))
+        return false;
     const idOf = (picture) => picture.src.match(/faces\\/([^/]+)\\/crop/)[1];
     return {
         id: shown.dataset.id,
@@ -258,9 +263,15 @@ class Reviewer:
         """The question on the screen; None where nothing is asked for a while."""
         deadline = time.monotonic() + _NO_QUESTION_S
         while time.monotonic() < deadline:
-            shown: dict[str, Any] = await wait(self._page, _QUESTION, before)
-            if shown["id"] is not None:
-                return shown
+            try:
+                shown: dict[str, Any] = await asyncio.wait_for(
+                    wait(self._page, _QUESTION, before), _PATIENCE_S
+                )
+                if shown["id"] is not None:
+                    return shown
+            except TimeoutError:
+                # Whoever sits before it loads the page again as well.
+                print(f"  question {before or 'none'} stayed for {_PATIENCE_S:.0f} s", flush=True)
             # The page asks again when something changed; what is asked next is looked for first.
             await asyncio.sleep(1)
             await self._keep_presses(found)
