@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 
 from bench.common.harness import MODELS
+from bench.common.processor import tree_s
 from bench.common.server import TOKEN, ServiceProcess
 from bench.load import Call
 from bench.peers.contestants import CHECKOUT, MAX_BATCH_SIZE, Peer, raw_body
@@ -38,13 +39,7 @@ class Served:
 
     def processor_s(self) -> float:
         """Processor seconds so far, of its process and all that it started and that still run."""
-        root = psutil.Process(self.pid)
-        total = 0.0
-        for process in (root, *root.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
+        return tree_s(psutil.Process(self.pid))
 
     def check(self, crops: dict[bytes, np.ndarray[Any, np.dtype[np.float32]]]) -> None:
         """Hold its answers to the session's own embeddings.

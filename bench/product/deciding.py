@@ -12,6 +12,7 @@ from bench.common.harness import default_settings, running_analyzer
 from bench.common.measure import Samples, percentile
 from bench.common.photos import LONG_SIDE, source
 from bench.common.photos import load as load_photos
+from bench.common.processor import processor_s
 from bench.product.place import Part, Place, postmaster_of
 from bench.search.insert_rate import Given
 from service.batching import free_ticket
@@ -167,9 +168,8 @@ def _processor_s(place: Place) -> dict[int, float]:
     for process in server.children(recursive=True):
         try:
             if _CONNECTION in " ".join(process.cmdline()):
-                times = process.cpu_times()
-                found[process.pid] = times.user + times.system
-        except psutil.NoSuchProcess:  # it ended meanwhile
+                found[process.pid] = processor_s(process.pid)
+        except (psutil.NoSuchProcess, ProcessLookupError):  # it ended meanwhile
             continue
     return found
 

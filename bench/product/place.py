@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from bench.common.measure import Samples
+from bench.common.processor import tree_s
 from bench.common.result import Effort
 from service.store.database.database import Database, DatabaseSettings
 from service.store.embedded.server import embedded_server
@@ -67,15 +68,7 @@ def postmaster_of(data_dir: Path) -> psutil.Process:
 
 def postgres_s(data_dir: Path) -> float:
     """Processor time so far of the PostgreSQL server of a data folder, in seconds."""
-    postmaster = postmaster_of(data_dir)
-    total = 0.0
-    for process in (postmaster, *postmaster.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:  # a worker that ended meanwhile
-            continue
-        total += times.user + times.system
-    return total
+    return tree_s(postmaster_of(data_dir))
 
 
 @asynccontextmanager

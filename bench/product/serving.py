@@ -9,12 +9,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx2 as httpx
-import psutil
 
 from bench.common.harness import MODELS
 from bench.common.measure import Samples, percentile
 from bench.common.photos import LONG_SIDE
 from bench.common.photos import load as load_photos
+from bench.common.processor import processor_s
 from bench.common.server import ServiceProcess
 from bench.product.place import Part, Place, postgres_s
 
@@ -123,8 +123,7 @@ def _foreign_ids(place: Place, service: ServiceProcess, client: httpx.Client) ->
 
 
 def _service_s(service: ServiceProcess) -> float:
-    times = psutil.Process(service.pid).cpu_times()
-    return float(times.user + times.system)
+    return processor_s(service.pid)
 
 
 def _database_s(service: ServiceProcess) -> float:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bench.accuracy.parity import ReferenceFace, compare, summarize
 from bench.common.measure import Samples, interleave, percentile, ratio
 from bench.common.photos import never_seen
+from bench.common.processor import processor_s, tree_s
 from bench.common.result import Result
 from bench.inprocess import max_side, setup_size
 from bench.report import history, plots, tables
@@ -184,3 +190,33 @@ def test_quick_set_up_takes_one_package_with_its_hashes(tmp_path: Path) -> None:
     assert "==" in lines[0]
     assert len(lines) > 1
     assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:])
+
+
+def test_processor_time_of_a_process_is_finer_than_a_tick_of_the_kernel() -> None:
+    own = os.getpid()
+    before = processor_s(own)
+    started = time.process_time_ns()
+    while time.process_time_ns() - started < 1_000_000:
+        pass
+    assert processor_s(own) - before >= 0.001
+    assert processor_s(own) == pytest.approx(time.process_time(), abs=0.5)
+
+
+def test_processor_time_of_a_process_that_ended_is_asked_for_in_vain() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        pass
+    with pytest.raises(ProcessLookupError, match=str(process.pid)):
+        processor_s(process.pid)
+
+
+def test_processor_time_of_a_tree_counts_what_a_process_started() -> None:
+    # The one below computes; its parent waits for it.
+    below = "n = 0\nfor i in range(3_000_000): n += i\nprint('done', flush=True)\ninput()"
+    above = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {below!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", above], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"done\n"
+        own, tree = processor_s(process.pid), tree_s(psutil.Process(process.pid))
+    assert tree > own > 0.0

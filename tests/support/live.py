@@ -90,14 +90,24 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def postgres_of(service: ServiceProcess) -> list[psutil.Process]:
-    """The processes of its embedded database that are named after the folder."""
-    folder = str(service.data_dir / "postgres")
-    return [
+def postmasters(data_dir: Path) -> list[psutil.Process]:
+    """The PostgreSQL servers of a data folder, without the processes that these have forked.
+
+    One that was just forked bears the command line of its server, until it gives itself a title.
+    """
+    folder = str(data_dir / "postgres")
+    named = [
         each
-        for each in psutil.process_iter(["name", "cmdline"])
+        for each in psutil.process_iter(["name", "cmdline", "ppid"])
         if each.info["name"] == "postgres" and folder in (each.info["cmdline"] or [])
     ]
+    pids = {each.pid for each in named}
+    return [each for each in named if each.info["ppid"] not in pids]
+
+
+def postgres_of(service: ServiceProcess) -> list[psutil.Process]:
+    """The servers of its embedded database."""
+    return postmasters(service.data_dir)
 
 
 def end(service: ServiceProcess) -> None:

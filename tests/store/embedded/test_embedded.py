@@ -21,7 +21,7 @@ from service.store.embedded.server import EmbeddedAddress, embedded_server
 from service.store.embedded.settings import EmbeddedSettings, parameters
 from tests.support.databases import ask
 from tests.support.folders import open_folder
-from tests.support.live import wait_until
+from tests.support.live import postmasters, wait_until
 from tests.support.service import lay_database
 
 # More connections than PostgreSQL's own configuration has: a recovery as the tests hold one up
@@ -45,22 +45,13 @@ def folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     recovery = made / "postgres" / "recovery.signal"
     recovery.unlink(missing_ok=True)
     (made / "postgres" / "postgresql.auto.conf").write_text("")
-    for process in servers(made):
+    for process in postmasters(made):
         process.kill()
         process.wait(30)
 
 
-def servers(folder: Path) -> list[psutil.Process]:
-    cluster = str(folder / "postgres")
-    return [
-        each
-        for each in psutil.process_iter(["name", "cmdline"])
-        if each.info["name"] == "postgres" and cluster in (each.info["cmdline"] or [])
-    ]
-
-
 def the_server(folder: Path) -> psutil.Process:
-    (found,) = servers(folder)
+    (found,) = postmasters(folder)
     return found
 
 
@@ -92,7 +83,7 @@ class Gate:
         self._file = folder / "open"
         cluster = folder / "postgres"
         asked_for = cluster / "recovery.signal"
-        if servers(folder):
+        if postmasters(folder):
             # One that recovers takes connections before it has come to its end, and asks again.
             wait_until(lambda: not asked_for.exists())
         self._file.unlink(missing_ok=True)
@@ -132,7 +123,7 @@ def test_a_killed_server_comes_back_with_all_that_was_committed(folder: Path) ->
             wait_until(lambda: answers(address))
             assert the_server(folder).pid != killed.pid
             assert ask(address, "SELECT number FROM kept") == 7
-    assert servers(folder) == []
+    assert postmasters(folder) == []
 
 
 def test_a_killed_backend_needs_no_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +195,7 @@ def test_a_server_that_was_stopped_in_order_is_left_to_who_stopped_it(
         theirs.kill()
         wait_until(lambda: answers(address))
         assert starts.count == 1
-    assert servers(folder) == []
+    assert postmasters(folder) == []
 
 
 def test_a_server_that_gave_up_without_writing_everything_down_is_started_again(
@@ -229,7 +220,7 @@ def test_a_server_that_hangs_is_ended_and_started_again(
     if not has_pidfd:
         monkeypatch.delattr(os, "pidfd_open")
     with embedded_server(folder, SMALL) as address:
-        (former,) = servers(folder)
+        (former,) = postmasters(folder)
         former.suspend()  # it takes no notice of the end of its processes, nor of a signal
         for child in former.children():
             if "walwriter" in " ".join(child.cmdline()):
@@ -237,7 +228,7 @@ def test_a_server_that_hangs_is_ended_and_started_again(
         if not is_deaf:
             wait_until(lambda: psutil.Process(former.pid).is_running() and _is_told_to_end(former))
             former.resume()
-        wait_until(lambda: [each.pid for each in servers(folder)] not in ([], [former.pid]))
+        wait_until(lambda: [each.pid for each in postmasters(folder)] not in ([], [former.pid]))
         wait_until(lambda: answers(address))
 
 
@@ -288,7 +279,7 @@ def titles(folder: Path, but: int) -> list[str]:
     """What the processes of the server call themselves, unless it is the one of this pid."""
     return [
         " ".join(child.cmdline())
-        for server in servers(folder)
+        for server in postmasters(folder)
         if server.pid != but
         for child in server.children()
     ]
@@ -321,7 +312,7 @@ def test_nothing_is_started_once_the_service_stops(
         starts.first.clear()
         the_server(folder).kill()
         assert starts.first.wait(60)
-    assert servers(folder) == []
+    assert postmasters(folder) == []
     others = set(threading.enumerate()) - before
     assert not any(thread.name == "embedded database" for thread in others)
 
@@ -355,7 +346,7 @@ def test_a_service_that_stops_amid_a_recovery_leaves_nothing_running(
         gate = Gate(folder)
         the_server(folder).kill()
         wait_until(lambda: "may be recovering" in caplog.text)
-    assert servers(folder) == []
+    assert postmasters(folder) == []
     gate.open()
 
 
