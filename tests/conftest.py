@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Keep the tests of a module's fixture on one worker, and begin with what takes long.
 
     Each worker makes the fixtures that it needs. What begins last had better be short: meanwhile
-    the other workers have nothing to do.
+    the other workers have nothing to do. Of slow tests those that are also long are the first.
     """
     for item in items:
         fixtures = item._fixtureinfo.name2fixturedefs.values()
@@ -56,12 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             item.add_marker(pytest.mark.timeout(_SLOW_TIMEOUT_S))
     yield
     sizes = Counter(map(_unit, items))
-    long = {_unit(item) for item in items if _is_long(item)}
-    items.sort(key=lambda item: (_unit(item) not in long, sizes[_unit(item)] == 1))
+    marks = Counter[str]()
+    for item in items:
+        marks[_unit(item)] = max(marks[_unit(item)], _marks(item))
+    items.sort(key=lambda item: (-marks[_unit(item)], sizes[_unit(item)] == 1))
 
 
-def _is_long(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("long", "slow"))
+def _marks(item: pytest.Item) -> int:
+    """How many markers say that a test takes long."""
+    return sum(item.get_closest_marker(name) is not None for name in ("long", "slow"))
 
 
 def _unit(item: pytest.Item) -> str:

@@ -33,7 +33,7 @@ from service.runtime.matching import match_rule
 from service.telemetry import StageClock
 
 # Hundreds of photos, each looked at from several sides.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.long, pytest.mark.slow]
 
 SAME_FACE_IOU = 0.3
 # A head behind a camera, out of focus: it is taken for a face in the whole photo only.

@@ -70,6 +70,7 @@ def run_quickly(bench: str, folder: Path, *more: str) -> tuple[Any, list[Any]]:
     return json.loads(report.read_text(encoding="utf-8")), lines
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_bench_runs_and_reports_its_ratios(tmp_path: Path) -> None:
     document, lines = run_quickly("all", tmp_path)
@@ -179,6 +180,7 @@ def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
     assert limits["2048"]["crowds"]["detect_ms"]["median"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_http_measures_every_part_over_a_running_service(tmp_path: Path) -> None:
     document, lines = run_quickly("http", tmp_path, "--only", "embed,insert,small,overload,fair")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable
 
 import httpx2 as httpx
@@ -11,6 +13,8 @@ from bench.common.server import TOKEN
 from tests.browser.conftest import Watch
 from tests.browser.console import Console
 
+# After a refusal the faces of a question are asked for again at the earliest.
+_REFUSED_S = 5.0
 _LIKE_PLAIN_HTTP = """
     delete Navigator.prototype.locks;
     delete Navigator.prototype.clipboard;
@@ -142,3 +146,35 @@ def test_questions_are_answered_and_keys_are_made_without_what_plain_http_does_n
 
 def _refuse(status: int) -> Callable[[Route], None]:
     return lambda route: route.fulfill(status=status, json={"detail": "No."})
+
+
+def test_faces_that_are_refused_are_not_asked_for_without_a_pause(
+    open_console: Callable[..., Console],
+    watch: Watch,
+    two_people: dict[str, str],
+    key: str,
+) -> None:
+    """The cover stands for the person meanwhile, and the question can be answered."""
+    watch.allow_refusal(429)
+    console = open_console()
+    page = console.page
+    console.sign_in(key)
+    asked: list[str] = []
+    began = time.monotonic()
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        _refuse(429)(route)
+
+    page.route("**/people/*/faces?*", refuse)
+    console.open("Review")
+    side = page.locator(".side")
+    expect(side.locator(".picture.there img")).to_have_count(1)
+    expect(side.locator(".skeleton")).to_have_count(0)
+    # Drawn again, as after each event of the tenant.
+    for width in (1000, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+    page.keyboard.press("n")
+    expect(page.get_by_role("combobox", name="Name")).to_be_focused()
+    most = 1 + (time.monotonic() - began) / _REFUSED_S
+    assert max(Counter(asked).values()) <= most, asked

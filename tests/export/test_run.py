@@ -289,6 +289,7 @@ def test_a_state_dict_of_another_network_gives_one_line(
     assert reason in one_error_line(capsys)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_state_dict_with_a_classifier_is_accepted_and_named_after_its_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -110,6 +110,7 @@ def test_the_service_keeps_its_contract(
     assert sent >= 100
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_service_keeps_its_contract_in_thousands_of_cases(
     service: ServiceProcess, tmp_path: Path, photos: Photos, known: dict[str, list[str]]

@@ -6,6 +6,8 @@ import { ofTenant } from "../session.js";
 
 const MOST_AT_ONCE = 500;
 const MOST_KEPT = 300;
+// After a refusal they are asked for again at the earliest.
+const REFUSED_MS = 5000;
 const read = new Map();
 
 // A person's faces as far as they are read. faces: null until the first ones are there.
@@ -26,17 +28,22 @@ class FacesOf {
     this._isReading = true;
     try {
       const page = await call("GET", this._path, { query: { limit: this._limit, cursor: this._cursor } });
-      this._cursor = page.next;
+      const before = this._cursor === undefined ? [] : this.faces.value;
       const sorted = page.items.sort((one, other) => (other.distance ?? -1) - (one.distance ?? -1));
-      this.faces.value = [...(this.faces.value ?? []), ...sorted];
+      this._cursor = page.next;
+      this.faces.value = [...before, ...sorted];
     } catch (problem) {
       if (problem.status === undefined && problem.name !== "AbortError") throw problem;
-      // Without them the cover stands for the person; the next time they are asked for again.
-      for (const [key, each] of read) if (each === this) read.delete(key);
+      // Without them the cover stands for the person. Whoever shows it is drawn again at once, and must find this.
       this.faces.value ??= this._cover ? [{ id: this._cover }] : [];
+      setTimeout(() => this._forget(), REFUSED_MS);
     } finally {
       this._isReading = false;
     }
+  }
+
+  _forget() {
+    for (const [key, each] of read) if (each === this) read.delete(key);
   }
 }
 
