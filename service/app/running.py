@@ -23,7 +23,7 @@ from service.app.settings import (
     rule_of,
     share,
 )
-from service.batching import Admission, AdmissionLimits
+from service.batching import Admission, AdmissionLimits, Deference
 from service.config import Config
 from service.domain.asking import AskingCounts
 from service.domain.types import Swept
@@ -225,6 +225,7 @@ class Running:
                 space=space,
                 rule=rule,
                 joins=match.rejoin == "auto",
+                piece=Deference(self._admission(config, engine)).piece,
             ),
             match.ask_interval_s,
         )

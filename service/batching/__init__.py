@@ -2,6 +2,7 @@
 
 from service.batching.admission import Admission, AdmissionLimits
 from service.batching.batcher import BatchPolicy, BatchReport, BatchSizeError, MicroBatcher
+from service.batching.deference import Deference
 from service.batching.fairness import FairShare
 from service.batching.gate import Gate, InputMemory
 from service.batching.pool import WorkerPool
@@ -13,6 +14,7 @@ __all__ = [
     "BatchPolicy",
     "BatchReport",
     "BatchSizeError",
+    "Deference",
     "FairShare",
     "Gate",
     "InputMemory",

@@ -73,12 +73,23 @@ class Admission:
         self._fits = {name: LinearFit(_COST_DECAY) for name in first_guesses_s}
         self._backlog_s = dict.fromkeys(Priority, 0.0)
         self._open = 0
+        self._admitted = 0
         self._low_at = -math.inf
 
     @property
     def backlog_s(self) -> float:
         """Predicted worker seconds of all requests in progress."""
         return sum(self._backlog_s.values())
+
+    @property
+    def in_progress(self) -> int:
+        """Requests in progress."""
+        return self._open
+
+    @property
+    def admitted(self) -> int:
+        """Requests that began so far."""
+        return self._admitted
 
     def admit(
         self,
@@ -146,6 +157,7 @@ class Admission:
         return self._backlog_s[Priority.INTERACTIVE] <= half_s
 
     def _begin(self, admitted: Admitted) -> Ticket:
+        self._admitted += 1
         lane = self._fair.enter(admitted.tenant)
         ticket = Ticket(lane, admitted.priority, admitted.deadline, admitted.size_bytes)
         self._move(ticket, admitted.cost_s)

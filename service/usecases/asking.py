@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,7 +42,8 @@ _logger = logging.getLogger(__name__)
 # Of each person who changed so many others are measured, and so many asked about in one look.
 _NEAR = 8
 _MOST_PAIRS = 3
-_PROBES_AT_ONCE = 32
+_PROBES_AT_ONCE = 8
+_PEOPLE_AT_ONCE = 64
 # Of a pair of less worth it is not looked who else the smaller one may be.
 _WORTH_A_SEARCH = 0.1
 # So many faces of a person are asked about in one look.
@@ -78,6 +80,7 @@ class AskQuestions:
     Args:
         space: of the running model. rule: its match rule.
         joins: whether the machine itself joins people whose similarity is far above the limit.
+        piece: what surrounds each piece of a look, and may let others work behind it.
     """
 
     def __init__(
@@ -88,12 +91,14 @@ class AskQuestions:
         space: ModelSpace,
         rule: MatchRule,
         joins: bool,
+        piece: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._store = store
         self._turns = turns
         self._space = space
         self._rule = rule
         self._joins = joins
+        self._piece = piece
 
     async def __call__(self) -> AskingCounts | None:
         """Look once at all tenants in which something happened; None while another process does.
@@ -132,11 +137,11 @@ class AskQuestions:
             async with self._store.doubting(tenant_id, self._space) as reader:
                 unasked = await reader.unasked()
                 findings = await self._look(reader, unasked)
-            async with self._store.asking(tenant_id, unasked.position) as writer:
+            async with self._piece(), self._store.asking(tenant_id, unasked.position) as writer:
                 made = await writer.write(findings)
             joined = 0
             for pair in findings.joined:
-                async with self._store.writing(tenant_id) as tenant:
+                async with self._piece(), self._store.writing(tenant_id) as tenant:
                     joined += await tenant.rejoin(pair.person_id, pair.other_id)
             counts += AskingCounts(len(unasked.people), made, joined)
             if unasked.is_all:
@@ -145,11 +150,12 @@ class AskQuestions:
 
     async def _look(self, reader: DoubtReads, unasked: Unasked) -> Findings:
         person_ids = unasked.people
-        asked = await reader.asked(list(person_ids))
+        async with self._piece():
+            asked = await reader.asked(list(person_ids))
         about = {each.other_id for each in asked if each.other_id} | {
             each.person_id for each in asked
         }
-        people = await reader.people(about.union(person_ids))
+        people = await self._people(reader, about.union(person_ids))
         changed = [people[each] for each in person_ids if each in people]
         shown = [each for each in changed if not each.hidden]
         limit = self._rule.limit.at(reader.number_of_people, factor=reader.match_factor)
@@ -175,13 +181,26 @@ class AskQuestions:
         several = [each for each in shown if each.count > 1]
         odd, of_faces = await self._odd(reader, several, told, limit)
         of_pairs = {frozenset((each.person_id, each.other_id)): each.evidence for each in pairs}
-        fresh = await asyncio.to_thread(self._fresh, asked, people, of_faces, of_pairs, who, scale)
+        async with self._piece():
+            fresh = await asyncio.to_thread(
+                self._fresh, asked, people, of_faces, of_pairs, who, scale
+            )
         return Findings(
             tuple(each for each in pairs if each not in joined),
             tuple(odd),
             fresh,
             joined,
         )
+
+    async def _people(
+        self, reader: DoubtReads, person_ids: Collection[ClusterId]
+    ) -> dict[ClusterId, DoubtfulPerson]:
+        found: dict[ClusterId, DoubtfulPerson] = {}
+        asked = list(person_ids)
+        for start in range(0, len(asked), _PEOPLE_AT_ONCE):
+            async with self._piece():
+                found |= await reader.people(asked[start : start + _PEOPLE_AT_ONCE])
+        return found
 
     def _is_sure(self, one: DoubtfulPerson, other: DoubtfulPerson, evidence: Evidence) -> bool:
         """Whether the machine itself lets one person become a part of another one.
@@ -250,9 +269,10 @@ class AskQuestions:
         found: dict[ClusterId, list[DoubtfulPerson]] = {}
         for start in range(0, len(people), _PROBES_AT_ONCE):
             some = people[start : start + _PROBES_AT_ONCE]
-            near = await reader.near(some, self._rule, _NEAR)
-            others = await reader.people({each for each_one in near for each in each_one})
-            apart = await reader.kept_apart([*others, *(each.person_id for each in some)])
+            async with self._piece():
+                near = await reader.near(some, self._rule, _NEAR)
+                others = await reader.people({each for each_one in near for each in each_one})
+                apart = await reader.kept_apart([*others, *(each.person_id for each in some)])
             for person, ids in zip(some, near, strict=True):
                 found[person.person_id] = [
                     others[each]
@@ -379,13 +399,15 @@ class AskQuestions:
         """
         suspects: list[_Suspect] = []
         for person in several:  # one by one: requests are served in between
-            faces = await reader.faces([person.person_id])
-            suspects += await asyncio.to_thread(self._suspects, person, faces, limit)
+            async with self._piece():
+                faces = await reader.faces([person.person_id])
+                suspects += await asyncio.to_thread(self._suspects, person, faces, limit)
         odd: dict[ClusterId, list[AskedOddFace]] = {}
         of_asked: dict[FaceId, Evidence] = {}
         for start in range(0, len(suspects), _PROBES_AT_ONCE):
             some = suspects[start : start + _PROBES_AT_ONCE]
-            nearest = await reader.near_faces([each.face for each in some], self._rule)
+            async with self._piece():
+                nearest = await reader.near_faces([each.face for each in some], self._rule)
             for suspect, (other_id, distance) in zip(some, nearest, strict=True):
                 evidence, face = self._evidence_of_face(suspect, distance, limit), suspect.face
                 if face.is_asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -77,7 +77,12 @@ class Look:
         self.history = History(repository)
         self.repository = repository
 
-    async def once(self, *, joins: bool = False) -> AskingCounts:
+    async def once(
+        self,
+        *,
+        joins: bool = False,
+        piece: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> AskingCounts:
         """Look as the schedule does."""
         counts = await AskQuestions(
             self.repository,
@@ -85,6 +90,7 @@ class Look:
             space=SPACE,
             rule=fixed_rule(0.3),
             joins=joins,
+            piece=piece,
         )()
         assert counts is not None
         return counts
@@ -285,6 +291,26 @@ async def test_what_a_turn_left_is_looked_at_in_the_next_one(
         rounds += 1
     assert rounds == 3  # of five people with 18 faces
     assert (await look.open()).keys() == {ReviewKind.SAME_PERSON, ReviewKind.ODD_FACE}
+
+
+async def test_a_look_goes_in_pieces_and_holds_no_lock_between_them(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.usecases.asking._PROBES_AT_ONCE", 1)
+    monkeypatch.setattr("service.usecases.asking._PEOPLE_AT_ONCE", 1)
+    pieces = 0
+    async with look.database.maintenance() as owner:
+
+        @asynccontextmanager
+        async def piece() -> AsyncIterator[None]:
+            nonlocal pieces
+            pieces += 1
+            yield
+            await owner.execute("SELECT FROM tenant FOR UPDATE NOWAIT")
+
+        assert await look.once(joins=True, piece=piece) == AskingCounts(5, 1, 1)
+    # Five people are read, searched for, and looked through; one is joined, and asked after.
+    assert pieces > 3 * 5
 
 
 async def test_all_are_looked_at_anew_by_a_limit_that_changes_during_a_look(look: Look) -> None:
