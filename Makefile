@@ -22,7 +22,7 @@ OTHER_MODEL := $(patsubst %-compatible,%,$(filter-out default compatible,$(MODEL
 PYTEST := $(BIN)/pytest --numprocesses 6 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint bench drill peers export lock audit clean
+.PHONY: help setup run test test-slow lint bench drill peers gpu export lock audit clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -61,6 +61,11 @@ drill: setup $(VENV)/.installed-test ## kill service and PostgreSQL 55 times und
 peers: setup $(VENV)/.installed-test .venv-peers/.installed .venv-pytriton/.installed ## compare embedding over HTTP with other servers (some 25 minutes)
 	$(BIN)/python -m bench peers
 
+gpu: .venv-gpu/.installed ## on a machine with an NVIDIA GPU: measure on it, from a build of its own (some 10 minutes)
+	.venv-gpu/bin/python -m export --if-stale
+	.venv-gpu/bin/python -m bench gpu --rounds 3 --json gpu.json
+	.venv-gpu/bin/python -m bench http --only embed,insert,overload --rounds 2 --json gpu-http.json
+
 lock: .venv-tools/.installed ## pin every dependency anew, in requirements/
 	.venv-tools/bin/python requirements/refresh.py .venv-tools/bin/uv
 
@@ -69,7 +74,7 @@ audit: .venv-tools/.installed ## ask the index's advisories about every pinned p
 		--requirement requirements/torch.txt --requirement requirements/tools.txt
 
 clean: ## remove the environments and the exported models; data and config.toml stay
-	rm -rf $(VENV) .venv-peers .venv-pytriton .venv-tools models/*.onnx models/*.npz models/manifest.json
+	rm -rf $(VENV) .venv-peers .venv-pytriton .venv-gpu .venv-tools models/*.onnx models/*.npz models/manifest.json
 	rm -f models/*/*.onnx models/*/*.npz models/*/manifest.json
 
 $(VENV)/bin/python:
@@ -104,6 +109,15 @@ $(VENV)/.installed-test: $(PINNED) requirements/test.txt | $(VENV)/.installed
 .venv-tools/.installed: requirements/tools.txt
 	@$(PYTHON) -m venv .venv-tools
 	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+# The builds of ONNX Runtime install the same module: the one for CUDA takes the place of the other.
+.venv-gpu/.installed: $(PINNED) requirements/test.txt
+	@echo "Installing Facette with ONNX Runtime for CUDA into .venv-gpu"
+	@$(PYTHON) -m venv .venv-gpu
+	@requirements/install .venv-gpu/bin/python test --editable
+	@.venv-gpu/bin/pip uninstall --quiet --yes onnxruntime
+	@.venv-gpu/bin/pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]>=1.31'
 	@touch $@
 
 .venv-peers/.installed: bench/peers/requirements.txt

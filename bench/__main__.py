@@ -23,7 +23,7 @@ _BENCHES = ("embed", "detect", "analyze", "scaling")
 # They take minutes and their results change seldom, so `all` leaves them out.
 _BY_NAME = (
     *("accuracy", "max_side", "soak", "http", "drills", "kills", "peers", "search", "product"),
-    *("review", "setup", "ingest", "console", "roofline"),
+    *("review", "setup", "ingest", "console", "roofline", "gpu"),
 )
 _MODULES = {
     "embed": "bench.inprocess.embed",
@@ -31,6 +31,7 @@ _MODULES = {
     "analyze": "bench.inprocess.analyze",
     "scaling": "bench.inprocess.scaling",
     "roofline": "bench.inprocess.roofline",
+    "gpu": "bench.inprocess.gpu",
     "max_side": "bench.inprocess.max_side",
     "accuracy": "bench.accuracy.accuracy",
     "soak": "bench.http.soak",

@@ -22,8 +22,8 @@ ABSENT = "absent"
 RECORDS = ("calibration/*.json", "centres/*.json", "curves/*.json")
 # Modules of `service.vision` that the weights of the screens and their measurement depend on.
 _OF_SCREENS = (
-    *("boxes", "cascade", "pyramid", "quads", "resample", "rnet_screen", "screen", "screening"),
-    *("vectors", "views"),
+    *("boxes", "cascade", "intrinsics", "pyramid", "quads", "resample", "rnet_screen", "screen"),
+    *("screening", "vectors", "views"),
 )
 _MODULES = (
     "torch",

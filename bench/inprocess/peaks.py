@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from service.analysis.screens import SCREEN_FLAGS
 from service.machine.cpu import cpu_flags
 from service.vision.compiled import kernel
-from service.vision.vectors import add, as_real, dot, intrinsic, load_real, load_whole, total
+from service.vision.intrinsics import intrinsic
+from service.vision.vectors import add, as_real, dot, load_real, load_whole, total
 
 _declare: Any = cgutils.get_or_insert_function
 

@@ -216,7 +216,7 @@ class CascadeDetector:
         if not tiles:
             return NO_DETECTIONS
         parts = await self._pnet.submit_all(
-            [_Tiles(plan, group) for group in group_tiles(tiles, self._scanner.job_pixels)],
+            [_Tiles(plan, group) for group in group_tiles(tiles, self._scanner.group_pixels)],
             ticket,
         )
         scan = _Scan(plan, Cells.joined(parts))

@@ -37,10 +37,10 @@ class Scanner(Protocol):
         ...
 
     @property
-    def job_pixels(self) -> int:
-        """The number of pixels of one job, which takes a few milliseconds.
+    def group_pixels(self) -> int:
+        """The number of pixels of the tiles that are looked at together, in some milliseconds.
 
-        The dispatch of smaller jobs costs too much. With larger jobs a single photo does not keep
+        The dispatch of smaller groups costs too much. With larger ones a single photo does not keep
         every worker busy.
         """
         ...
@@ -58,7 +58,7 @@ class FullScanner:
         tile_side: the approximate largest side of a tile, in pixels.
     """
 
-    job_pixels = 1 << 16
+    group_pixels = 1 << 16
 
     def __init__(self, pnet: ModelSession, threshold: float, tile_side: int) -> None:
         self.tile_side = tile_side
@@ -84,7 +84,7 @@ class ScreenedScanner:
     """
 
     tile_side = _SCREEN_SIDE
-    job_pixels = 1 << 18
+    group_pixels = 1 << 18
 
     def __init__(self, pnet: ModelSession, threshold: float, screen: Screen) -> None:
         self._pnet = pnet

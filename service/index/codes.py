@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from service.index.sums import RoundedSums
 from service.vision.compiled import kernel
-from service.vision.vectors import intrinsic
+from service.vision.intrinsics import intrinsic
 
 Codes = NDArray[np.uint64]
 Ids = NDArray[np.void]

@@ -318,6 +318,8 @@ def open_graph(
     """
     import onnxruntime
 
+    if provider == "cuda":
+        onnxruntime.preload_dlls()  # CUDA and cuDNN where pip installed them, if it did
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1

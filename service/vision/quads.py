@@ -6,16 +6,13 @@ What is read or written is four numbers wide too, of which the last belongs to t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
-# An intrinsic is called from compiled code only, with arguments that Python does not see.
-intrinsic: Callable[[Callable[..., Any]], Any] = _intrinsic
+from service.vision.intrinsics import element, intrinsic
 
 _LANES = 4
 _I8, _I32, _F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
@@ -48,12 +45,6 @@ class _MeansModel(models.PrimitiveModel):
         super().__init__(manager, kind, _MEANS)  # type: ignore[no-untyped-call]
 
 
-def _at(context: Any, builder: Any, signature: Any, args: Any, target: Any) -> Any:
-    """Pointer of a type to element args[1] of the array args[0]."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.bitcast(builder.gep(array.data, [args[1]]), target.as_pointer())
-
-
 def _everywhere(builder: Any, value: Any) -> Any:
     """A float32 in every lane."""
     undefined = ir.Constant(_MEANS, ir.Undefined)
@@ -76,7 +67,7 @@ def load_sums(typing: Any, array: Any, index: Any) -> Any:
     """Load four uint32 of a contiguous array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_at(context, builder, signature, args, _SUMS), align=4)
+        return builder.load(element(context, builder, signature, args, _SUMS), align=4)
 
     return _sums(array, types.intp), generate
 
@@ -86,7 +77,7 @@ def load_colours(typing: Any, array: Any, index: Any) -> Any:
     """Load four uint8 of a contiguous array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        colours = builder.load(_at(context, builder, signature, args, _BYTES), align=1)
+        colours = builder.load(element(context, builder, signature, args, _BYTES), align=1)
         return builder.zext(colours, _SUMS)
 
     return _sums(array, types.intp), generate
@@ -97,7 +88,7 @@ def store_sums(typing: Any, array: Any, index: Any, sums: Any) -> Any:
     """Write four uint32 into a contiguous array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _at(context, builder, signature, args, _SUMS), align=4)
+        builder.store(args[2], element(context, builder, signature, args, _SUMS), align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _sums), generate
@@ -140,7 +131,7 @@ def store_rounded(typing: Any, array: Any, index: Any, means: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         half = _everywhere(builder, ir.Constant(_F32, 0.5))
         whole = builder.fptosi(builder.fadd(args[2], half), _SUMS)
-        target = _at(context, builder, signature, args, _BYTES)
+        target = element(context, builder, signature, args, _BYTES)
         builder.store(builder.trunc(whole, _BYTES), target, align=1)
         return context.get_dummy_value()
 

@@ -10,17 +10,15 @@ unsigned and a signed byte, added to an int32 without saturation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
-# An intrinsic is called from compiled code only, with arguments that Python does not see.
-intrinsic: Callable[[Callable[..., Any]], Any] = _intrinsic
+from service.vision.intrinsics import element, intrinsic
+
 _declare: Any = cgutils.get_or_insert_function
 
 _LANES = 16
@@ -65,18 +63,12 @@ class _BytesModel(models.PrimitiveModel):
         super().__init__(manager, kind, _BYTES)  # type: ignore[no-untyped-call]
 
 
-def _at(context: Any, builder: Any, signature: Any, args: Any, target: Any) -> Any:
-    """Pointer of a type to element args[1] of the array args[0]."""
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.bitcast(builder.gep(array.data, [args[1]]), target.as_pointer())
-
-
 @intrinsic
 def load_whole(typing: Any, array: Any, index: Any) -> Any:
     """Load sixteen int32 of an array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_at(context, builder, signature, args, _WHOLE), align=4)
+        return builder.load(element(context, builder, signature, args, _WHOLE), align=4)
 
     return _whole(array, types.intp), generate
 
@@ -86,7 +78,7 @@ def load_real(typing: Any, array: Any, index: Any) -> Any:
     """Load sixteen float32 of an array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_at(context, builder, signature, args, _REAL), align=4)
+        return builder.load(element(context, builder, signature, args, _REAL), align=4)
 
     return _real(array, types.intp), generate
 
@@ -96,7 +88,7 @@ def load_bytes(typing: Any, array: Any, index: Any) -> Any:
     """Load sixteen uint8 of an array, from an index on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.load(_at(context, builder, signature, args, _BYTES), align=1)
+        return builder.load(element(context, builder, signature, args, _BYTES), align=1)
 
     return _bytes(array, types.intp), generate
 
@@ -106,7 +98,7 @@ def four_bytes(typing: Any, array: Any, index: Any) -> Any:
     """Broadcast four bytes of a uint8 array, from an index on, to every lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = builder.load(_at(context, builder, signature, args, _I32), align=1)
+        word = builder.load(element(context, builder, signature, args, _I32), align=1)
         undefined = ir.Constant(_WHOLE, ir.Undefined)
         first = builder.insert_element(undefined, word, _I32(0))
         return builder.shuffle_vector(first, undefined, ir.Constant(_WHOLE, [_I32(0)] * _LANES))
@@ -220,7 +212,7 @@ def store_bytes(typing: Any, array: Any, index: Any, real: Any) -> Any:
         whole = builder.select(builder.icmp_signed("<", whole, highest), whole, highest)
         kind = ir.VectorType(_I8, _LANES)
         builder.store(
-            builder.trunc(whole, kind), _at(context, builder, signature, args, kind), align=1
+            builder.trunc(whole, kind), element(context, builder, signature, args, kind), align=1
         )
         return context.get_dummy_value()
 
@@ -232,7 +224,7 @@ def store_same(typing: Any, array: Any, index: Any, values: Any) -> Any:
     """Write sixteen uint8 into a uint8 array."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(args[2], _at(context, builder, signature, args, _BYTES), align=1)
+        builder.store(args[2], element(context, builder, signature, args, _BYTES), align=1)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _bytes), generate

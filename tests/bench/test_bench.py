@@ -169,6 +169,14 @@ def test_soak_watches_the_memory_of_the_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_bench_of_a_gpu_runs_on_cores_where_it_is_quick(tmp_path: Path) -> None:
+    document, (line,) = run_quickly("gpu", tmp_path)
+    assert set(document["ratios"]) == {"gpu_batcher_vs_raw_session", "gpu_detection_vs_cores"}
+    assert line["rates"]["raw session, cpu/fp32, batch 4"]["median"] > 0
+    assert len(line["gpu"]) == 4
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("faces_dir")
 def test_max_side_counts_faces_with_and_without_a_limit(tmp_path: Path) -> None:
     _, (line,) = run_quickly("max_side", tmp_path)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Request, Route, expect
 
 from bench.common.server import ServiceProcess as PlainService
 from tests.browser.conftest import Watch
@@ -17,6 +18,7 @@ from tests.browser.console import Console
 from tests.support.folders import open_folder
 from tests.support.service import ServiceProcess
 
+NEXT = "**/reviews/next?*"
 ANSWERS = re.compile(r"/reviews/\d+$")
 ANSWERED_BEFORE = 2
 ANSWERED_MEANWHILE = 3
@@ -189,7 +191,7 @@ def test_each_window_saves_its_own_answers_and_those_of_a_window_that_was_closed
     context = first.page.context
     # A question for each of the two windows.
     context.route(
-        "**/reviews/next?*",
+        NEXT,
         lambda route: route.continue_(url=route.request.url.replace("limit=30", "limit=1")),
     )
     first.sign_in(key)
@@ -210,6 +212,33 @@ def test_each_window_saves_its_own_answers_and_those_of_a_window_that_was_closed
     second.page.locator(".past-answer").last.click()
     expect(second.page.locator(".past-answer.undone")).to_have_count(1)
     assert len(_open_questions(client, tenant)) == 1
+
+
+def test_a_copy_of_a_tab_is_another_reviewer_and_a_tab_loaded_again_the_same(
+    open_console: Callable[..., Console],
+    two_people: dict[str, str],
+    key: str,
+) -> None:
+    first = open_console()
+    first.sign_in(key)
+    with first.page.expect_request(NEXT) as of_first:
+        first.open("Review")
+    with first.page.expect_request(NEXT) as again:
+        first.page.reload()
+    copied = first.page.evaluate("JSON.stringify({ ...sessionStorage })")
+    copy = first.page.context.new_page()
+    copy.add_init_script(
+        f"if (!sessionStorage.length) Object.assign(sessionStorage, JSON.parse({copied!r}))"
+    )
+    with copy.expect_request(NEXT) as of_copy:
+        copy.goto(first.page.url)
+    expect(copy.locator("section.question, .review .state")).to_be_visible()
+    assert _reviewer(of_first.value) == _reviewer(again.value) != _reviewer(of_copy.value)
+
+
+def _reviewer(request: Request) -> str:
+    (name,) = parse_qs(urlsplit(request.url).query)["reviewer"]
+    return name
 
 
 class _OnOnePort(ServiceProcess):

@@ -14,14 +14,39 @@ const LEASE_S = 900;
 const LOW = 10;
 const REFRESH_MS = 600;
 const MOST_PAST = 20;
+// As long as the page that was here before may take to let its name go.
+const LEAVING_MS = 1000;
 const REVIEWER = "facette.reviewer";
 const PAST = "facette.past.";
 
-// Two windows of one key are two reviewers: each is given questions of its own.
+// Two windows of one key are two reviewers: each is given questions of its own. One that is loaded again is the same
+// reviewer; the copy of a tab, which has a copy of its storage, is another one.
+let own = null;
 function reviewer() {
-  const known = sessionStorage.getItem(REVIEWER) ?? `console-${newKey()}`;
-  sessionStorage.setItem(REVIEWER, known);
-  return known;
+  own ??= named();
+  return own;
+}
+
+async function named() {
+  let name = sessionStorage.getItem(REVIEWER);
+  if (!name || !await hold(name)) {
+    name = `console-${newKey()}`;
+    sessionStorage.setItem(REVIEWER, name);
+    await hold(name);
+  }
+  return name;
+}
+
+// Keeps a name for as long as this window lives; false where another window has it. Without locks, over plain HTTP,
+// nobody knows.
+function hold(name) {
+  if (!navigator.locks) return true;
+  return new Promise((done) => {
+    navigator.locks.request(name, { signal: AbortSignal.timeout(LEAVING_MS) }, () => {
+      done(true);
+      return new Promise(() => {});
+    }).catch(() => done(false));
+  });
 }
 
 // An answered question: {id, question, answer, text, state, undo}. state: saving, saved, failed, stale (somebody else
@@ -59,10 +84,12 @@ class Reviews {
 
   async load() {
     const asked = tenant.value;
+    const name = await reviewer();
+    if (asked !== tenant.value) return;
     const began = ++this._now;
     try {
       const found = await call("GET", ofTenant("/reviews/next"), {
-        query: { limit: AT_ONCE, lease_s: LEASE_S, reviewer: reviewer() },
+        query: { limit: AT_ONCE, lease_s: LEASE_S, reviewer: name },
       });
       if (asked !== tenant.value) return;
       const open = found.items.filter((each) => !this._isAnswered(each.id, began));
