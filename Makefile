@@ -63,8 +63,8 @@ peers: setup $(VENV)/.installed-test .venv-peers/.installed .venv-pytriton/.inst
 
 gpu: .venv-gpu/.installed ## on a machine with an NVIDIA GPU: measure on it, from a build of its own (some 10 minutes)
 	.venv-gpu/bin/python -m export --if-stale
-	.venv-gpu/bin/python -m bench gpu --rounds 3 --json gpu.json
-	.venv-gpu/bin/python -m bench http --only embed,insert,overload --rounds 2 --json gpu-http.json
+	.venv-gpu/bin/python -m bench gpu --rounds 3
+	.venv-gpu/bin/python -m bench http --only embed,insert,overload --rounds 2
 
 lock: .venv-tools/.installed ## pin every dependency anew, in requirements/
 	.venv-tools/bin/python requirements/refresh.py .venv-tools/bin/uv
@@ -114,7 +114,7 @@ $(VENV)/.installed-test: $(PINNED) requirements/test.txt | $(VENV)/.installed
 # The builds of ONNX Runtime install the same module: the one for CUDA takes the place of the other.
 .venv-gpu/.installed: $(PINNED) requirements/test.txt
 	@echo "Installing Facette with ONNX Runtime for CUDA into .venv-gpu"
-	@$(PYTHON) -m venv .venv-gpu
+	@$(PYTHON) -m venv --clear .venv-gpu
 	@requirements/install .venv-gpu/bin/python test --editable
 	@.venv-gpu/bin/pip uninstall --quiet --yes onnxruntime
 	@.venv-gpu/bin/pip install --quiet --disable-pip-version-check 'onnxruntime-gpu[cuda,cudnn]>=1.31'

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime
+
 from export import publish
 from export.embedders import facts
 from export.embedders.embedder import Embedder
@@ -177,4 +179,8 @@ def _verified(
 
 
 def _tool_versions() -> dict[str, str]:
-    return {**versions(), **{tool: version(tool) for tool in ("onnxscript", "onnxruntime")}}
+    return {
+        **versions(),
+        "onnxscript": version("onnxscript"),
+        "onnxruntime": onnxruntime.__version__,
+    }

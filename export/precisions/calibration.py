@@ -84,7 +84,10 @@ def measure(model: bytes, space: str, cuts: Sequence[FaceSet]) -> Calibration:
         method=_METHOD,
         faces=cuts[0].labelled_faces,
         inputs=", ".join(dict.fromkeys(faces.description for faces in cuts)),
-        tools={tool: version(tool) for tool in ("torch", "onnx", "onnxruntime")},
+        tools={
+            **{tool: version(tool) for tool in ("torch", "onnx")},
+            "onnxruntime": ort.__version__,
+        },
         ranges={
             name: (_rounded(lowest[tensor]), _rounded(highest[tensor]))
             for tensor, name in names.items()

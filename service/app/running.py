@@ -225,7 +225,7 @@ class Running:
                 space=space,
                 rule=rule,
                 joins=match.rejoin == "auto",
-                piece=Deference(self._admission(config, engine)).piece,
+                deference=Deference(self._admission(config, engine)),
             ),
             match.ask_interval_s,
         )

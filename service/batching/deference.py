@@ -12,14 +12,16 @@ from service.batching.admission import Admission
 
 # Beside requests such work takes a quarter of the time, of one core at most.
 _REST: Final = 3.0
-_LONGEST_REST_S: Final = 2.0
+# Work that reads one snapshot keeps old rows from being removed: it is prolonged by this at most.
+_MOST_WITHIN_S: Final = 4.0
+_LONGEST_REST_S: Final = 60.0
 
 
 class Deference:
-    """Does work in pieces, and rests behind each one that requests were in progress beside.
+    """Does work in pieces, and rests for those that requests were in progress beside.
 
-    A piece that took long, since it shared the cores, is followed by as much longer a rest. Without
-    requests there is none.
+    A piece that took long, since it shared the cores, asks for as much longer a rest. Without
+    requests there is none. Only requests that this process admitted count.
 
     Args:
         admission: of the requests. clock: seconds, monotonic. sleep: rests.
@@ -35,11 +37,27 @@ class Deference:
         self._admission = admission
         self._clock = clock
         self._sleep = sleep
+        self._owed_s = 0.0
+        self._left_s = _MOST_WITHIN_S
 
     @asynccontextmanager
     async def piece(self) -> AsyncIterator[None]:
-        """A piece of the work: a few milliseconds, in which the event loop is seldom held up."""
+        """A piece of the work: a few milliseconds, in which the event loop is seldom held up.
+
+        Behind it comes its rest, or what may be taken of it before `rest`.
+        """
         admitted, began = self._admission.admitted, self._clock()
         yield
         if self._admission.in_progress or self._admission.admitted != admitted:
-            await self._sleep(min(_LONGEST_REST_S, _REST * (self._clock() - began)))
+            self._owed_s += _REST * (self._clock() - began)
+            now_s = min(self._owed_s, self._left_s)
+            self._owed_s -= now_s
+            self._left_s -= now_s
+            if now_s:
+                await self._sleep(now_s)
+
+    async def rest(self) -> None:
+        """Take the rests that are left; to be called where the work holds nothing."""
+        owed_s, self._owed_s, self._left_s = self._owed_s, 0.0, _MOST_WITHIN_S
+        if owed_s:
+            await self._sleep(min(_LONGEST_REST_S, owed_s))

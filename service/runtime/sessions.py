@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -319,7 +321,7 @@ def open_graph(
     import onnxruntime
 
     if provider == "cuda":
-        onnxruntime.preload_dlls()  # CUDA and cuDNN where pip installed them, if it did
+        _load_cuda()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_threads
     options.inter_op_num_threads = 1
@@ -342,6 +344,16 @@ def open_graph(
     except Exception as error:
         raise _failure(provider)(f"{path} cannot be run by ONNX Runtime: {error}") from error
     return session
+
+
+def _load_cuda() -> None:
+    """Load the libraries of CUDA and cuDNN that pip installed, if it did."""
+    import onnxruntime
+
+    with redirect_stdout(StringIO()) as said:  # it prints what it does not find
+        onnxruntime.preload_dlls()
+    if said.getvalue():
+        _logger.info("CUDA: %s", " ".join(said.getvalue().split()))
 
 
 def sample(spec: ModelSpec, batch: int) -> NDArray[np.uint8] | NDArray[np.float32]:

@@ -35,7 +35,7 @@ from service.domain.errors import FacetteError, ModelReplacedError, NotFoundErro
 from service.domain.matching import DistanceLimit, MatchRule
 from service.domain.reviews import ReviewKind
 from service.domain.types import ClusterId, FaceId, ModelSpace, ReviewId, TenantId
-from service.usecases.ports import AskingStore, AskingTurns, DoubtReads
+from service.usecases.ports import AskingStore, AskingTurns, Deferring, DoubtReads
 
 _logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class AskQuestions:
     Args:
         space: of the running model. rule: its match rule.
         joins: whether the machine itself joins people whose similarity is far above the limit.
-        piece: what surrounds each piece of a look, and may let others work behind it.
+        deference: lets requests go first; without it a look does not rest.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class AskQuestions:
         space: ModelSpace,
         rule: MatchRule,
         joins: bool,
-        piece: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        deference: Deferring | None = None,
     ) -> None:
         self._store = store
         self._turns = turns
         self._space = space
         self._rule = rule
         self._joins = joins
-        self._piece = piece
+        self._deference = deference or _NoDeference()
 
     async def __call__(self) -> AskingCounts | None:
         """Look once at all tenants in which something happened; None while another process does.
@@ -137,12 +137,16 @@ class AskQuestions:
             async with self._store.doubting(tenant_id, self._space) as reader:
                 unasked = await reader.unasked()
                 findings = await self._look(reader, unasked)
-            async with self._piece(), self._store.asking(tenant_id, unasked.position) as writer:
+            async with (
+                self._deference.piece(),
+                self._store.asking(tenant_id, unasked.position) as writer,
+            ):
                 made = await writer.write(findings)
             joined = 0
             for pair in findings.joined:
-                async with self._piece(), self._store.writing(tenant_id) as tenant:
+                async with self._deference.piece(), self._store.writing(tenant_id) as tenant:
                     joined += await tenant.rejoin(pair.person_id, pair.other_id)
+            await self._deference.rest()
             counts += AskingCounts(len(unasked.people), made, joined)
             if unasked.is_all:
                 break
@@ -150,7 +154,7 @@ class AskQuestions:
 
     async def _look(self, reader: DoubtReads, unasked: Unasked) -> Findings:
         person_ids = unasked.people
-        async with self._piece():
+        async with self._deference.piece():
             asked = await reader.asked(list(person_ids))
         about = {each.other_id for each in asked if each.other_id} | {
             each.person_id for each in asked
@@ -181,7 +185,7 @@ class AskQuestions:
         several = [each for each in shown if each.count > 1]
         odd, of_faces = await self._odd(reader, several, told, limit)
         of_pairs = {frozenset((each.person_id, each.other_id)): each.evidence for each in pairs}
-        async with self._piece():
+        async with self._deference.piece():
             fresh = await asyncio.to_thread(
                 self._fresh, asked, people, of_faces, of_pairs, who, scale
             )
@@ -198,7 +202,7 @@ class AskQuestions:
         found: dict[ClusterId, DoubtfulPerson] = {}
         asked = list(person_ids)
         for start in range(0, len(asked), _PEOPLE_AT_ONCE):
-            async with self._piece():
+            async with self._deference.piece():
                 found |= await reader.people(asked[start : start + _PEOPLE_AT_ONCE])
         return found
 
@@ -269,7 +273,7 @@ class AskQuestions:
         found: dict[ClusterId, list[DoubtfulPerson]] = {}
         for start in range(0, len(people), _PROBES_AT_ONCE):
             some = people[start : start + _PROBES_AT_ONCE]
-            async with self._piece():
+            async with self._deference.piece():
                 near = await reader.near(some, self._rule, _NEAR)
                 others = await reader.people({each for each_one in near for each in each_one})
                 apart = await reader.kept_apart([*others, *(each.person_id for each in some)])
@@ -399,14 +403,14 @@ class AskQuestions:
         """
         suspects: list[_Suspect] = []
         for person in several:  # one by one: requests are served in between
-            async with self._piece():
+            async with self._deference.piece():
                 faces = await reader.faces([person.person_id])
                 suspects += await asyncio.to_thread(self._suspects, person, faces, limit)
         odd: dict[ClusterId, list[AskedOddFace]] = {}
         of_asked: dict[FaceId, Evidence] = {}
         for start in range(0, len(suspects), _PROBES_AT_ONCE):
             some = suspects[start : start + _PROBES_AT_ONCE]
-            async with self._piece():
+            async with self._deference.piece():
                 nearest = await reader.near_faces([each.face for each in some], self._rule)
             for suspect, (other_id, distance) in zip(some, nearest, strict=True):
                 evidence, face = self._evidence_of_face(suspect, distance, limit), suspect.face
@@ -553,6 +557,14 @@ class AskQuestions:
         """The evidence of a pair that is asked about; who follows is not looked for again."""
         (distance,) = self._between(one, [other]).tolist()
         return self._evidence_of_pair(one, other, distance, asked.evidence.other_distance, scale)
+
+
+class _NoDeference:
+    def piece(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+    async def rest(self) -> None:
+        return
 
 
 class AskingSchedule:

@@ -462,6 +462,16 @@ class AskingStore(Protocol):
     def writing(self, tenant_id: TenantId) -> AbstractAsyncContextManager[TenantWrites]: ...
 
 
+class Deferring(Protocol):
+    """Lets others work beside something that takes long, and behind each piece of it."""
+
+    def piece(self) -> AbstractAsyncContextManager[None]:
+        """A piece of the work, with a rest behind it."""
+
+    async def rest(self) -> None:
+        """Take the rests that are left; the work holds nothing here."""
+
+
 class AskingTurns(Protocol):
     """Gives the search for questions to one process at a time."""
 

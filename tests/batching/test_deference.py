@@ -35,6 +35,7 @@ class Place:
         )
 
     async def piece(self, seconds: float) -> None:
+        """A piece of that many seconds."""
         async with self.deference.piece():
             self.now += seconds
 
@@ -67,11 +68,26 @@ async def test_a_request_that_came_and_went_in_a_piece_counts() -> None:
     assert place.admission.in_progress == 0
 
 
-async def test_a_piece_that_was_held_up_is_followed_by_a_rest_with_an_end() -> None:
+async def test_rests_go_on_where_nothing_is_held() -> None:
+    place = Place()
+    with place.request():
+        for _ in range(3):
+            await place.piece(1.0)
+        # Within the work four seconds of nine are taken.
+        assert place.rests == pytest.approx([3.0, 1.0])
+        await place.deference.rest()
+        assert place.rests == pytest.approx([3.0, 1.0, 5.0])
+        await place.piece(0.1)
+    await place.deference.rest()
+    assert place.rests == pytest.approx([3.0, 1.0, 5.0, 0.3])
+
+
+async def test_work_that_was_held_up_is_followed_by_a_rest_with_an_end() -> None:
     place = Place()
     with place.request():
         await place.piece(60.0)
-    assert place.rests == [2.0]
+        await place.deference.rest()
+    assert place.rests == [4.0, 60.0]
 
 
 async def test_a_piece_that_fails_tells_so_without_a_rest() -> None:

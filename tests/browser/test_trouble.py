@@ -154,7 +154,7 @@ def test_faces_that_are_refused_are_not_asked_for_without_a_pause(
     two_people: dict[str, str],
     key: str,
 ) -> None:
-    """The cover stands for the person meanwhile, and the question can be answered."""
+    """The cover stands for the person until they come, and the question can be answered."""
     watch.allow_refusal(429)
     console = open_console()
     page = console.page
@@ -178,3 +178,6 @@ def test_faces_that_are_refused_are_not_asked_for_without_a_pause(
     expect(page.get_by_role("combobox", name="Name")).to_be_focused()
     most = 1 + (time.monotonic() - began) / _REFUSED_S
     assert max(Counter(asked).values()) <= most, asked
+
+    page.unroute("**/people/*/faces?*")
+    expect(side.locator(".picture.there img")).to_have_count(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -28,6 +28,7 @@ from service.store.face.search import SearchSettings
 from service.usecases.asking import AskQuestions
 from service.usecases.history import History
 from service.usecases.people import People
+from service.usecases.ports import Deferring
 from service.usecases.reviews import Reviews
 from tests.support.analysed import near, person
 from tests.support.databases import Databases
@@ -64,6 +65,30 @@ class Interrupted(Repository):
             yield writer
 
 
+class NoLocks:
+    """Counts pieces and rests, in which nobody may hold the tenant's lock."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.pieces = self.rests = 0
+
+    @asynccontextmanager
+    async def piece(self) -> AsyncIterator[None]:
+        """One more piece."""
+        self.pieces += 1
+        yield
+        await self._check()
+
+    async def rest(self) -> None:
+        """One more rest."""
+        self.rests += 1
+        await self._check()
+
+    async def _check(self) -> None:
+        async with self._database.maintenance() as owner:
+            await owner.execute("SELECT FROM tenant FOR UPDATE NOWAIT")
+
+
 @dataclass
 class Look:
     """Looks for questions in the tenant, and what there is then."""
@@ -81,7 +106,7 @@ class Look:
         self,
         *,
         joins: bool = False,
-        piece: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+        deference: Deferring | None = None,
     ) -> AskingCounts:
         """Look as the schedule does."""
         counts = await AskQuestions(
@@ -90,7 +115,7 @@ class Look:
             space=SPACE,
             rule=fixed_rule(0.3),
             joins=joins,
-            piece=piece,
+            deference=deference,
         )()
         assert counts is not None
         return counts
@@ -298,19 +323,11 @@ async def test_a_look_goes_in_pieces_and_holds_no_lock_between_them(
 ) -> None:
     monkeypatch.setattr("service.usecases.asking._PROBES_AT_ONCE", 1)
     monkeypatch.setattr("service.usecases.asking._PEOPLE_AT_ONCE", 1)
-    pieces = 0
-    async with look.database.maintenance() as owner:
-
-        @asynccontextmanager
-        async def piece() -> AsyncIterator[None]:
-            nonlocal pieces
-            pieces += 1
-            yield
-            await owner.execute("SELECT FROM tenant FOR UPDATE NOWAIT")
-
-        assert await look.once(joins=True, piece=piece) == AskingCounts(5, 1, 1)
-    # Five people are read, searched for, and looked through; one is joined, and asked after.
-    assert pieces > 3 * 5
+    deference = NoLocks(look.database)
+    assert await look.once(joins=True, deference=deference) == AskingCounts(5, 1, 1)
+    # What is asked is read; each of five people is read, searched for and looked through, and each
+    # suspect is searched for; what was found is measured and written, and one is joined.
+    assert (deference.pieces, deference.rests) == (19, 1)
 
 
 async def test_all_are_looked_at_anew_by_a_limit_that_changes_during_a_look(look: Look) -> None:

@@ -1,5 +1,7 @@
 // Calls of the product API, and what went wrong with one.
 
+const LATER = new Set([0, 408, 429, 500, 502, 503, 504]);
+
 // A refused or failed call. `saved` says whether the service may have done what was asked.
 export class Problem extends Error {
   constructor(status, body, retryAfter) {
@@ -12,6 +14,11 @@ export class Problem extends Error {
 
   get isOffline() {
     return this.status === 0;
+  }
+
+  // Whether the same call may succeed later.
+  get mayPass() {
+    return LATER.has(this.status);
   }
 
   // Nothing was stored after an answer that refuses; without an answer nobody knows.

@@ -10,7 +10,6 @@ const LONGEST_WAIT_MS = 15_000;
 // Over plain HTTP there are no locks, and no window knows which others live: as it is opened, it sends what it finds, as
 // well as the window that added it may; that counts once.
 const { locks = { request: (name, run) => run() } } = navigator;
-const LATER = new Set([0, 408, 429, 500, 502, 503, 504]);
 
 // An entry: {id, steps, made} and facts of whoever added it. steps: requests, {key, path, json} each, or {key, path,
 // unsplit} for the taking back of a split; they are sent one after the other, and one that is refused ends the entry.
@@ -76,7 +75,7 @@ class Outbox {
       const path = step.unsplit ? await undoOfSplit(step) : step.path;
       if (path) answer = await call("POST", path, { json: step.json, headers: { "Idempotency-Key": step.key } });
     } catch (problem) {
-      if (LATER.has(problem.status)) await this._pause(problem);
+      if (problem.mayPass) await this._pause(problem);
       else if (!problem.status || problem.status === 401) throw problem;
       else this._settle(entry, problem);
       return;

@@ -15,7 +15,7 @@ const LOW = 10;
 const REFRESH_MS = 600;
 const MOST_PAST = 20;
 // As long as the page that was here before may take to let its name go.
-const LEAVING_MS = 1000;
+const LEAVING_MS = 3000;
 const REVIEWER = "facette.reviewer";
 const PAST = "facette.past.";
 

@@ -6,8 +6,9 @@ import { ofTenant } from "../session.js";
 
 const MOST_AT_ONCE = 500;
 const MOST_KEPT = 300;
-// After a refusal they are asked for again at the earliest.
-const REFUSED_MS = 5000;
+// After a refusal they are asked for again, each time after twice as long.
+const FIRST_WAIT_MS = 5000;
+const LONGEST_WAIT_MS = 60_000;
 const read = new Map();
 
 // A person's faces as far as they are read. faces: null until the first ones are there.
@@ -19,6 +20,7 @@ class FacesOf {
     this._cursor = undefined;
     this._cover = person.cover_face_id;
     this._isReading = false;
+    this._wait = FIRST_WAIT_MS;
     this.more();
   }
 
@@ -31,19 +33,23 @@ class FacesOf {
       const before = this._cursor === undefined ? [] : this.faces.value;
       const sorted = page.items.sort((one, other) => (other.distance ?? -1) - (one.distance ?? -1));
       this._cursor = page.next;
+      this._wait = FIRST_WAIT_MS;
       this.faces.value = [...before, ...sorted];
     } catch (problem) {
-      if (problem.status === undefined && problem.name !== "AbortError") throw problem;
-      // Without them the cover stands for the person. Whoever shows it is drawn again at once, and must find this.
+      if (problem.name === "AbortError") {
+        // Whoever signed out meanwhile asks anew.
+        for (const [key, each] of read) if (each === this) read.delete(key);
+        return;
+      }
+      if (problem.status === undefined) throw problem;
+      // Meanwhile the cover stands for the person. Whoever shows it is drawn again at once, and must find this.
       this.faces.value ??= this._cover ? [{ id: this._cover }] : [];
-      setTimeout(() => this._forget(), REFUSED_MS);
+      if (!problem.mayPass) return;
+      setTimeout(() => this.more(), this._wait);
+      this._wait = Math.min(2 * this._wait, LONGEST_WAIT_MS);
     } finally {
       this._isReading = false;
     }
-  }
-
-  _forget() {
-    for (const [key, each] of read) if (each === this) read.delete(key);
   }
 }
 
