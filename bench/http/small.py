@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -33,6 +34,7 @@ from service.batching import free_ticket
 from service.config import MatchConfig, VectorIndexConfig
 from service.domain.types import AnalyzedPhoto, ModelSpace, TenantId
 from service.store.database.database import Database, DatabaseSettings
+from service.store.database.statements import SQL
 from service.store.face.indexer import Indexer
 from service.telemetry import StageClock
 
@@ -40,6 +42,9 @@ _SIDE = 250
 _PHOTOS, _QUICK_PHOTOS = 4_500, 8
 _SECONDS, _QUICK_SECONDS = 8.0, 1.0
 _FACES, _QUICK_FACES = 100_000, 1_000
+# Questions are looked for beside the inserts, and for the rest of them once these have ended.
+_ASK_INTERVAL_S = "5"
+_LONGEST_ASKING_S = 600.0
 _NEW = f"HTTP, a new tenant, {CONNECTIONS} connections"
 _LARGE = "HTTP, a tenant of {:,} faces, the same"
 _IN_PROCESS = f"analysis in process, {CONNECTIONS} callers"
@@ -52,14 +57,15 @@ async def run(effort: Effort) -> Result:
     settings = default_settings()
     photos = _Turn(_small_photos(_QUICK_PHOTOS if effort.quick else _PHOTOS))
     large = _LARGE.format(faces)
-    with running_service() as service:
-        async with running_analyzer(settings) as analyzer:
-            tenant = await _filled(service, faces, ModelSpace(analyzer.embedding.space))
+    with running_service({"FACETTE_MATCH_ASK_INTERVAL_S": _ASK_INTERVAL_S}) as service:
+        async with running_analyzer(settings) as analyzer, _database_of(service) as database:
+            tenant = await _filled(database, faces, ModelSpace(analyzer.embedding.space))
 
             async def analyze(photo: Photo) -> AnalyzedPhoto:
                 return await analyzer.analyze(source(photo.jpeg), StageClock(), free_ticket())
 
             async def in_process() -> float:
+                await _all_asked(database)
                 started, count = time.perf_counter(), 0
                 while (taken := time.perf_counter() - started) < seconds:
                     count += await by_callers(
@@ -112,7 +118,7 @@ async def run(effort: Effort) -> Result:
                 f"{len(photos):,} JPEG files with a side of {_SIDE} px in turn, as raw bodies; new "
                 f"tenants are new each round, the large one begins with {faces:,} faces of made-up "
                 "people. Client, service and embedded PostgreSQL share the cores; the analysis in "
-                "process runs while the service has nothing to do."
+                "process runs once the service has looked for all questions, and has nothing to do."
             )
         ],
     )
@@ -155,28 +161,44 @@ def _read(path: Path) -> Photo:
     return Photo(path.stem, np.asarray(pixels, np.uint8), jpeg)
 
 
-async def _filled(service: ServiceProcess, faces: int, space: ModelSpace) -> str:
-    """A tenant of made-up people, with the index that the service builds as a tenant grows."""
-    tenant = TenantId(f"large-{uuid4().hex}")
-    people = await asyncio.to_thread(crowd, faces, 1)
+@asynccontextmanager
+async def _database_of(service: ServiceProcess) -> AsyncIterator[Database]:
     host, port = address(service)
     database = await Database.open(
         DatabaseSettings(host, port, "postgres", "postgres", "", 2, 30.0, 600.0)
     )
     try:
-        async with database.maintenance() as connection:
-            await load(connection, tenant, people, space)
-            # Questions were looked for as it grew.
-            await connection.execute(
-                "UPDATE tenant SET asked_change = changes, asked_seq ="
-                " (SELECT max(seq) FROM face WHERE tenant_id = $1) WHERE tenant_id = $1",
-                tenant,
-            )
-            await connection.execute("VACUUM (ANALYZE)")
-        settings = index_settings(MatchConfig(), VectorIndexConfig())
-        await Indexer(database, settings).round([tenant])
-        async with database.maintenance() as connection:
-            await connection.execute("CHECKPOINT")  # else it writes all of that meanwhile
+        yield database
     finally:
         await database.close()
+
+
+async def _filled(database: Database, faces: int, space: ModelSpace) -> str:
+    """A tenant of made-up people, with the index that the service builds as a tenant grows."""
+    tenant = TenantId(f"large-{uuid4().hex}")
+    people = await asyncio.to_thread(crowd, faces, 1)
+    async with database.maintenance() as connection:
+        await load(connection, tenant, people, space)
+        # Questions were looked for as it grew.
+        await connection.execute(
+            "UPDATE tenant SET asked_change = changes, asked_seq ="
+            " (SELECT max(seq) FROM face WHERE tenant_id = $1) WHERE tenant_id = $1",
+            tenant,
+        )
+        await connection.execute("VACUUM (ANALYZE)")
+    settings = index_settings(MatchConfig(), VectorIndexConfig())
+    await Indexer(database, settings).round([tenant])
+    async with database.maintenance() as connection:
+        await connection.execute("CHECKPOINT")  # else it writes all of that meanwhile
     return tenant
+
+
+async def _all_asked(database: Database) -> None:
+    """Wait until the service has looked for the questions of all that was stored.
+
+    Raises:
+        TimeoutError: it has not for ten minutes.
+    """
+    async with asyncio.timeout(_LONGEST_ASKING_S), database.maintenance() as connection:
+        while await connection.fetch(SQL["tenants_to_ask"]):  # noqa: ASYNC110
+            await asyncio.sleep(0.2)

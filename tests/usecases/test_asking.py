@@ -325,9 +325,10 @@ async def test_a_look_goes_in_pieces_and_holds_no_lock_between_them(
     monkeypatch.setattr("service.usecases.asking._PEOPLE_AT_ONCE", 1)
     deference = NoLocks(look.database)
     assert await look.once(joins=True, deference=deference) == AskingCounts(5, 1, 1)
-    # What is asked is read; each of five people is read, searched for and looked through, and each
-    # suspect is searched for; what was found is measured and written, and one is joined.
-    assert (deference.pieces, deference.rests) == (19, 1)
+    # What is asked is read; each of five people is read, searched for and looked through; nine
+    # suspects and smaller ones of pairs are searched for; what was found is measured and written,
+    # and one is joined.
+    assert (deference.pieces, deference.rests) == (1 + 3 * 5 + 9 + 3, 1)
 
 
 async def test_all_are_looked_at_anew_by_a_limit_that_changes_during_a_look(look: Look) -> None:
