@@ -10,8 +10,8 @@ from typing import Final
 
 from service.batching.admission import Admission
 
-# Beside requests such work takes a quarter of the time, of one core at most.
-_REST: Final = 3.0
+# Beside requests such work takes an eighth of the time, of one core at most.
+_REST: Final = 7.0
 # Work that reads one snapshot keeps old rows from being removed: it is prolonged by this at most.
 _MOST_WITHIN_S: Final = 4.0
 _LONGEST_REST_S: Final = 60.0

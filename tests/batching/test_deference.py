@@ -49,13 +49,13 @@ async def test_without_requests_there_is_no_rest() -> None:
     assert place.rests == []
 
 
-async def test_beside_a_request_a_quarter_of_the_time_is_worked() -> None:
+async def test_beside_a_request_an_eighth_of_the_time_is_worked() -> None:
     place = Place()
     with place.request():
         await place.piece(0.1)
         await place.piece(0.02)
     await place.piece(0.5)
-    assert place.rests == pytest.approx([0.3, 0.06])
+    assert place.rests == pytest.approx([0.7, 0.14])
 
 
 async def test_a_request_that_came_and_went_in_a_piece_counts() -> None:
@@ -64,7 +64,7 @@ async def test_a_request_that_came_and_went_in_a_piece_counts() -> None:
         place.now += 0.1
         with place.request():
             assert place.admission.in_progress == 1
-    assert place.rests == pytest.approx([0.3])
+    assert place.rests == pytest.approx([0.7])
     assert place.admission.in_progress == 0
 
 
@@ -72,14 +72,14 @@ async def test_rests_go_on_where_nothing_is_held() -> None:
     place = Place()
     with place.request():
         for _ in range(3):
-            await place.piece(1.0)
-        # Within the work four seconds of nine are taken.
-        assert place.rests == pytest.approx([3.0, 1.0])
+            await place.piece(0.5)
+        # Within the work four seconds of ten and a half are taken.
+        assert place.rests == pytest.approx([3.5, 0.5])
         await place.deference.rest()
-        assert place.rests == pytest.approx([3.0, 1.0, 5.0])
+        assert place.rests == pytest.approx([3.5, 0.5, 6.5])
         await place.piece(0.1)
     await place.deference.rest()
-    assert place.rests == pytest.approx([3.0, 1.0, 5.0, 0.3])
+    assert place.rests == pytest.approx([3.5, 0.5, 6.5, 0.7])
 
 
 async def test_work_that_was_held_up_is_followed_by_a_rest_with_an_end() -> None:
