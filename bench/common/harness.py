@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.common.measure import Work
 from service.analysis.analyzer import AnalysisSettings, Analyzer
 from service.analysis.detector import CascadeDetector
 from service.analysis.finder import FaceFinder
@@ -175,3 +176,20 @@ async def by_threads(items: Sequence[T], act: Callable[[T], object], threads: in
             return len(list(executor.map(act, items)))
 
     return await asyncio.to_thread(run)
+
+
+def in_calls(
+    crops: Sequence[Pixels], batch: int, call: Callable[[Pixels], object], threads: int
+) -> Work:
+    """Work through all crops in calls of `batch` crops each, from some threads.
+
+    Args:
+        crops: uint8 [side, side, 3] each. call: takes uint8 [n, side, side, 3].
+    """
+    stacks = [np.stack(crops[start : start + batch]) for start in range(0, len(crops), batch)]
+
+    async def work() -> int:
+        await by_threads(stacks, call, threads)
+        return len(crops)
+
+    return work

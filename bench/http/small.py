@@ -117,8 +117,9 @@ async def run(effort: Effort) -> Result:
             (
                 f"{len(photos):,} JPEG files with a side of {_SIDE} px in turn, as raw bodies; new "
                 f"tenants are new each round, the large one begins with {faces:,} faces of made-up "
-                "people. Client, service and embedded PostgreSQL share the cores; the analysis in "
-                "process runs once the service has looked for all questions, and has nothing to do."
+                "people. Client, service and embedded PostgreSQL share the cores. The service "
+                f"looks for questions every {_ASK_INTERVAL_S} s; the analysis in process runs "
+                "once it has looked for all, and has nothing to do."
             )
         ],
     )

@@ -7,9 +7,9 @@ import numpy as np
 from bench.common.harness import (
     Pixels,
     by_callers,
-    by_threads,
     default_settings,
     describe,
+    in_calls,
     sessions,
 )
 from bench.common.measure import Work, interleave
@@ -52,15 +52,6 @@ async def run(effort: Effort) -> Result:
     async def through_batcher() -> int:
         return await by_callers(crops, one, _CALLERS)
 
-    def raw(batch: int) -> Work:
-        stacks = [np.stack(crops[i : i + batch]) for i in range(0, len(crops), batch)]
-
-        async def work() -> int:
-            await by_threads(stacks, session.run, settings.workers)
-            return len(crops)
-
-        return work
-
     def theirs(*, channels_last: bool) -> Work:
         tensors = [standardised(np.stack(batch), channels_last=channels_last) for batch in batches]
 
@@ -71,7 +62,10 @@ async def run(effort: Effort) -> Result:
 
     ours = f"Facette, batches of {BATCH}"
     batcher = f"Facette, {_CALLERS} callers of one face each"
-    bare = {f"raw session, batch {batch}": raw(batch) for batch in raw_batches}
+    bare = {
+        f"raw session, batch {batch}": in_calls(crops, batch, session.run, settings.workers)
+        for batch in raw_batches
+    }
     eager = f"{NAME}, batches of {BATCH}"
     rates = await interleave(
         {

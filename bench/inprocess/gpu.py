@@ -15,10 +15,10 @@ from bench.common.harness import (
     MODELS,
     Pixels,
     by_callers,
-    by_threads,
     default_settings,
     describe,
     embedders,
+    in_calls,
     running_analyzer,
     running_detector,
     sessions,
@@ -135,10 +135,8 @@ def _raw(
 
     def add(name: str, call: Call) -> None:
         for batch in batches:
-            stacks = [np.stack(crops[i : i + batch]) for i in range(0, len(crops), batch)]
-            works[f"raw session, {name}, batch {batch}"] = partial(
-                _calls, stacks, call, settings.workers
-            )
+            work = in_calls(crops, batch, call, settings.workers)
+            works[f"raw session, {name}, batch {batch}"] = work
 
     found = embedders(settings.sessions)
     if settings.sessions.provider == "cuda":
@@ -154,11 +152,6 @@ def _raw(
     else:
         notes.append("This build of ONNX Runtime has no TensorRT.")
     return works, notes
-
-
-async def _calls(stacks: Sequence[Pixels], call: Call, threads: int) -> int:
-    await by_threads(stacks, call, threads)
-    return sum(map(len, stacks))
 
 
 def _tensorrt(model: Path, name: str, crops: Sequence[Pixels], batches: Sequence[int]) -> Call:

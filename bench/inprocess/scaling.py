@@ -7,15 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from bench.common.harness import (
     Pixels,
     Sessions,
-    by_threads,
     default_settings,
     describe,
     embedders,
+    in_calls,
     running_analyzer,
     running_detector,
     sessions,
@@ -105,13 +103,7 @@ async def _embedding(settings: AnalysisSettings, effort: Effort) -> dict[str, Cu
     batches = _BATCHES[:2] if effort.quick else _BATCHES
 
     def work(session: ModelSession, batch: int, threads: int) -> Work:
-        stacks = [np.stack(crops[i : i + batch]) for i in range(0, len(crops), batch)]
-
-        async def embed() -> int:
-            await by_threads(stacks, session.run, threads)
-            return len(crops)
-
-        return embed
+        return in_calls(crops, batch, session.run, threads)
 
     return {
         "embed_batch": Curve(

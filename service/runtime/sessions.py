@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -346,8 +346,9 @@ def open_graph(
     return session
 
 
+@cache
 def _load_cuda() -> None:
-    """Load the libraries of CUDA and cuDNN that pip installed, if it did."""
+    """Load, once, the libraries of CUDA and cuDNN that pip installed, if it did."""
     import onnxruntime
 
     with redirect_stdout(StringIO()) as said:  # it prints what it does not find

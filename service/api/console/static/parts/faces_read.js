@@ -20,6 +20,7 @@ class FacesOf {
     this._cursor = undefined;
     this._cover = person.cover_face_id;
     this._isReading = false;
+    this._timer = null;
     this._wait = FIRST_WAIT_MS;
     this.more();
   }
@@ -27,6 +28,7 @@ class FacesOf {
   // Reads further ones, where there are any: behind those that are known, and sorted among themselves.
   async more() {
     if (this._isReading || this._cursor === null) return;
+    clearTimeout(this._timer);
     this._isReading = true;
     try {
       const page = await call("GET", this._path, { query: { limit: this._limit, cursor: this._cursor } });
@@ -45,7 +47,7 @@ class FacesOf {
       // Meanwhile the cover stands for the person. Whoever shows it is drawn again at once, and must find this.
       this.faces.value ??= this._cover ? [{ id: this._cover }] : [];
       if (!problem.mayPass) return;
-      setTimeout(() => this.more(), this._wait);
+      this._timer = setTimeout(() => this.more(), this._wait);
       this._wait = Math.min(2 * this._wait, LONGEST_WAIT_MS);
     } finally {
       this._isReading = false;
